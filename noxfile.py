@@ -1,0 +1,170 @@
+"""Everything a contributor runs, each session in a clean environment: ``nox -l`` lists them.
+
+The suites run against the built wheels from a temporary directory, never against ``src/``, so a file that is missing
+from a wheel, or a path that only exists in the checkout, fails here first. Sessions that need torch take the
+interpreter nox runs under; the kernel is also tried without torch on every Python it supports.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2024.3.2"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = True  # a skipped Python must not look like a passed one
+nox.options.sessions = ["lint", "tests"]
+
+ROOT = Path(__file__).resolve().parent
+DIST = ROOT / "dist"
+CONSTRAINTS = ("-c", str(ROOT / "constraints" / "torch-cpu.txt"))
+PACKAGES = ("worldflux-core", "worldflux-dreamer")
+TEST_TOOLS = ("pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100")
+LINT_TOOLS = ("ruff==0.17.6", "mypy==2.4.1", "import-linter==2.16")
+# What listing, judging and describing plugins needs: the kernel's dependencies less torch and what comes with it.
+TORCH_FREE = ("pluggy", "packaging", "pydantic", "typer", "rich", "tomli; python_version < '3.11'")
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Build every package: the sdist, then the wheel out of that sdist."""
+    session.install("build>=1.2")
+    shutil.rmtree(DIST, ignore_errors=True)
+    for package in PACKAGES:
+        session.run(
+            "python", "-m", "build", "--outdir", str(DIST), str(ROOT / "packages" / package), silent=True
+        )
+
+
+@nox.session(requires=["wheels"])
+def lint(session: nox.Session) -> None:
+    """Check style (ruff), types (mypy) and the arrows between the parts (import-linter)."""
+    session.install(*LINT_TOOLS)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    install_wheels(session, "all")
+    session.run("mypy")
+    session.run("lint-imports")
+
+
+@nox.session(requires=["wheels"])
+def tests(session: nox.Session) -> None:
+    """Run the whole default suite against the wheels; ``-- -k NAME`` or ``-- PATH`` for a part of it."""
+    install_wheels(session, "all", *TEST_TOOLS)
+    if session.posargs:
+        run_pytest(session, *session.posargs)
+        return
+    # Milliseconds are measured alone; pytest's 5 says that no test was selected.
+    run_pytest(session, "-m", "timing and not slow", success_codes=[0, 5])
+    run_pytest(session, "-m", "not timing and not slow", "-n", str(min(4, os.cpu_count() or 1)))
+
+
+@nox.session(requires=["wheels"])
+def slow(session: nox.Session) -> None:
+    """Run the learning runs: minutes each, 2 cores."""
+    install_wheels(session, "all", *TEST_TOOLS)
+    run_pytest(session, "-m", "slow", *session.posargs)
+
+
+@nox.session(requires=["wheels"])
+def quickstart(session: nox.Session) -> None:
+    """Train dreamer:ci on CartPole-v1, evaluate it, look into its imagination; ``-- OPTIONS`` go to the training."""
+    install_wheels(session, "env,viz")
+    run = ROOT / "runs" / time.strftime("quickstart-%Y%m%d-%H%M%S")
+    run.parent.mkdir(exist_ok=True)
+    session.chdir(session.create_tmp())
+    assert_installed(session)
+    worldflux = ("python", "-m", "worldflux.cli")
+    session.run(
+        *worldflux, "train", "dreamer:ci", "--env", "CartPole-v1", "--run", str(run), *session.posargs
+    )
+    session.run(*worldflux, "eval", str(run))
+    session.run(*worldflux, "imagine", str(run))
+    session.log("Everything is in %s:", run)
+    for path in sorted(p for p in run.rglob("*") if p.is_file() and "checkpoints" not in p.parts):
+        session.log("  %s", path.relative_to(ROOT))
+
+
+@nox.session(python=["3.10", "3.11", "3.12", "3.13"], requires=["wheels"])
+def kernel(session: nox.Session) -> None:
+    """Prove, without torch, that plugins are found, judged and listed on every supported Python."""
+    session.install(*TORCH_FREE, "pytest>=8")
+    session.install("--no-deps", *built_wheels())
+    run_pytest(session, "-m", "torch_free", *session.posargs)
+
+
+@nox.session(requires=["wheels"])
+def minimums(session: nox.Session) -> None:
+    """Run the default suite on the oldest versions the packages say they work with (torch stays the pinned one)."""
+    lowest = Path(session.create_tmp()) / "lowest.txt"
+    lowest.write_text("\n".join(lowest_requirements()) + "\n")
+    install_wheels(session, "all", *TEST_TOOLS, "-c", str(lowest))
+    run_pytest(session, *session.posargs)
+
+
+# -- helpers -------------------------------------------------------------------------------------------------------
+
+
+def built_wheels(extras: str = "") -> list[str]:
+    """The wheels in dist/, the kernel's with these extras."""
+    found = sorted(DIST.glob("*.whl"))
+    return [
+        f"{path}[{extras}]" if extras and path.name.startswith("worldflux_core-") else str(path)
+        for path in found
+    ]
+
+
+def install_wheels(session: nox.Session, extras: str, *more: str) -> None:
+    """Install the wheels with their dependencies; the second step is for reused environments (``nox -r``)."""
+    session.install(*CONSTRAINTS, *built_wheels(extras), *more)
+    session.install("--no-deps", "--force-reinstall", *built_wheels())
+
+
+def assert_installed(session: nox.Session) -> None:
+    """Stop unless the packages come from the environment, not from the checkout."""
+    check = "import sys, {0}; sys.exit(0 if 'site-packages' in {0}.__file__ else '{0} is not the wheel: ' + {0}.__file__)"
+    for package in PACKAGES:
+        session.run(
+            "python", "-I", "-c", check.format(package.replace("-core", "").replace("-", "_")), silent=True
+        )
+
+
+def run_pytest(session: nox.Session, *args: str, success_codes: list[int] | None = None) -> None:
+    """Run pytest from an empty directory; paths among ``args`` are taken from the repository's root."""
+    resolved = [str(ROOT / arg) if (ROOT / arg.split("::")[0]).exists() else arg for arg in args]
+    paths = (
+        []
+        if resolved != list(args)
+        else [str(ROOT / "tests"), *(str(p) for p in (ROOT / "packages").glob("*/tests"))]
+    )
+    session.chdir(session.create_tmp())
+    assert_installed(session)
+    session.run(
+        "pytest",
+        *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "-p", "no:cacheprovider"),
+        *resolved,
+        *paths,
+        env={"OMP_NUM_THREADS": "1", "WORLDFLUX_DIST": str(DIST)},
+        success_codes=success_codes,
+    )
+
+
+def lowest_requirements() -> list[str]:
+    """Every ``>=X`` of the packages' pyprojects as ``==X``, less torch and the packages themselves."""
+    requirements: dict[str, str] = {}
+    for package in PACKAGES:
+        project = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")["project"]
+        optional = project.get("optional-dependencies", {}).values()
+        for text in [*project["dependencies"], *(text for group in optional for text in group)]:
+            requirement = Requirement(text)
+            floor = re.search(r">=([\w.]+)", str(requirement.specifier))
+            if floor and requirement.name != "torch" and requirement.name not in PACKAGES:
+                marker = f"; {requirement.marker}" if requirement.marker else ""
+                requirements[requirement.name] = f"{requirement.name}=={floor[1]}{marker}"
+    return sorted(requirements.values())
