@@ -1,8 +1,8 @@
 """Everything a contributor runs, each session in a clean environment: ``nox -l`` lists them.
 
-The suites run against the built wheels from a temporary directory, never against ``src/``, so a file that is missing
-from a wheel, or a path that only exists in the checkout, fails here first. Sessions that need torch take the
-interpreter nox runs under; the kernel is also tried without torch on every Python it supports.
+The suites run against the built wheels from a temporary directory, never against ``src/``, so a file that is
+missing from a wheel, or a path that only exists in the checkout, fails here first. Sessions that need torch
+take the interpreter nox runs under; the kernel is also tried without torch on every Python it supports.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONSTRAINTS = ("-c", str(ROOT / "constraints" / "torch-cpu.txt"))
 PACKAGES = ("worldflux-core", "worldflux-dreamer")
 TEST_TOOLS = ("pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100")
 LINT_TOOLS = ("ruff==0.17.6", "mypy==2.4.1", "import-linter==2.16")
-# What listing, judging and describing plugins needs: the kernel's dependencies less torch and what comes with it.
+# What listing, judging and describing plugins needs: the kernel's dependencies less torch and its company.
 TORCH_FREE = ("pluggy", "packaging", "pydantic", "typer", "rich", "tomli; python_version < '3.11'")
 
 
@@ -74,7 +74,7 @@ def slow(session: nox.Session) -> None:
 
 @nox.session(requires=["wheels"])
 def quickstart(session: nox.Session) -> None:
-    """Train dreamer:ci on CartPole-v1, evaluate it, look into its imagination; ``-- OPTIONS`` go to the training."""
+    """Train dreamer:ci on CartPole-v1, evaluate it, imagine with it; ``-- OPTIONS`` go to the training."""
     install_wheels(session, "env,viz")
     run = ROOT / "runs" / time.strftime("quickstart-%Y%m%d-%H%M%S")
     run.parent.mkdir(exist_ok=True)
@@ -101,23 +101,20 @@ def kernel(session: nox.Session) -> None:
 
 @nox.session(requires=["wheels"])
 def minimums(session: nox.Session) -> None:
-    """Run the default suite on the oldest versions the packages say they work with (torch stays the pinned one)."""
+    """Run the default suite on the oldest versions the packages declare (torch stays the pinned one)."""
     lowest = Path(session.create_tmp()) / "lowest.txt"
     lowest.write_text("\n".join(lowest_requirements()) + "\n")
     install_wheels(session, "all", *TEST_TOOLS, "-c", str(lowest))
     run_pytest(session, *session.posargs)
 
 
-# -- helpers -------------------------------------------------------------------------------------------------------
+# -- helpers ------------------------------------------------------------------------------------------
 
 
 def built_wheels(extras: str = "") -> list[str]:
     """The wheels in dist/, the kernel's with these extras."""
-    found = sorted(DIST.glob("*.whl"))
-    return [
-        f"{path}[{extras}]" if extras and path.name.startswith("worldflux_core-") else str(path)
-        for path in found
-    ]
+    paths = sorted(DIST.glob("*.whl"))
+    return [f"{p}[{extras}]" if extras and p.name.startswith("worldflux_core-") else str(p) for p in paths]
 
 
 def install_wheels(session: nox.Session, extras: str, *more: str) -> None:
@@ -128,21 +125,17 @@ def install_wheels(session: nox.Session, extras: str, *more: str) -> None:
 
 def assert_installed(session: nox.Session) -> None:
     """Stop unless the packages come from the environment, not from the checkout."""
-    check = "import sys, {0}; sys.exit(0 if 'site-packages' in {0}.__file__ else '{0} is not the wheel: ' + {0}.__file__)"
+    check = "import sys, {0}; sys.exit(None if 'site-packages' in {0}.__file__ else {0}.__file__)"
     for package in PACKAGES:
-        session.run(
-            "python", "-I", "-c", check.format(package.replace("-core", "").replace("-", "_")), silent=True
-        )
+        module = package.replace("-core", "").replace("-", "_")
+        session.run("python", "-I", "-c", check.format(module), silent=True)
 
 
 def run_pytest(session: nox.Session, *args: str, success_codes: list[int] | None = None) -> None:
     """Run pytest from an empty directory; paths among ``args`` are taken from the repository's root."""
     resolved = [str(ROOT / arg) if (ROOT / arg.split("::")[0]).exists() else arg for arg in args]
-    paths = (
-        []
-        if resolved != list(args)
-        else [str(ROOT / "tests"), *(str(p) for p in (ROOT / "packages").glob("*/tests"))]
-    )
+    suites = [ROOT / "tests", *sorted(ROOT.glob("packages/*/tests"))]
+    paths = map(str, suites) if resolved == list(args) else []
     session.chdir(session.create_tmp())
     assert_installed(session)
     session.run(
