@@ -1,0 +1,22 @@
+"""Measuring policies and world models: returns, open-loop imagination, and the pictures of both."""
+
+from __future__ import annotations
+
+from .curve import read_metrics, save_learning_curve
+from .imagination import Imagination, imagine
+from .policy import EvalResult, evaluate_policy, random_baseline
+from .segments import Segments, record_segments
+from .video import save_animation
+
+__all__ = [
+    "EvalResult",
+    "Imagination",
+    "Segments",
+    "evaluate_policy",
+    "imagine",
+    "random_baseline",
+    "read_metrics",
+    "record_segments",
+    "save_animation",
+    "save_learning_curve",
+]

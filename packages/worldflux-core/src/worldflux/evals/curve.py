@@ -1,0 +1,89 @@
+"""The learning curve of a run, from its metrics file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from worldflux.core.errors import ConfigurationError
+
+from .extras import require_viz
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Return the objects of a metrics file, oldest first; a last line that was cut while writing is left out.
+
+    Raises:
+        ConfigurationError: the file is missing, or a line before the last is not a JSON object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigurationError(f"no metrics at {path}; a run writes them as metrics.jsonl in its directory")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise ConfigurationError(f"{path}, line {number}: not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise ConfigurationError(f"{path}, line {number}: expected a JSON object, got {line[:40]!r}")
+        rows.append(row)
+    return rows
+
+
+def series(rows: list[dict[str, Any]], name: str, *, x: str = "env_steps") -> tuple[list[float], list[float]]:
+    """Return the values of ``x`` and ``name`` in the rows that have both as numbers."""
+    pairs = [(row[x], row[name]) for row in rows if _number(row.get(x)) and _number(row.get(name))]
+    return [float(a) for a, _ in pairs], [float(b) for _, b in pairs]
+
+
+def save_learning_curve(
+    metrics: str | Path,
+    path: str | Path,
+    *,
+    title: str = "",
+    random_mean: float | None = None,
+    collected: str = "episode/return",
+    evaluated: str = "eval/return",
+) -> Path:
+    """Draw returns over environment steps as a picture (suffix decides the format) and return its path.
+
+    Raises:
+        ConfigurationError: the metrics have neither ``collected`` nor ``evaluated``, or matplotlib is
+        missing.
+    """
+    rows = read_metrics(metrics)
+    curves = {label: series(rows, label) for label in (collected, evaluated)}
+    if not any(xs for xs, _ in curves.values()):
+        seen = sorted({key for row in rows for key in row})
+        raise ConfigurationError(f"{metrics} has no {collected!r} or {evaluated!r} to draw; it has {seen}")
+    require_viz("matplotlib", "drawing a learning curve")
+    # Not pyplot: it keeps figures in a global and picks a window system.
+    figure_module = require_viz("matplotlib.figure", "drawing a learning curve")
+    figure = figure_module.Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    xs, ys = curves[collected]
+    if xs:
+        axes.plot(xs, ys, color="#9bb8e8", linewidth=1, label="episodes while training")
+    xs, ys = curves[evaluated]
+    if xs:
+        axes.plot(xs, ys, color="#1f4e9c", linewidth=2, marker="o", markersize=3, label="evaluation")
+    if random_mean is not None:
+        axes.axhline(random_mean, color="#888888", linestyle="--", linewidth=1, label="random policy")
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("return")
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value

@@ -1,0 +1,104 @@
+"""Stretches of real experience without an episode boundary, recorded to compare imagination with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from worldflux.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from worldflux.core.policy import Policy
+    from worldflux.envs import Step, VectorEnv
+
+Row = tuple[dict[str, np.ndarray], np.ndarray, float, bool]  # observations, action, reward, is_terminal
+
+
+@dataclass(frozen=True)
+class Segments:
+    """B stretches of T rows in the arrival convention, each within one episode.
+
+    ``obs[name]`` [B, T, ...] as stored, ``actions`` [B, T, A] (flat), ``rewards`` [B, T], ``is_terminal`` [B,
+    T].
+    """
+
+    obs: dict[str, np.ndarray]
+    actions: np.ndarray
+    rewards: np.ndarray
+    is_terminal: np.ndarray
+
+    @property
+    def sequences(self) -> int:
+        """B."""
+        return int(self.rewards.shape[0])
+
+    @property
+    def rows(self) -> int:
+        """T."""
+        return int(self.rewards.shape[1])
+
+
+def record_segments(
+    env: VectorEnv,
+    policy: Policy,
+    *,
+    sequences: int,
+    rows: int,
+    explore: bool = True,
+    seed: int = 0,
+    max_steps: int | None = None,
+) -> Segments:
+    """Run ``policy`` and return ``sequences`` stretches of ``rows`` rows.
+
+    An episode gives one stretch, at a place drawn uniformly; one longer than twice ``rows`` is treated as
+    several. The default ``max_steps`` is 200 times ``rows`` for each environment.
+
+    Raises:
+        ConfigurationError: within ``max_steps`` too few episodes were long enough.
+    """
+    limit = max_steps or 200 * rows
+    rng = np.random.default_rng(seed)
+    episodes: list[list[Row]] = [[] for _ in range(env.num_envs)]
+    kept: list[list[Row]] = []
+    longest = 0
+    carry, step = policy.initial(env.num_envs), env.reset(seed)
+    for _ in range(limit):
+        with torch.no_grad():
+            obs = {name: torch.as_tensor(value) for name, value in step.obs.items()}
+            first = torch.as_tensor(step.is_first)
+            action, carry = policy(obs, carry, is_first=first, explore=explore)
+        actions = action.cpu().numpy()
+        for i, episode in enumerate(episodes):
+            if step.is_first[i]:
+                episode.clear()
+            episode.append(_row(step, actions, i))
+            longest = max(longest, len(episode))
+            if len(episode) >= rows and (step.is_last[i] or len(episode) == 2 * rows):
+                start = int(rng.integers(len(episode) - rows + 1))
+                kept.append(episode[start : start + rows])
+                episode.clear()
+            if len(kept) == sequences:
+                return _stack(kept)
+        step = env.step(actions)
+    raise ConfigurationError(
+        f"after {limit} steps {len(kept)} of {sequences} episodes had {rows} rows (context + horizon); "
+        f"the longest had {longest}. Ask for a shorter horizon or fewer sequences"
+    )
+
+
+def _row(step: Step, actions: np.ndarray, i: int) -> Row:
+    obs = {name: np.array(value[i]) for name, value in step.obs.items()}
+    return obs, np.array(actions[i], np.float32), float(step.reward[i]), bool(step.is_terminal[i])
+
+
+def _stack(kept: list[list[Row]]) -> Segments:
+    names = kept[0][0][0]
+    return Segments(
+        obs={n: np.stack([np.stack([row[0][n] for row in rows]) for rows in kept]) for n in names},
+        actions=np.stack([np.stack([row[1] for row in rows]) for rows in kept]),
+        rewards=np.array([[row[2] for row in rows] for rows in kept], np.float32),
+        is_terminal=np.array([[row[3] for row in rows] for rows in kept], bool),
+    )
