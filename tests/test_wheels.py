@@ -1,0 +1,69 @@
+"""What a user installs is what the checkout holds: every source file, licence and entry point, and no tests."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {"worldflux-core": "worldflux", "worldflux-dreamer": "worldflux_dreamer"}
+
+
+def installed_files(name: str) -> set[str]:
+    """The files of an installed distribution; skips where it is installed in editable mode."""
+    files = {str(path) for path in metadata.files(name) or []}
+    if any(path.endswith(".pth") for path in files):
+        pytest.skip(f"{name} is installed in editable mode")
+    return {path for path in files if "__pycache__" not in path}
+
+
+@pytest.mark.parametrize(("name", "module"), PACKAGES.items())
+def test_wheel_holds_every_source_file_and_nothing_else(name, module):
+    source = ROOT / "packages" / name / "src"
+    expected = {str(path.relative_to(source)) for path in (source / module).rglob("*") if path.is_file()}
+    expected = {path for path in expected if "__pycache__" not in path}
+    found = {path for path in installed_files(name) if path.startswith(f"{module}/")}
+    assert found == expected
+    assert f"{module}/py.typed" in found
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_wheel_carries_the_licence_and_no_tests(name):
+    files = installed_files(name)
+    assert any(path.endswith(".dist-info/licenses/LICENSE") for path in files)
+    assert not [
+        path for path in files if "tests/" in path or Path(path).name.startswith(("test_", "conftest"))
+    ]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_package_carries_the_same_licence_as_the_repository(name):
+    assert (ROOT / "packages" / name / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+def test_family_ships_its_manifest_and_is_found_by_entry_point():
+    assert "worldflux_dreamer/worldflux.toml" in installed_files("worldflux-dreamer")
+    entry_points = metadata.entry_points(group="worldflux.models", name="dreamer")
+    assert [entry_point.value for entry_point in entry_points] == ["worldflux_dreamer.plugin"]
+
+
+def test_family_manifest_asks_for_the_kernel_range_its_distribution_asks_for():
+    package = ROOT / "packages" / "worldflux-dreamer"
+    manifest = tomllib.loads((package / "src/worldflux_dreamer/worldflux.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"worldflux-core{manifest['worldflux_version_range']}" in project["dependencies"]
+    assert manifest["name"] == project["name"]
+
+
+def test_the_command_is_installed():
+    (script,) = metadata.entry_points(group="console_scripts", name="worldflux")
+    assert script.value == "worldflux.cli:main"
+    assert callable(script.load())
