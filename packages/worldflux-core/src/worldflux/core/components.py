@@ -1,0 +1,126 @@
+"""The parts a model is made of, and how a caller replaces one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
+
+from .errors import ConfigurationError, did_you_mean
+from .registry import WorldModelRegistry
+from .state import State
+
+if TYPE_CHECKING:
+    from .config import WorldModelConfig
+    from .model import WorldModel
+    from .payloads import ConditionPayload
+    from .trajectory import Trajectory
+
+# slot -> the method a component in that slot must have
+SLOTS: Mapping[str, str] = MappingProxyType(
+    {
+        "observation_encoder": "encode",
+        "action_conditioner": "condition",
+        "dynamics_model": "transition",
+        "decoder": "decode",
+        "rollout_executor": "rollout_open_loop",
+    }
+)
+SLOT_ALIASES: Mapping[str, str] = MappingProxyType(
+    {"decoder_module": "decoder", "rollout_engine": "rollout_executor"}
+)
+
+
+@dataclass(frozen=True)
+class ComponentSpec:
+    """What a registered component is: its name, its slot, its version and default options."""
+
+    name: str
+    component_type: str
+    version: str = "v0"
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+class ObservationEncoder(Protocol):
+    """Turns observations into an embedding (or, where nothing is recurrent, into the latent state)."""
+
+    def encode(self, observations: dict[str, Tensor]) -> State:
+        """``observations`` maps modalities to ``[..., *shape]``; returns tensors ``[..., E]``."""
+        ...
+
+
+class ActionConditioner(Protocol):
+    """Turns an action and conditions into what the dynamics reads; an empty dict means no influence."""
+
+    def condition(
+        self, state: State, action: Tensor, conditions: ConditionPayload | None = None
+    ) -> dict[str, Tensor]: ...
+
+
+class DynamicsModel(Protocol):
+    """Predicts the next state ``[B, ...]`` (the prior) from a state and the conditioner's output."""
+
+    def transition(
+        self, state: State, conditioned: dict[str, Tensor], deterministic: bool = False
+    ) -> State: ...
+
+
+class Decoder(Protocol):
+    """Predicts observations ``[B, ...]`` from a state."""
+
+    def decode(self, state: State, conditions: ConditionPayload | None = None) -> dict[str, Tensor]: ...
+
+
+class RolloutExecutor(Protocol):
+    """Imagines a trajectory from a state and actions ``[H, B, A]``."""
+
+    def rollout_open_loop(
+        self,
+        model: WorldModel,
+        initial_state: State,
+        action_sequence: Tensor,
+        conditions: ConditionPayload | None = None,
+        deterministic: bool = False,
+    ) -> Trajectory: ...
+
+
+def canonical_slot(slot: str, slots: Mapping[str, str]) -> str:
+    """Return the slot's own name. Raises ConfigurationError for an unknown slot."""
+    name = SLOT_ALIASES.get(slot, slot)
+    if name not in slots:
+        raise ConfigurationError(
+            f"unknown component slot {slot!r}, expected one of {list(slots)}.{did_you_mean(slot, slots)}"
+        )
+    return name
+
+
+def build_component(
+    slot: str, value: Any, config: WorldModelConfig, slots: Mapping[str, str]
+) -> tuple[Any, str | None]:
+    """Return the component for ``slot`` and its registered id, if it was named by one.
+
+    ``value`` is a registered id, a class or factory (called with the model's config if it takes an argument), or
+    an instance. Raises ConfigurationError if the id is unknown, of another slot, or the method is missing.
+    """
+    name = None
+    if isinstance(value, str):
+        name, entry = value, WorldModelRegistry.component(value)
+        if canonical_slot(entry.spec.component_type, slots) != slot:
+            raise ConfigurationError(
+                f"component {value!r} is for slot {entry.spec.component_type!r}, not {slot!r}"
+            )
+        value = entry.factory
+    if inspect.isclass(value) or inspect.isfunction(value) or inspect.ismethod(value):
+        required = [
+            p for p in inspect.signature(value).parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD
+        ]
+        value = value(config) if required else value()
+    if not callable(getattr(value, slots[slot], None)):
+        raise ConfigurationError(
+            f"component for {slot!r} must have a method {slots[slot]!r}, {type(value).__name__} has none"
+        )
+    return value, name

@@ -1,0 +1,202 @@
+"""The configuration every family's config extends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import CheckpointError, ConfigurationError, ContractValidationError, did_you_mean
+from .spec import ActionSpec, ModalityKind, ModalitySpec, modality
+
+ConfigT = TypeVar("ConfigT", bound="WorldModelConfig")
+
+
+@dataclass
+class WorldModelConfig:
+    """What is observed, what can be done, and how training starts; families add their sizes.
+
+    Give ``obs_shape`` for one tensor (images ``[C, H, W]``) or ``observation_modalities`` for several;
+    ``action_dim`` with ``action_type``, or ``action_spec``. After construction all four agree.
+    ``seed`` seeds the initial weights and the model's own generator. Raises ConfigurationError.
+    """
+
+    model_type: str = "base"
+    model_name: str = "unnamed"
+    obs_shape: tuple[int, ...] = (3, 64, 64)
+    action_dim: int = 6
+    action_type: str = "continuous"
+    observation_modalities: dict[str, Any] = field(default_factory=dict)
+    action_spec: dict[str, Any] = field(default_factory=dict)
+    learning_rate: float = 3e-4
+    grad_clip: float = 100.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._check_types()
+        try:
+            self._normalise_observations()
+            self._normalise_action()
+        except (ContractValidationError, TypeError, ValueError) as error:
+            raise (
+                error if isinstance(error, ConfigurationError) else ConfigurationError(str(error))
+            ) from error
+        if self.learning_rate <= 0 or self.grad_clip <= 0:
+            raise ConfigurationError(
+                f"learning_rate and grad_clip must be positive, got {self.learning_rate} and {self.grad_clip}"
+            )
+
+    def _check_types(self) -> None:
+        for f in fields(self):
+            value, kinds = getattr(self, f.name), _ACCEPTED.get(str(f.type))
+            if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+                raise ConfigurationError(
+                    f"{f.name} must be {f.type}, got {value!r}", config_name=type(self).__name__
+                )
+            if str(f.type) == "float":
+                setattr(self, f.name, float(value))
+            elif str(f.type) == "tuple[int, ...]":
+                setattr(self, f.name, tuple(value))
+
+    def _normalise_observations(self) -> None:
+        shape = tuple(self.obs_shape)
+        if not shape or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in shape):
+            raise ConfigurationError(
+                f"obs_shape must be positive integers such as (3, 64, 64) or (8,), got {shape}"
+            )
+        given = self.observation_modalities or {"obs": {"shape": shape}}
+        specs = {name: modality(name, value, default_shape=shape) for name, value in given.items()}
+        for name, spec in specs.items():
+            _refuse_channels_last(name, spec)
+        self.observation_modalities = {
+            name: {"kind": spec.kind.value, "shape": spec.shape, "dtype": spec.dtype}
+            for name, spec in specs.items()
+        }
+        self.obs_shape = specs["obs"].shape if "obs" in specs else next(iter(specs.values())).shape
+
+    def _normalise_action(self) -> None:
+        given = dict(self.action_spec)
+        known = ("kind", "dim", "discrete", "num_actions", "parts")
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise ConfigurationError(
+                f"unknown action_spec key {unknown[0]!r}.{did_you_mean(unknown[0], known)}"
+            )
+        kind = given.get("kind", self.action_type)
+        dim = given.get("dim", given.get("num_actions") or self.action_dim) if kind != "none" else 0
+        if kind not in ("none", "text", "multi") and (
+            isinstance(dim, bool) or not isinstance(dim, int) or dim <= 0
+        ):
+            raise ConfigurationError(
+                f"action_dim must be a positive integer for {kind!r} actions, got {dim!r}"
+            )
+        discrete = given.get("discrete", kind == "discrete")
+        spec = ActionSpec(
+            kind,
+            dim,
+            discrete,
+            given.get("num_actions") or (dim if discrete else None),
+            tuple(given.get("parts", ())),
+        )
+        self.action_spec = {
+            "kind": spec.kind,
+            "dim": spec.dim,
+            "discrete": discrete,
+            "num_actions": spec.num_actions,
+        }
+        if spec.parts:
+            self.action_spec["parts"] = [asdict(part) for part in spec.parts]
+        self.action_type, self.action_dim = spec.kind, spec.dim
+
+    @property
+    def modalities(self) -> dict[str, ModalitySpec]:
+        """The observations as specs, by name."""
+        return {name: modality(name, value) for name, value in self.observation_modalities.items()}
+
+    @property
+    def actions(self) -> ActionSpec:
+        """The action as a spec."""
+        given = dict(self.action_spec)
+        return ActionSpec(**{**given, "parts": tuple(given.get("parts", ()))})
+
+    @classmethod
+    def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:
+        """Return the config called ``size``; families registered in a script may override this with their sizes."""
+        return cls.from_dict({"model_name": size, **overrides})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as JSON-able data."""
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return data
+
+    @classmethod
+    def from_dict(cls: type[ConfigT], data: Mapping[str, Any]) -> ConfigT:
+        """Build a config from data. Raises ConfigurationError for unknown fields, naming the nearest one."""
+        known = [f.name for f in fields(cls) if f.init]
+        for name in data:
+            if name not in known:
+                raise ConfigurationError(
+                    f"Unknown parameter {name!r} for {cls.__name__}.{did_you_mean(name, known)}"
+                )
+        return cls(**data)
+
+    def with_overrides(self: ConfigT, **overrides: Any) -> ConfigT:
+        """Return a changed copy; None keeps a value. Raises ConfigurationError for unknown fields or wrong types."""
+        changes = {name: value for name, value in overrides.items() if value is not None}
+        data = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        if "obs_shape" in changes and "observation_modalities" not in changes:
+            data["observation_modalities"] = {}
+        if {"action_dim", "action_type"} & set(changes) and "action_spec" not in changes:
+            data["action_spec"] = {}
+        return self.from_dict({**data, **changes})
+
+    def save(self, path: str | Path) -> None:
+        """Write ``config.json`` into a folder (or to the given .json file)."""
+        file = _config_file(Path(path))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+
+    @classmethod
+    def load(cls: type[ConfigT], path: str | Path) -> ConfigT:
+        """Read a config written by ``save``. Raises CheckpointError if it is missing or not JSON."""
+        return cls.from_dict(read_json(_config_file(Path(path))))
+
+
+_ACCEPTED: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+    "tuple[int, ...]": (tuple, list),
+    "dict[str, Any]": (dict, Mapping),
+}
+
+
+def _config_file(path: Path) -> Path:
+    return path if path.suffix == ".json" else path / "config.json"
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises CheckpointError naming the file."""
+    try:
+        data = json.loads(file.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{file} does not exist: a saved model is a folder with config.json") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{file} cannot be read as JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{file} holds a {type(data).__name__}, expected a JSON object")
+    return data
+
+
+def _refuse_channels_last(name: str, spec: ModalitySpec) -> None:
+    shape = spec.shape
+    if spec.kind is ModalityKind.IMAGE and len(shape) != 3:
+        raise ConfigurationError(f"image {name!r} needs a shape (channels, height, width), got {shape}")
+    if spec.kind is ModalityKind.IMAGE and shape[2] in (1, 3, 4) and min(shape[:2]) > 4:
+        raise ConfigurationError(
+            f"image {name!r} of shape {shape} looks channels-last; worldflux takes channels first: "
+            f"use {(shape[2], shape[0], shape[1])} and transpose the data"
+        )

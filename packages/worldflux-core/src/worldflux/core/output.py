@@ -1,0 +1,63 @@
+"""What a model answers: decoded predictions, and losses."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from .errors import ValidationError
+from .state import State, register_pytree
+
+
+@dataclass
+class ModelOutput:
+    """Decoded predictions ``[B, ...]`` by name: ``reward``, ``continue`` (a probability), and each observation."""
+
+    predictions: dict[str, Tensor] = field(default_factory=dict)
+    state: State | None = None
+    uncertainty: Tensor | None = None
+    aux: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def preds(self) -> dict[str, Tensor]:
+        """The predictions."""
+        return self.predictions
+
+    def items(self) -> ItemsView[str, Tensor]:
+        """The predictions' items."""
+        return self.predictions.items()
+
+    def validate(self) -> None:
+        """Raise ValidationError if a prediction is not a tensor or the batch sizes differ."""
+        sizes = set()
+        for name, value in self.predictions.items():
+            if not isinstance(value, Tensor):
+                raise ValidationError(f"prediction {name!r} is a {type(value).__name__}, expected a Tensor")
+            sizes.add(value.shape[0] if value.ndim else 1)
+        if len(sizes) > 1:
+            raise ValidationError(f"predictions have different batch sizes: {sorted(sizes)}")
+
+
+@dataclass
+class LossOutput:
+    """One scalar to differentiate, its named parts, and what to log.
+
+    ``components`` are the parts before scaling; ``latents`` are states ``[B, T', ...]`` of the last ``T'`` rows
+    of the batch, which a replay may store (``update``).
+    """
+
+    loss: Tensor
+    components: dict[str, Tensor] = field(default_factory=dict)
+    metrics: Mapping[str, Tensor | float] = field(default_factory=dict)
+    latents: dict[str, Tensor] | None = None
+
+    def items(self) -> ItemsView[str, Tensor]:
+        """The components' items."""
+        return self.components.items()
+
+
+register_pytree(ModelOutput, ("predictions", "state", "uncertainty"), ("aux",))
+register_pytree(LossOutput, ("loss", "components", "metrics", "latents"))

@@ -1,0 +1,209 @@
+"""Actions and conditions in every form a caller may send them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import legacy
+from .errors import ShapeMismatchError, ValidationError
+from .spec import ActionSpec, ModalitySpec, namespaced
+from .state import register_pytree
+
+PLANNER_HORIZON_KEY = "wf.planner.horizon"
+PLANNER_SEQUENCE_KEY = "wf.planner.sequence"
+ACTION_COMPONENTS_KEY = "wf.action.components"
+PAYLOAD_KINDS = ("none", "continuous", "discrete", "token", "latent", "text", "hybrid")
+
+
+@dataclass
+class ActionPayload:
+    """One action or plan: at most one of tensor, tokens, latent and text, and namespaced extras."""
+
+    kind: str = "none"
+    tensor: Tensor | None = None
+    tokens: Tensor | None = None
+    latent: Tensor | None = None
+    text: list[str] | None = None
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    def primary(self) -> Tensor | None:
+        """The tensor that carries the action, if one does."""
+        return next((value for value in (self.tensor, self.tokens, self.latent) if value is not None), None)
+
+    def validate(self, *, api_version: str = "v3") -> None:
+        """Raise ValidationError if the payload contradicts itself."""
+        if self.kind not in PAYLOAD_KINDS:
+            raise ValidationError(f"unknown action kind {self.kind!r}, expected one of {list(PAYLOAD_KINDS)}")
+        if self.kind == "hybrid":
+            legacy.refuse(
+                api_version, "action kind 'hybrid' is gone: send one kind, or a 'multi' action spec"
+            )
+        given = [n for n in ("tensor", "tokens", "latent", "text") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise ValidationError(f"an action has only one primary representation, got {given}")
+        if self.kind == "none" and given:
+            raise ValidationError(f"an action of kind 'none' carries no {given[0]}")
+
+
+@dataclass
+class ConditionPayload:
+    """What a prediction is conditioned on besides state and action."""
+
+    text_condition: Tensor | list[str] | None = None
+    goal: Tensor | None = None
+    spatial: Tensor | None = None
+    camera_pose: Tensor | None = None
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    def validate(
+        self,
+        *,
+        allowed_extra_keys: tuple[str, ...] | set[str] | None = None,
+        extra_schema: dict[str, ModalitySpec] | None = None,
+        api_version: str = "v3",
+    ) -> None:
+        """Raise ValidationError for extras that are not namespaced, not declared, or of another dtype or shape."""
+        wrong = sorted(key for key in self.extras if not namespaced(key))
+        if wrong:
+            legacy.refuse(
+                api_version,
+                f"condition extras keys need the namespaced format wf.<domain>.<name>, got {wrong}",
+            )
+        if allowed_extra_keys is not None:
+            unknown = sorted(set(self.extras) - set(allowed_extra_keys))
+            if unknown:
+                legacy.refuse(
+                    api_version,
+                    f"condition extras has undeclared keys {unknown}, allowed: {sorted(allowed_extra_keys)}",
+                )
+        for key, spec in (extra_schema or {}).items():
+            value = self.extras.get(key)
+            if not isinstance(value, Tensor):
+                continue
+            if str(value.dtype).removeprefix("torch.") != spec.dtype:
+                legacy.refuse(
+                    api_version,
+                    f"condition extra {key!r} dtype mismatch: {value.dtype}, expected {spec.dtype}",
+                )
+            if tuple(value.shape[value.ndim - len(spec.shape) :]) != spec.shape:
+                shape = tuple(value.shape)
+                legacy.refuse(
+                    api_version, f"condition extra {key!r} shape mismatch: {shape} must end in {spec.shape}"
+                )
+
+
+@dataclass
+class ActionSequence:
+    """A plan: a tensor ``[H, B, A]``, or one payload per step."""
+
+    tensor: Tensor | None = None
+    payloads: list[ActionPayload] | None = None
+
+    def __len__(self) -> int:
+        return self.tensor.shape[0] if self.tensor is not None else len(self.payloads or ())
+
+
+@dataclass
+class WorldModelInput:
+    """Everything a model may be given at once."""
+
+    observations: dict[str, Tensor] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    action: Tensor | ActionPayload | None = None
+    conditions: ConditionPayload | None = None
+
+
+register_pytree(ActionPayload, ("tensor", "tokens", "latent", "extras"), ("kind", "text"))
+register_pytree(ConditionPayload, ("text_condition", "goal", "spatial", "camera_pose", "extras"))
+register_pytree(ActionSequence, ("tensor", "payloads"))
+register_pytree(WorldModelInput, ("observations", "context", "action", "conditions"))
+
+
+def normalize_planned_action(payload: ActionPayload, *, api_version: str = "v3") -> ActionSequence:
+    """Return a plan as ``[H, B, A]``, reading the horizon from ``extras["wf.planner.horizon"]``.
+
+    ``[A]``, ``[B, A]`` (horizon 1), ``[H, A]`` and ``[H, B, A]`` are understood. Raises ValidationError when the
+    horizon is missing, not an integer of at least 1, or disagrees with the tensor.
+    """
+    payload.validate(api_version=api_version)
+    if PLANNER_SEQUENCE_KEY in payload.extras:
+        legacy.refuse(
+            api_version, f"{PLANNER_SEQUENCE_KEY!r} was removed in v0.3: put the plan into the tensor"
+        )
+    tensor, horizon = payload.primary(), payload.extras.get(PLANNER_HORIZON_KEY)
+    if horizon is None:
+        legacy.refuse(
+            api_version, f"Missing required planner metadata: missing extras[{PLANNER_HORIZON_KEY!r}]"
+        )
+        horizon = tensor.shape[0] if tensor is not None and tensor.ndim == 3 else 1
+    if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
+        raise ValidationError(f"{PLANNER_HORIZON_KEY!r} must be an integer of at least 1, got {horizon!r}")
+    if tensor is None:
+        if horizon > 1:
+            raise ValidationError(f"a plan of horizon {horizon} needs a tensor [H, B, A]")
+        return ActionSequence(payloads=[payload])
+    if horizon == 1 and tensor.ndim <= 2:
+        return ActionSequence(tensor=tensor.reshape(1, -1, tensor.shape[-1]))
+    if tensor.ndim < 2:
+        raise ValidationError(
+            f"a plan of horizon {horizon} needs a tensor [H, A] or [H, B, A], got {tuple(tensor.shape)}"
+        )
+    if tensor.shape[0] != horizon:
+        raise ValidationError(
+            f"Horizon mismatch: the plan says {horizon}, its tensor has {tensor.shape[0]} steps"
+        )
+    return ActionSequence(tensor=tensor.unsqueeze(1) if tensor.ndim == 2 else tensor)
+
+
+def first_action(payload: ActionPayload, *, api_version: str = "v3") -> ActionPayload:
+    """Return the first step of a plan as a payload of horizon 1."""
+    plan = normalize_planned_action(payload, api_version=api_version)
+    extras = {k: v for k, v in payload.extras.items() if k != PLANNER_SEQUENCE_KEY} | {PLANNER_HORIZON_KEY: 1}
+    if plan.tensor is None:
+        return replace(payload, extras=extras)
+    name = next(n for n in ("tensor", "tokens", "latent") if getattr(payload, n) is not None)
+    return replace(payload, extras=extras, **{name: plan.tensor[0]})
+
+
+def action_tensor(
+    action: Tensor | ActionPayload | None, specs: tuple[ActionSpec, ...], *, api_version: str
+) -> Tensor:
+    """Return an action as the contract's flat float tensor ``[..., A]``.
+
+    A single discrete action may be class indices (integers, without the last axis) or one-hot. Raises
+    ValidationError if the payload's kind fits no spec, ShapeMismatchError if the last axis has another size.
+    """
+    kind = None
+    if isinstance(action, ActionPayload):
+        action.validate(api_version=api_version)
+        kind, action = action.kind, action.primary()
+        if not any(kind == spec.kind or (spec.kind == "multi" and kind == "continuous") for spec in specs):
+            accepted = [spec.kind for spec in specs]
+            if len(specs) > 1:
+                raise ValidationError(
+                    f"action kind {kind!r} did not match any action union variant {accepted}"
+                )
+            raise ValidationError(
+                f"action kind {kind!r} is incompatible with the model, which takes {accepted[0]!r}"
+            )
+    spec = next((s for s in specs if s.kind == kind), specs[0])
+    if action is None:
+        raise ValidationError(f"no action given, the model takes {spec.kind!r} actions of size {spec.dim}")
+    if spec.kind == "discrete" and not action.is_floating_point():
+        count = spec.num_actions or spec.dim
+        if action.numel() and not (int(action.min()) >= 0 and int(action.max()) < count):
+            raise ValidationError(
+                f"discrete action out of range: {int(action.max())}, expected 0 <= action < {count}"
+            )
+        return torch.nn.functional.one_hot(action.long(), count).to(torch.get_default_dtype())
+    if action.ndim == 0 or action.shape[-1] != spec.dim:
+        raise ShapeMismatchError(
+            f"action feature dim mismatch for {spec.kind!r} actions",
+            expected=("...", spec.dim),
+            got=tuple(action.shape),
+        )
+    return action if action.is_floating_point() else action.to(torch.get_default_dtype())

@@ -1,0 +1,308 @@
+"""What a model takes and gives: modalities, actions, and the whole input/output contract. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+from .errors import ContractValidationError, did_you_mean
+
+ACTION_KINDS = ("none", "continuous", "discrete", "token", "latent", "text", "multi", "hybrid")
+RESERVED_BATCH_ROOTS = frozenset(
+    ["obs", "inputs", "targets", "actions", "action", "next_obs", "rewards", "terminations", "mask", "context", "target", "conditions", "extras", "is_first", "is_last", "is_terminal"]
+)
+
+
+class ModalityKind(str, Enum):
+    """What a tensor depicts."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    TEXT = "text"
+    TOKENS = "tokens"
+    VECTOR = "vector"
+    AUDIO = "audio"
+    OTHER = "other"
+
+
+class Capability(str, Enum):
+    """What a model can do beyond computing a loss."""
+
+    LATENT_DYNAMICS = "latent_dynamics"
+    OBS_DECODER = "obs_decoder"
+    REPRESENTATION = "representation"
+    REWARD_PRED = "reward_pred"
+    CONTINUE_PRED = "continue_pred"
+    VIDEO_PRED = "video_pred"
+    TOKEN_MODEL = "token_model"
+    DIFFUSION = "diffusion"
+    PLANNING = "planning"
+    VALUE = "value"
+    POLICY = "policy"
+
+
+def namespaced(key: str) -> bool:
+    """Whether ``key`` has the form ``wf.<domain>.<name>``."""
+    head, _, rest = key.partition(".")
+    domain, _, name = rest.partition(".")
+    words = domain.replace("-", "_"), name.replace("-", "_").replace(".", "_")
+    return head == "wf" and all(
+        word and word.isascii() and word.replace("_", "a").isalnum() for word in words
+    )
+
+
+@dataclass(frozen=True)
+class ModalitySpec:
+    """One tensor: its kind, its shape without batch and time, its dtype by name."""
+
+    kind: ModalityKind
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    layout: str | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", ModalityKind(self.kind))
+        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
+
+
+@dataclass(frozen=True)
+class ObservationSpec:
+    """Named input tensors."""
+
+    modalities: dict[str, ModalitySpec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ConditionSpec:
+    """Named conditioning tensors, and the extras keys a caller may send."""
+
+    modalities: dict[str, ModalitySpec] = field(default_factory=dict)
+    allowed_extra_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """Named latent tensors."""
+
+    tensors: dict[str, ModalitySpec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PredictionSpec:
+    """Named decoded tensors."""
+
+    tensors: dict[str, ModalitySpec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SequenceLayout:
+    """Axes of each batch field, such as ``BT...``."""
+
+    axes_by_field: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SequenceFieldSpec:
+    """How a sequence field may vary: its layout, and whether each row of the batch has its own length."""
+
+    layout: str | None = None
+    variable_length: bool = False
+    required_axes: tuple[str, ...] = ("B",)
+    allow_multiple_time_axes: bool = False
+
+
+@dataclass(frozen=True)
+class ActionPart:
+    """One named part of a composite action: ``dim`` classes if discrete, ``dim`` numbers in [-1, 1] if continuous."""
+
+    name: str
+    kind: str
+    dim: int
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """What an action is. The contract's action tensor is flat: one-hot and continuous parts in sorted key order.
+
+    ``parts`` is given for composite actions (``kind="multi"``); ``dim`` is then the sum of the parts' dims.
+    """
+
+    kind: str = "continuous"
+    dim: int = 0
+    discrete: bool = False
+    num_actions: int | None = None
+    parts: tuple[ActionPart, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in ACTION_KINDS:
+            raise ContractValidationError(
+                f"unknown action kind {self.kind!r}, expected one of {list(ACTION_KINDS)}."
+                + did_you_mean(str(self.kind), ACTION_KINDS)
+            )
+        parts = tuple(part if isinstance(part, ActionPart) else ActionPart(**part) for part in self.parts)
+        object.__setattr__(self, "parts", tuple(sorted(parts, key=lambda part: part.name)))
+        if self.kind == "multi":
+            if not parts:
+                raise ContractValidationError("action kind 'multi' needs its parts")
+            object.__setattr__(self, "dim", sum(part.dim for part in parts))
+        if self.dim < 0:
+            raise ContractValidationError(f"action dim must not be negative, got {self.dim}")
+        if self.discrete and self.num_actions is None and self.dim <= 0:
+            raise ContractValidationError("discrete actions need num_actions or a positive dim")
+
+    def leaves(self) -> tuple[ActionPart, ...]:
+        """The parts in the order of the flat vector; a simple action is one part called ``action``."""
+        if self.parts:
+            return self.parts
+        return () if self.kind == "none" else (ActionPart("action", self.kind, self.dim),)
+
+    def slices(self) -> Iterator[tuple[ActionPart, slice]]:
+        """Each part with its place in the flat vector."""
+        start = 0
+        for part in self.leaves():
+            yield part, slice(start, start + part.dim)
+            start += part.dim
+
+
+def _root(key: str) -> str:
+    """``extras`` for ``extras.wf.x.y`` and ``obs`` for ``obs:image``."""
+    return key.split(".", 1)[0].split(":", 1)[0]
+
+
+@dataclass(frozen=True)
+class ModelIOContract:
+    """Everything a model takes and gives, as data that can be checked and fingerprinted."""
+
+    observation_spec: ObservationSpec = field(default_factory=ObservationSpec)
+    action_spec: ActionSpec = field(default_factory=ActionSpec)
+    state_spec: StateSpec = field(default_factory=StateSpec)
+    prediction_spec: PredictionSpec = field(default_factory=PredictionSpec)
+    sequence_layout: SequenceLayout = field(default_factory=SequenceLayout)
+    required_batch_keys: tuple[str, ...] = ()
+    required_state_keys: tuple[str, ...] = ()
+    additional_batch_fields: dict[str, ModalitySpec] = field(default_factory=dict)
+    input_spec: ObservationSpec | None = None
+    target_spec: ObservationSpec = field(default_factory=ObservationSpec)
+    condition_spec: ConditionSpec = field(default_factory=ConditionSpec)
+    action_union_spec: tuple[ActionSpec, ...] = ()
+    condition_extras_schema: dict[str, ModalitySpec] = field(default_factory=dict)
+    sequence_field_spec: dict[str, SequenceFieldSpec] = field(default_factory=dict)
+
+    @property
+    def effective_input_spec(self) -> ObservationSpec:
+        """The inputs: ``input_spec`` if given, else ``observation_spec``."""
+        return self.input_spec or self.observation_spec
+
+    @property
+    def effective_action_specs(self) -> tuple[ActionSpec, ...]:
+        """The accepted actions: the union if given, else the single spec."""
+        return self.action_union_spec or (self.action_spec,)
+
+    @property
+    def effective_condition_extra_keys(self) -> tuple[str, ...]:
+        """Extras keys that are allowed by name or declared with a schema."""
+        return tuple(dict.fromkeys((*self.condition_spec.allowed_extra_keys, *self.condition_extras_schema)))
+
+    @property
+    def effective_sequence_field_spec(self) -> Mapping[str, SequenceFieldSpec]:
+        """The sequence layout as field specs, overridden by the explicit ones."""
+        merged = {
+            name: SequenceFieldSpec(layout=axes) for name, axes in self.sequence_layout.axes_by_field.items()
+        }
+        for name, spec in self.sequence_field_spec.items():
+            layout = spec.layout or (merged[name].layout if name in merged else None)
+            merged[name] = SequenceFieldSpec(
+                layout, spec.variable_length, spec.required_axes, spec.allow_multiple_time_axes
+            )
+        return MappingProxyType(merged)
+
+    def validate(self) -> None:
+        """Raise ContractValidationError where the contract contradicts itself."""
+        roots = RESERVED_BATCH_ROOTS | {
+            _root(key)
+            for group in (
+                self.effective_input_spec.modalities,
+                self.target_spec.modalities,
+                self.condition_spec.modalities,
+                self.effective_condition_extra_keys,
+                self.additional_batch_fields,
+            )
+            for key in group
+        }
+        for key in self.required_batch_keys:
+            if _root(key) not in roots:
+                raise ContractValidationError(
+                    f"Unknown required batch key {key!r}, expected a root in {sorted(roots)}"
+                )
+        for key in self.required_state_keys:
+            if key not in self.state_spec.tensors:
+                raise ContractValidationError(f"required state key {key!r} is not in the state spec")
+        for name, spec in self.effective_sequence_field_spec.items():
+            if _root(name) not in roots:
+                raise ContractValidationError(
+                    f"Unknown sequence layout field {name!r}, expected one of {sorted(roots)}"
+                )
+            _validate_layout(name, spec)
+        bad = [key for key in self.effective_condition_extra_keys if not namespaced(key)]
+        if bad:
+            raise ContractValidationError(
+                f"invalid namespaced extra key {bad[0]!r}, expected wf.<domain>.<name>"
+            )
+        kinds = [spec.kind for spec in self.action_union_spec]
+        if len(set(kinds)) != len(kinds):
+            raise ContractValidationError(f"action_union_spec has duplicate kinds: {kinds}")
+        if kinds and self.action_spec.kind not in kinds:
+            raise ContractValidationError(f"action_union_spec {kinds} must include {self.action_spec.kind!r}")
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the contract's canonical JSON; equal contracts have equal fingerprints."""
+        canonical = json.dumps(asdict(self), sort_keys=True, default=str, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _validate_layout(name: str, spec: SequenceFieldSpec) -> None:
+    if spec.layout is None:
+        if spec.variable_length:
+            raise ContractValidationError(f"sequence field {name!r} has variable length but no layout")
+        return
+    missing = [axis for axis in {"B", *spec.required_axes} if axis not in spec.layout]
+    if not spec.layout or missing:
+        raise ContractValidationError(
+            f"sequence layout {spec.layout!r} of {name!r} must include {sorted(missing)}"
+        )
+    if spec.variable_length and "T" not in spec.layout:
+        raise ContractValidationError(
+            f"variable-length field {name!r} needs a time axis T in {spec.layout!r}"
+        )
+    if spec.layout.count("T") > 1 and not spec.allow_multiple_time_axes:
+        raise ContractValidationError(f"sequence layout {spec.layout!r} of {name!r} has several time axes")
+
+
+def modality(name: str, given: Any, *, default_shape: tuple[int, ...] = ()) -> ModalitySpec:
+    """Build a ModalitySpec from a spec or a mapping with shape, kind and dtype, guessing the kind from the rank."""
+    if isinstance(given, ModalitySpec):
+        return given
+    if not isinstance(given, Mapping):
+        raise ContractValidationError(
+            f"modality {name!r} must be a mapping with 'shape', got {type(given).__name__}"
+        )
+    unknown = sorted(set(given) - {"shape", "kind", "dtype", "layout", "name"})
+    if unknown:
+        raise ContractValidationError(f"modality {name!r} has unknown keys {unknown}")
+    shape = tuple(given.get("shape", default_shape))
+    if not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ContractValidationError(f"modality {name!r} needs positive integer sizes, got shape {shape}")
+    guess = {0: ModalityKind.VECTOR, 1: ModalityKind.VECTOR, 3: ModalityKind.IMAGE, 4: ModalityKind.VIDEO}
+    kind = given.get("kind") or guess.get(len(shape), ModalityKind.OTHER)
+    if kind not in [k.value for k in ModalityKind]:
+        raise ContractValidationError(
+            f"modality {name!r} has unknown kind {kind!r}.{did_you_mean(kind, ModalityKind)}"
+        )
+    dtype = given.get("dtype") or ("uint8" if ModalityKind(kind) is ModalityKind.IMAGE else "float32")
+    return ModalitySpec(kind, shape, dtype, given.get("layout"), given.get("name"))

@@ -1,0 +1,165 @@
+"""The latent state of a world model."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from .errors import ShapeMismatchError, StateError
+
+_MAGIC, _VERSION = b"WFST", 1
+_HEADER = struct.Struct(">4sBI")
+
+
+def map_tensors(tree: Any, fn: Callable[[Tensor], Tensor]) -> Any:
+    """Apply ``fn`` to every tensor in nested dicts, lists, tuples and registered pytrees."""
+    return pytree.tree_map(lambda leaf: fn(leaf) if isinstance(leaf, Tensor) else leaf, tree)
+
+
+@dataclass
+class State:
+    """Named tensors with a shared leading batch axis, and metadata that no computation reads.
+
+    ``tensors`` maps names (``"deter"``, ``"stoch"``, ``"latent"``) to tensors ``[B, ...]``.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.tensors
+
+    def get(self, name: str, default: Tensor | None = None) -> Tensor | None:
+        """Return the tensor called ``name``, or ``default``."""
+        return self.tensors.get(name, default)
+
+    @property
+    def batch_size(self) -> int:
+        """Length of the leading axis. Raises StateError if the state is empty."""
+        return self._first().shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the tensors. Raises StateError if the state is empty."""
+        return self._first().device
+
+    def _first(self) -> Tensor:
+        if not self.tensors:
+            raise StateError("the state holds no tensors")
+        return next(iter(self.tensors.values()))
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> State:
+        """Return a state with ``fn`` applied to every tensor."""
+        return State({name: fn(value) for name, value in self.tensors.items()}, dict(self.meta))
+
+    def to(self, device: torch.device | str) -> State:
+        """Return the state on another device."""
+        return self.map(lambda value: value.to(device))
+
+    def detach(self) -> State:
+        """Return the state cut from the autograd graph."""
+        return self.map(torch.Tensor.detach)
+
+    def clone(self) -> State:
+        """Return a copy that shares no memory."""
+        return self.map(torch.clone)
+
+    def validate(self) -> None:
+        """Raise StateError if empty, ShapeMismatchError if the leading axes differ."""
+        size = self.batch_size
+        for name, value in self.tensors.items():
+            if value.ndim == 0 or value.shape[0] != size:
+                raise ShapeMismatchError(
+                    f"batch size mismatch in state tensor {name!r}",
+                    expected=(size, "..."),
+                    got=tuple(value.shape),
+                )
+
+    def serialize(self) -> bytes:
+        """Return the state as bytes: a magic word, a version, a JSON header and the raw tensors."""
+        entries, blobs = [], []
+        for name, value in self.tensors.items():
+            raw = value.detach().cpu().contiguous()
+            blob = raw.reshape(-1).view(torch.uint8).numpy().tobytes() if raw.numel() else b""
+            entries.append(
+                {"name": name, "dtype": str(raw.dtype)[6:], "shape": list(raw.shape), "size": len(blob)}
+            )
+            blobs.append(blob)
+        header = json.dumps({"tensors": entries, "meta": self.meta}).encode()
+        return _HEADER.pack(_MAGIC, _VERSION, len(header)) + header + b"".join(blobs)
+
+    @classmethod
+    def deserialize(cls, data: bytes) -> State:
+        """Return the state written by ``serialize``. Raises StateError if the bytes are not one."""
+        if len(data) < _HEADER.size:
+            raise StateError(f"truncated state: {len(data)} bytes, a header alone has {_HEADER.size}")
+        magic, version, length = _HEADER.unpack_from(data)
+        if magic != _MAGIC:
+            raise StateError(f"bad magic {magic!r}: these bytes are not a serialized State")
+        if version != _VERSION:
+            raise StateError(f"state format version {version}, this worldflux reads {_VERSION}")
+        offset, tensors = _HEADER.size + length, {}
+        try:
+            header = json.loads(data[_HEADER.size : offset])
+            for entry in header["tensors"]:
+                blob = bytearray(data[offset : offset + entry["size"]])
+                if len(blob) != entry["size"]:
+                    raise StateError(f"truncated state: tensor {entry['name']!r} is cut short")
+                dtype = getattr(torch, entry["dtype"])
+                flat = torch.frombuffer(blob, dtype=dtype) if blob else torch.empty(0, dtype=dtype)
+                tensors[entry["name"]] = flat.reshape(entry["shape"]).clone()
+                offset += entry["size"]
+        except (
+            KeyError,
+            TypeError,
+            AttributeError,
+            UnicodeDecodeError,
+            json.JSONDecodeError,
+            RuntimeError,
+        ) as error:
+            raise StateError(f"damaged state header: {error}") from error
+        if offset != len(data):
+            raise StateError(f"{len(data) - offset} trailing bytes after the state")
+        return cls(tensors, header["meta"])
+
+
+def stack_states(states: Iterable[State], dim: int = 0) -> State:
+    """Return one state whose tensors are the given states' tensors stacked along a new axis."""
+    items = list(states)
+    if not items:
+        raise StateError("no states to stack")
+    return State({name: torch.stack([s.tensors[name] for s in items], dim) for name in items[0].tensors})
+
+
+def register_pytree(cls: type, tensor_fields: tuple[str, ...], static_fields: tuple[str, ...] = ()) -> None:
+    """Make a dataclass a pytree, so that it passes through torch.compile, vmap and export."""
+
+    def flatten(value: Any) -> tuple[list[Any], Any]:
+        return [getattr(value, name) for name in tensor_fields], tuple(
+            getattr(value, name) for name in static_fields
+        )
+
+    def unflatten(children: Iterable[Any], context: Any) -> Any:
+        value = cls.__new__(cls)  # no __init__: leaves may be placeholders that validation would refuse
+        for name, child in zip(tensor_fields, children, strict=True):
+            object.__setattr__(value, name, child)
+        for name, child in zip(static_fields, context, strict=True):
+            object.__setattr__(value, name, child)
+        return value
+
+    pytree.register_pytree_node(
+        cls, flatten, unflatten, serialized_type_name=f"{cls.__module__}.{cls.__qualname__}"
+    )
+
+
+register_pytree(State, ("tensors",), ("meta",))
