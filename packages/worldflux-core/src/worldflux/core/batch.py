@@ -68,9 +68,7 @@ class Batch:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that hold something."""
         pairs = ((f.name, getattr(self, f.name)) for f in fields(self))
-        return {
-            name: value for name, value in pairs if value is not None and value is not False and value != {}
-        }
+        return {name: value for name, value in pairs if value is not None and value is not False and value != {}}
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor with its dotted name, mirrors left out."""

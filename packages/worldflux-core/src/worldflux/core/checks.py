@@ -22,14 +22,10 @@ def observations(obs: Any, spec: ObservationSpec) -> dict[str, Tensor]:
     given = obs.observations if isinstance(obs, WorldModelInput) else obs
     if isinstance(given, Tensor):
         if len(spec.modalities) != 1:
-            raise ValidationError(
-                f"this model observes {sorted(spec.modalities)}: give a dict, not one tensor"
-            )
+            raise ValidationError(f"this model observes {sorted(spec.modalities)}: give a dict, not one tensor")
         given = {next(iter(spec.modalities)): given}
     if not isinstance(given, Mapping):
-        raise ValidationError(
-            f"observations must be a tensor or a dict of tensors, got {type(given).__name__}"
-        )
+        raise ValidationError(f"observations must be a tensor or a dict of tensors, got {type(given).__name__}")
     missing, extra = sorted(set(spec.modalities) - set(given)), sorted(set(given) - set(spec.modalities))
     if missing:
         hint = did_you_mean(missing[0], extra)
@@ -37,13 +33,9 @@ def observations(obs: Any, spec: ObservationSpec) -> dict[str, Tensor]:
     if extra:
         raise ValidationError(f"unexpected modalities {extra}: this model observes {sorted(spec.modalities)}")
     checked = {name: _tensor(name, given[name], modality) for name, modality in spec.modalities.items()}
-    leads = {
-        name: value.shape[: value.ndim - len(spec.modalities[name].shape)] for name, value in checked.items()
-    }
+    leads = {name: value.shape[: value.ndim - len(spec.modalities[name].shape)] for name, value in checked.items()}
     if len(set(leads.values())) > 1:
-        raise ShapeMismatchError(
-            f"modalities have different leading axes: { {n: tuple(s) for n, s in leads.items()} }"
-        )
+        raise ShapeMismatchError(f"modalities have different leading axes: { {n: tuple(s) for n, s in leads.items()} }")
     return checked
 
 
@@ -57,9 +49,7 @@ def _tensor(name: str, value: Any, spec: ModalitySpec) -> Tensor:
             hint = ": the data is channels-last, move the channels first with .movedim(-1, -3)"
         elif value.ndim == rank and tuple(value.shape) == spec.shape:
             hint = ": the batch axis is missing, add it with [None]"
-        raise ShapeMismatchError(
-            f"observation {name!r}{hint}", expected=("B", *spec.shape), got=tuple(value.shape)
-        )
+        raise ShapeMismatchError(f"observation {name!r}{hint}", expected=("B", *spec.shape), got=tuple(value.shape))
     integer = spec.kind is ModalityKind.IMAGE or spec.dtype.startswith(("uint", "int"))
     allowed = value.is_floating_point() or (integer and str(value.dtype).removeprefix("torch.") == spec.dtype)
     if not allowed:
@@ -76,16 +66,12 @@ def batch(given: Batch, contract: ModelIOContract) -> None:
         for part in key.replace(":", ".").split("."):
             value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
         if value is None:
-            raise ValidationError(
-                f"the batch has no {key!r}; this model needs {list(contract.required_batch_keys)}"
-            )
+            raise ValidationError(f"the batch has no {key!r}; this model needs {list(contract.required_batch_keys)}")
     if given.obs is not None and contract.effective_input_spec.modalities:
         observations(given.obs, contract.effective_input_spec)
     spec = contract.action_spec
     if isinstance(given.actions, Tensor) and spec.kind not in ("none", "text"):
-        indices = (
-            spec.kind == "discrete" and not given.actions.is_floating_point() and given.actions.ndim == 2
-        )
+        indices = spec.kind == "discrete" and not given.actions.is_floating_point() and given.actions.ndim == 2
         if not indices and (given.actions.ndim < 3 or given.actions.shape[-1] != spec.dim):
             got = tuple(given.actions.shape)
             raise ShapeMismatchError(f"batch actions ({spec.kind})", expected=("B", "T", spec.dim), got=got)

@@ -30,9 +30,7 @@ SLOTS: Mapping[str, str] = MappingProxyType(
         "rollout_executor": "rollout_open_loop",
     }
 )
-SLOT_ALIASES: Mapping[str, str] = MappingProxyType(
-    {"decoder_module": "decoder", "rollout_engine": "rollout_executor"}
-)
+SLOT_ALIASES: Mapping[str, str] = MappingProxyType({"decoder_module": "decoder", "rollout_engine": "rollout_executor"})
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,7 @@ class ActionConditioner(Protocol):
 class DynamicsModel(Protocol):
     """Predicts the next state ``[B, ...]`` (the prior) from a state and the conditioner's output."""
 
-    def transition(
-        self, state: State, conditioned: dict[str, Tensor], deterministic: bool = False
-    ) -> State: ...
+    def transition(self, state: State, conditioned: dict[str, Tensor], deterministic: bool = False) -> State: ...
 
 
 class Decoder(Protocol):
@@ -110,15 +106,12 @@ def build_component(
     if isinstance(value, str):
         name, entry = value, WorldModelRegistry.component(value)
         if canonical_slot(entry.spec.component_type, slots) != slot:
-            raise ConfigurationError(
-                f"component {value!r} is for slot {entry.spec.component_type!r}, not {slot!r}"
-            )
+            raise ConfigurationError(f"component {value!r} is for slot {entry.spec.component_type!r}, not {slot!r}")
         value = entry.factory
     if inspect.isclass(value) or inspect.isfunction(value) or inspect.ismethod(value):
-        required = [
-            p for p in inspect.signature(value).parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD
-        ]
-        value = value(config) if required else value()
+        required = [p for p in inspect.signature(value).parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD]
+        build: Any = value
+        value = build(config) if required else build()
     if not callable(getattr(value, slots[slot], None)):
         raise ConfigurationError(
             f"component for {slot!r} must have a method {slots[slot]!r}, {type(value).__name__} has none"

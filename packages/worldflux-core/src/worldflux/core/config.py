@@ -40,9 +40,7 @@ class WorldModelConfig:
             self._normalise_observations()
             self._normalise_action()
         except (ContractValidationError, TypeError, ValueError) as error:
-            raise (
-                error if isinstance(error, ConfigurationError) else ConfigurationError(str(error))
-            ) from error
+            raise (error if isinstance(error, ConfigurationError) else ConfigurationError(str(error))) from error
         if self.learning_rate <= 0 or self.grad_clip <= 0:
             raise ConfigurationError(
                 f"learning_rate and grad_clip must be positive, got {self.learning_rate} and {self.grad_clip}"
@@ -52,9 +50,7 @@ class WorldModelConfig:
         for f in fields(self):
             value, kinds = getattr(self, f.name), _ACCEPTED.get(str(f.type))
             if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
-                raise ConfigurationError(
-                    f"{f.name} must be {f.type}, got {value!r}", config_name=type(self).__name__
-                )
+                raise ConfigurationError(f"{f.name} must be {f.type}, got {value!r}", config_name=type(self).__name__)
             if str(f.type) == "float":
                 setattr(self, f.name, float(value))
             elif str(f.type) == "tuple[int, ...]":
@@ -63,16 +59,13 @@ class WorldModelConfig:
     def _normalise_observations(self) -> None:
         shape = tuple(self.obs_shape)
         if not shape or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in shape):
-            raise ConfigurationError(
-                f"obs_shape must be positive integers such as (3, 64, 64) or (8,), got {shape}"
-            )
+            raise ConfigurationError(f"obs_shape must be positive integers such as (3, 64, 64) or (8,), got {shape}")
         given = self.observation_modalities or {"obs": {"shape": shape}}
         specs = {name: modality(name, value, default_shape=shape) for name, value in given.items()}
         for name, spec in specs.items():
             _refuse_channels_last(name, spec)
         self.observation_modalities = {
-            name: {"kind": spec.kind.value, "shape": spec.shape, "dtype": spec.dtype}
-            for name, spec in specs.items()
+            name: {"kind": spec.kind.value, "shape": spec.shape, "dtype": spec.dtype} for name, spec in specs.items()
         }
         self.obs_shape = specs["obs"].shape if "obs" in specs else next(iter(specs.values())).shape
 
@@ -81,17 +74,11 @@ class WorldModelConfig:
         known = ("kind", "dim", "discrete", "num_actions", "parts")
         unknown = sorted(set(given) - set(known))
         if unknown:
-            raise ConfigurationError(
-                f"unknown action_spec key {unknown[0]!r}.{did_you_mean(unknown[0], known)}"
-            )
+            raise ConfigurationError(f"unknown action_spec key {unknown[0]!r}.{did_you_mean(unknown[0], known)}")
         kind = given.get("kind", self.action_type)
         dim = given.get("dim", given.get("num_actions") or self.action_dim) if kind != "none" else 0
-        if kind not in ("none", "text", "multi") and (
-            isinstance(dim, bool) or not isinstance(dim, int) or dim <= 0
-        ):
-            raise ConfigurationError(
-                f"action_dim must be a positive integer for {kind!r} actions, got {dim!r}"
-            )
+        if kind not in ("none", "text", "multi") and (isinstance(dim, bool) or not isinstance(dim, int) or dim <= 0):
+            raise ConfigurationError(f"action_dim must be a positive integer for {kind!r} actions, got {dim!r}")
         discrete = given.get("discrete", kind == "discrete")
         spec = ActionSpec(
             kind,
@@ -137,9 +124,7 @@ class WorldModelConfig:
         known = [f.name for f in fields(cls) if f.init]
         for name in data:
             if name not in known:
-                raise ConfigurationError(
-                    f"Unknown parameter {name!r} for {cls.__name__}.{did_you_mean(name, known)}"
-                )
+                raise ConfigurationError(f"Unknown parameter {name!r} for {cls.__name__}.{did_you_mean(name, known)}")
         return cls(**data)
 
     def with_overrides(self: ConfigT, **overrides: Any) -> ConfigT:

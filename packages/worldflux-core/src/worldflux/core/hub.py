@@ -31,9 +31,7 @@ def _client() -> Any:
 def download(name: str) -> Path:
     """Fetch the three files of ``owner/name[@revision]`` and return their folder. Raises CheckpointError."""
     if not is_hub_id(name):
-        raise CheckpointError(
-            f"{name!r} does not exist: give a folder written by save_pretrained, or 'owner/name'"
-        )
+        raise CheckpointError(f"{name!r} does not exist: give a folder written by save_pretrained, or 'owner/name'")
     from .persistence import CONFIG, META, WEIGHTS
 
     repo, _, revision = name.partition("@")

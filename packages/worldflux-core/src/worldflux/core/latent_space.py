@@ -17,9 +17,7 @@ class LatentSpace(nn.Module, ABC):
     param_dim: int
 
     @abstractmethod
-    def sample(
-        self, params: Tensor, deterministic: bool = False, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def sample(self, params: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Return a reparameterised (or straight-through) sample, or the mode."""
 
     @abstractmethod
@@ -33,9 +31,7 @@ class GaussianLatentSpace(LatentSpace):
     def __init__(self, dim: int, *, min_std: float = 0.1, max_std: float = 2.0) -> None:
         super().__init__()
         if dim <= 0 or not 0 < min_std < max_std:
-            raise ConfigurationError(
-                f"need dim > 0 and 0 < min_std < max_std, got {dim}, {min_std}, {max_std}"
-            )
+            raise ConfigurationError(f"need dim > 0 and 0 < min_std < max_std, got {dim}, {min_std}, {max_std}")
         self.dim, self.param_dim, self.min_std, self.max_std = dim, 2 * dim, min_std, max_std
 
     def moments(self, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,9 +39,7 @@ class GaussianLatentSpace(LatentSpace):
         mean, raw = params.chunk(2, -1)
         return mean, self.min_std + (self.max_std - self.min_std) * torch.sigmoid(raw)
 
-    def sample(
-        self, params: Tensor, deterministic: bool = False, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def sample(self, params: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         mean, std = self.moments(params)
         if deterministic:
             return mean
@@ -72,12 +66,10 @@ class CategoricalLatentSpace(LatentSpace):
 
     def probs(self, params: Tensor) -> Tensor:
         """Return mixed probabilities ``[..., G, C]``."""
-        logits = params.unflatten(-1, (self.groups, self.classes))
+        logits = params.reshape(*params.shape[:-1], self.groups, self.classes)
         return (1 - self.unimix) * logits.softmax(-1) + self.unimix / self.classes
 
-    def sample(
-        self, params: Tensor, deterministic: bool = False, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def sample(self, params: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         probs = self.probs(params)
         if deterministic:
             index = probs.argmax(-1)
@@ -100,16 +92,15 @@ class SimNormLatentSpace(LatentSpace):
     def __init__(self, dim: int = 512, simnorm_dim: int = 8) -> None:
         super().__init__()
         if dim <= 0 or simnorm_dim <= 0 or dim % simnorm_dim:
-            raise ConfigurationError(
-                f"SimNorm needs dim divisible by simnorm_dim, got {dim} and {simnorm_dim}"
-            )
+            raise ConfigurationError(f"SimNorm needs dim divisible by simnorm_dim, got {dim} and {simnorm_dim}")
         self.param_dim, self.simnorm_dim = dim, simnorm_dim
 
-    def sample(
-        self, params: Tensor, deterministic: bool = False, generator: torch.Generator | None = None
-    ) -> Tensor:
-        return params.unflatten(-1, (-1, self.simnorm_dim)).softmax(-1).flatten(-2)
+    def _groups(self, params: Tensor) -> Tensor:
+        return params.reshape(*params.shape[:-1], -1, self.simnorm_dim)
+
+    def sample(self, params: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        return self._groups(params).softmax(-1).flatten(-2)
 
     def kl_divergence(self, posterior: Tensor, prior: Tensor, free_nats: float = 0.0) -> Tensor:
-        logp, logq = (x.unflatten(-1, (-1, self.simnorm_dim)).log_softmax(-1) for x in (posterior, prior))
+        logp, logq = (self._groups(x).log_softmax(-1) for x in (posterior, prior))
         return (logp.exp() * (logp - logq)).sum((-2, -1)).clamp_min(free_nats)

@@ -106,9 +106,7 @@ class WorldModel(nn.Module, ABC):
     ) -> State:
         """Return the imagined next state (the prior) after ``action [B, A]``."""
         conditioned = self.condition(state, action, conditions)
-        following: State = self.component("dynamics_model").transition(
-            state, conditioned, deterministic=deterministic
-        )
+        following: State = self.component("dynamics_model").transition(state, conditioned, deterministic=deterministic)
         return following
 
     def update(
@@ -144,9 +142,7 @@ class WorldModel(nn.Module, ABC):
         self.check_conditions(conditions)
         actions = self.action_sequence(action_sequence, batch_size=initial_state.batch_size)
         executor = self._slot("rollout_executor") or _OpenLoop()
-        imagined: Trajectory = executor.rollout_open_loop(
-            self, initial_state, actions, conditions, deterministic
-        )
+        imagined: Trajectory = executor.rollout_open_loop(self, initial_state, actions, conditions, deterministic)
         return imagined
 
     @abstractmethod
@@ -155,9 +151,7 @@ class WorldModel(nn.Module, ABC):
 
     def policy(self, **options: Any) -> Policy:
         """Return the family's policy. Raises CapabilityError if it has none."""
-        raise CapabilityError(
-            f"{type(self).__name__} has no policy of its own; it declares {self._declared()}"
-        )
+        raise CapabilityError(f"{type(self).__name__} has no policy of its own; it declares {self._declared()}")
 
     # --- training -------------------------------------------------------------------------------------------------
 
@@ -167,9 +161,7 @@ class WorldModel(nn.Module, ABC):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return optimizer parameter groups with their own learning rates and options."""
-        return [
-            {"params": [p for p in self.parameters() if p.requires_grad], "lr": self.config.learning_rate}
-        ]
+        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": self.config.learning_rate}]
 
     def configure_optimizer(self, config: Any) -> torch.optim.Optimizer | None:
         """Return the family's own optimizer for a training config, or None to let the trainer build a common one."""
@@ -204,9 +196,7 @@ class WorldModel(nn.Module, ABC):
         """Return an action as the flat float tensor ``[..., A]``. Raises ValidationError or ShapeMismatchError."""
         return action_tensor(action, self.io_contract().effective_action_specs, api_version=self.api_version)
 
-    def action_sequence(
-        self, plan: Tensor | ActionSequence | ActionPayload | None, *, batch_size: int
-    ) -> Tensor:
+    def action_sequence(self, plan: Tensor | ActionSequence | ActionPayload | None, *, batch_size: int) -> Tensor:
         """Return a plan in any form as actions ``[H, B, A]``."""
         spec = self.io_contract().action_spec
         if plan is None:
@@ -215,21 +205,15 @@ class WorldModel(nn.Module, ABC):
             plan = normalize_planned_action(plan, api_version=self.api_version)
         if isinstance(plan, ActionSequence):
             plan = (
-                plan.tensor
-                if plan.tensor is not None
-                else torch.stack([self.actions(p) for p in plan.payloads or ()])
+                plan.tensor if plan.tensor is not None else torch.stack([self.actions(p) for p in plan.payloads or ()])
             )
         actions = self.actions(plan)
         if actions.ndim != 3 or actions.shape[1] not in (1, batch_size):
             shape = tuple(actions.shape)
-            raise checks.ShapeMismatchError(
-                "rollout actions", expected=("H", batch_size, spec.dim), got=shape
-            )
+            raise checks.ShapeMismatchError("rollout actions", expected=("H", batch_size, spec.dim), got=shape)
         return actions.expand(-1, batch_size, -1)
 
-    def condition(
-        self, state: State, action: Action, conditions: ConditionPayload | None = None
-    ) -> dict[str, Tensor]:
+    def condition(self, state: State, action: Action, conditions: ConditionPayload | None = None) -> dict[str, Tensor]:
         """Return what the dynamics reads of an action ``[B, A]`` and the conditions."""
         self.check_conditions(conditions)
         conditioner = self.component("action_conditioner")
@@ -292,9 +276,7 @@ class WorldModel(nn.Module, ABC):
         """Raise CapabilityError if the model does not declare a capability."""
         if not self.supports(capability):
             name = Capability(capability).value
-            raise CapabilityError(
-                f"{type(self).__name__} does not support {name!r}; it declares {self._declared()}"
-            )
+            raise CapabilityError(f"{type(self).__name__} does not support {name!r}; it declares {self._declared()}")
 
     @property
     def supports_reward(self) -> bool:
@@ -361,9 +343,7 @@ class _OpenLoop:
             decoded = [model.decode(state, conditions).preds for state in states[1:]]
 
         def series(name: str) -> Tensor | None:
-            return (
-                torch.stack([d[name].reshape(initial_state.batch_size) for d in decoded]) if decoded else None
-            )
+            return torch.stack([d[name].reshape(initial_state.batch_size) for d in decoded]) if decoded else None
 
         return Trajectory(
             states,

@@ -39,9 +39,7 @@ class ActionPayload:
         if self.kind not in PAYLOAD_KINDS:
             raise ValidationError(f"unknown action kind {self.kind!r}, expected one of {list(PAYLOAD_KINDS)}")
         if self.kind == "hybrid":
-            legacy.refuse(
-                api_version, "action kind 'hybrid' is gone: send one kind, or a 'multi' action spec"
-            )
+            legacy.refuse(api_version, "action kind 'hybrid' is gone: send one kind, or a 'multi' action spec")
         given = [n for n in ("tensor", "tokens", "latent", "text") if getattr(self, n) is not None]
         if len(given) > 1:
             raise ValidationError(f"an action has only one primary representation, got {given}")
@@ -91,9 +89,7 @@ class ConditionPayload:
                 )
             if tuple(value.shape[value.ndim - len(spec.shape) :]) != spec.shape:
                 shape = tuple(value.shape)
-                legacy.refuse(
-                    api_version, f"condition extra {key!r} shape mismatch: {shape} must end in {spec.shape}"
-                )
+                legacy.refuse(api_version, f"condition extra {key!r} shape mismatch: {shape} must end in {spec.shape}")
 
 
 @dataclass
@@ -131,14 +127,10 @@ def normalize_planned_action(payload: ActionPayload, *, api_version: str = "v3")
     """
     payload.validate(api_version=api_version)
     if PLANNER_SEQUENCE_KEY in payload.extras:
-        legacy.refuse(
-            api_version, f"{PLANNER_SEQUENCE_KEY!r} was removed in v0.3: put the plan into the tensor"
-        )
+        legacy.refuse(api_version, f"{PLANNER_SEQUENCE_KEY!r} was removed in v0.3: put the plan into the tensor")
     tensor, horizon = payload.primary(), payload.extras.get(PLANNER_HORIZON_KEY)
     if horizon is None:
-        legacy.refuse(
-            api_version, f"Missing required planner metadata: missing extras[{PLANNER_HORIZON_KEY!r}]"
-        )
+        legacy.refuse(api_version, f"Missing required planner metadata: missing extras[{PLANNER_HORIZON_KEY!r}]")
         horizon = tensor.shape[0] if tensor is not None and tensor.ndim == 3 else 1
     if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
         raise ValidationError(f"{PLANNER_HORIZON_KEY!r} must be an integer of at least 1, got {horizon!r}")
@@ -153,9 +145,7 @@ def normalize_planned_action(payload: ActionPayload, *, api_version: str = "v3")
             f"a plan of horizon {horizon} needs a tensor [H, A] or [H, B, A], got {tuple(tensor.shape)}"
         )
     if tensor.shape[0] != horizon:
-        raise ValidationError(
-            f"Horizon mismatch: the plan says {horizon}, its tensor has {tensor.shape[0]} steps"
-        )
+        raise ValidationError(f"Horizon mismatch: the plan says {horizon}, its tensor has {tensor.shape[0]} steps")
     return ActionSequence(tensor=tensor.unsqueeze(1) if tensor.ndim == 2 else tensor)
 
 
@@ -165,13 +155,12 @@ def first_action(payload: ActionPayload, *, api_version: str = "v3") -> ActionPa
     extras = {k: v for k, v in payload.extras.items() if k != PLANNER_SEQUENCE_KEY} | {PLANNER_HORIZON_KEY: 1}
     if plan.tensor is None:
         return replace(payload, extras=extras)
-    name = next(n for n in ("tensor", "tokens", "latent") if getattr(payload, n) is not None)
-    return replace(payload, extras=extras, **{name: plan.tensor[0]})
+    first = replace(payload, extras=extras)
+    setattr(first, next(n for n in ("tensor", "tokens", "latent") if getattr(payload, n) is not None), plan.tensor[0])
+    return first
 
 
-def action_tensor(
-    action: Tensor | ActionPayload | None, specs: tuple[ActionSpec, ...], *, api_version: str
-) -> Tensor:
+def action_tensor(action: Tensor | ActionPayload | None, specs: tuple[ActionSpec, ...], *, api_version: str) -> Tensor:
     """Return an action as the contract's flat float tensor ``[..., A]``.
 
     A single discrete action may be class indices (integers, without the last axis) or one-hot. Raises
@@ -184,21 +173,15 @@ def action_tensor(
         if not any(kind == spec.kind or (spec.kind == "multi" and kind == "continuous") for spec in specs):
             accepted = [spec.kind for spec in specs]
             if len(specs) > 1:
-                raise ValidationError(
-                    f"action kind {kind!r} did not match any action union variant {accepted}"
-                )
-            raise ValidationError(
-                f"action kind {kind!r} is incompatible with the model, which takes {accepted[0]!r}"
-            )
+                raise ValidationError(f"action kind {kind!r} did not match any action union variant {accepted}")
+            raise ValidationError(f"action kind {kind!r} is incompatible with the model, which takes {accepted[0]!r}")
     spec = next((s for s in specs if s.kind == kind), specs[0])
     if action is None:
         raise ValidationError(f"no action given, the model takes {spec.kind!r} actions of size {spec.dim}")
     if spec.kind == "discrete" and not action.is_floating_point():
         count = spec.num_actions or spec.dim
         if action.numel() and not (int(action.min()) >= 0 and int(action.max()) < count):
-            raise ValidationError(
-                f"discrete action out of range: {int(action.max())}, expected 0 <= action < {count}"
-            )
+            raise ValidationError(f"discrete action out of range: {int(action.max())}, expected 0 <= action < {count}")
         return torch.nn.functional.one_hot(action.long(), count).to(torch.get_default_dtype())
     if action.ndim == 0 or action.shape[-1] != spec.dim:
         raise ShapeMismatchError(

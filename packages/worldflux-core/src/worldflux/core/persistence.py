@@ -59,11 +59,7 @@ def _write_text(file: Path, text: str) -> None:
 def sha256(file: Path) -> str:
     """Hex digest of a file."""
     with file.open("rb") as handle:
-        return (
-            hashlib.file_digest(handle, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _digest(handle)
-        )
+        return hashlib.file_digest(handle, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(handle)
 
 
 def _digest(handle: Any) -> str:
@@ -74,7 +70,10 @@ def _digest(handle: Any) -> str:
 
 
 def save_pretrained(model: WorldModel, path: str | Path) -> Path:
-    """Write a model into a folder. Raises ConfigurationError for components without an id, CheckpointError on disk errors."""
+    """Write a model into a folder.
+
+    Raises ConfigurationError for components without an id, CheckpointError on disk errors.
+    """
     anonymous = sorted(slot for slot, name in model.component_ids.items() if name is None)
     if anonymous:
         raise ConfigurationError(
@@ -152,9 +151,7 @@ def _check_meta(folder: Path, meta: dict[str, Any]) -> None:
         if name == WEIGHTS:
             refuse_pickle(file)
         if sha256(file) != digest:
-            raise CheckpointError(
-                f"{file} was altered or truncated after saving: its hash differs from {META}"
-            )
+            raise CheckpointError(f"{file} was altered or truncated after saving: its hash differs from {META}")
 
 
 def refuse_pickle(file: Path) -> None:

@@ -56,8 +56,8 @@ class Registry:
         """Return a decorator that registers a model class. Raises ConfigurationError if the name is taken."""
 
         def decorate(model_class: ModelT) -> ModelT:
-            config = config_class or getattr(model_class, "config_class", WorldModelConfig)
-            self.add_model(model_type, ModelEntry(model_class, config, plugin))
+            own: type[WorldModelConfig] = getattr(model_class, "config_class", WorldModelConfig)
+            self.add_model(model_type, ModelEntry(model_class, config_class or own, plugin))
             return model_class
 
         return decorate
@@ -68,9 +68,7 @@ class Registry:
         if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise ConfigurationError(f"model type {model_type!r} must be letters, digits, '-', '_' and '.'")
         if name in self._models:
-            raise ConfigurationError(
-                f"model type {name!r} is already registered by {self._models[name].model_class!r}"
-            )
+            raise ConfigurationError(f"model type {name!r} is already registered by {self._models[name].model_class!r}")
         self._models[name] = entry
 
     def unregister(self, model_type: str) -> None:

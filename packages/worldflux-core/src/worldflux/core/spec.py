@@ -14,7 +14,8 @@ from .errors import ContractValidationError, did_you_mean
 
 ACTION_KINDS = ("none", "continuous", "discrete", "token", "latent", "text", "multi", "hybrid")
 RESERVED_BATCH_ROOTS = frozenset(
-    ["obs", "inputs", "targets", "actions", "action", "next_obs", "rewards", "terminations", "mask", "context", "target", "conditions", "extras", "is_first", "is_last", "is_terminal"]
+    ("obs", "inputs", "targets", "actions", "action", "next_obs", "rewards", "is_first", "is_last", "is_terminal")
+    + ("terminations", "mask", "context", "target", "conditions", "extras")
 )
 
 
@@ -51,9 +52,7 @@ def namespaced(key: str) -> bool:
     head, _, rest = key.partition(".")
     domain, _, name = rest.partition(".")
     words = domain.replace("-", "_"), name.replace("-", "_").replace(".", "_")
-    return head == "wf" and all(
-        word and word.isascii() and word.replace("_", "a").isalnum() for word in words
-    )
+    return head == "wf" and all(word and word.isascii() and word.replace("_", "a").isalnum() for word in words)
 
 
 @dataclass(frozen=True)
@@ -212,9 +211,7 @@ class ModelIOContract:
     @property
     def effective_sequence_field_spec(self) -> Mapping[str, SequenceFieldSpec]:
         """The sequence layout as field specs, overridden by the explicit ones."""
-        merged = {
-            name: SequenceFieldSpec(layout=axes) for name, axes in self.sequence_layout.axes_by_field.items()
-        }
+        merged = {name: SequenceFieldSpec(layout=axes) for name, axes in self.sequence_layout.axes_by_field.items()}
         for name, spec in self.sequence_field_spec.items():
             layout = spec.layout or (merged[name].layout if name in merged else None)
             merged[name] = SequenceFieldSpec(
@@ -237,9 +234,7 @@ class ModelIOContract:
         }
         for key in self.required_batch_keys:
             if _root(key) not in roots:
-                raise ContractValidationError(
-                    f"Unknown required batch key {key!r}, expected a root in {sorted(roots)}"
-                )
+                raise ContractValidationError(f"Unknown required batch key {key!r}, expected a root in {sorted(roots)}")
         for key in self.required_state_keys:
             if key not in self.state_spec.tensors:
                 raise ContractValidationError(f"required state key {key!r} is not in the state spec")
@@ -251,9 +246,7 @@ class ModelIOContract:
             _validate_layout(name, spec)
         bad = [key for key in self.effective_condition_extra_keys if not namespaced(key)]
         if bad:
-            raise ContractValidationError(
-                f"invalid namespaced extra key {bad[0]!r}, expected wf.<domain>.<name>"
-            )
+            raise ContractValidationError(f"invalid namespaced extra key {bad[0]!r}, expected wf.<domain>.<name>")
         kinds = [spec.kind for spec in self.action_union_spec]
         if len(set(kinds)) != len(kinds):
             raise ContractValidationError(f"action_union_spec has duplicate kinds: {kinds}")
@@ -273,13 +266,9 @@ def _validate_layout(name: str, spec: SequenceFieldSpec) -> None:
         return
     missing = [axis for axis in {"B", *spec.required_axes} if axis not in spec.layout]
     if not spec.layout or missing:
-        raise ContractValidationError(
-            f"sequence layout {spec.layout!r} of {name!r} must include {sorted(missing)}"
-        )
+        raise ContractValidationError(f"sequence layout {spec.layout!r} of {name!r} must include {sorted(missing)}")
     if spec.variable_length and "T" not in spec.layout:
-        raise ContractValidationError(
-            f"variable-length field {name!r} needs a time axis T in {spec.layout!r}"
-        )
+        raise ContractValidationError(f"variable-length field {name!r} needs a time axis T in {spec.layout!r}")
     if spec.layout.count("T") > 1 and not spec.allow_multiple_time_axes:
         raise ContractValidationError(f"sequence layout {spec.layout!r} of {name!r} has several time axes")
 
@@ -289,9 +278,7 @@ def modality(name: str, given: Any, *, default_shape: tuple[int, ...] = ()) -> M
     if isinstance(given, ModalitySpec):
         return given
     if not isinstance(given, Mapping):
-        raise ContractValidationError(
-            f"modality {name!r} must be a mapping with 'shape', got {type(given).__name__}"
-        )
+        raise ContractValidationError(f"modality {name!r} must be a mapping with 'shape', got {type(given).__name__}")
     unknown = sorted(set(given) - {"shape", "kind", "dtype", "layout", "name"})
     if unknown:
         raise ContractValidationError(f"modality {name!r} has unknown keys {unknown}")
@@ -301,8 +288,6 @@ def modality(name: str, given: Any, *, default_shape: tuple[int, ...] = ()) -> M
     guess = {0: ModalityKind.VECTOR, 1: ModalityKind.VECTOR, 3: ModalityKind.IMAGE, 4: ModalityKind.VIDEO}
     kind = given.get("kind") or guess.get(len(shape), ModalityKind.OTHER)
     if kind not in [k.value for k in ModalityKind]:
-        raise ContractValidationError(
-            f"modality {name!r} has unknown kind {kind!r}.{did_you_mean(kind, ModalityKind)}"
-        )
+        raise ContractValidationError(f"modality {name!r} has unknown kind {kind!r}.{did_you_mean(kind, ModalityKind)}")
     dtype = given.get("dtype") or ("uint8" if ModalityKind(kind) is ModalityKind.IMAGE else "float32")
     return ModalitySpec(kind, shape, dtype, given.get("layout"), given.get("name"))

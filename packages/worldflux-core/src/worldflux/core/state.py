@@ -91,9 +91,7 @@ class State:
         for name, value in self.tensors.items():
             raw = value.detach().cpu().contiguous()
             blob = raw.reshape(-1).view(torch.uint8).numpy().tobytes() if raw.numel() else b""
-            entries.append(
-                {"name": name, "dtype": str(raw.dtype)[6:], "shape": list(raw.shape), "size": len(blob)}
-            )
+            entries.append({"name": name, "dtype": str(raw.dtype)[6:], "shape": list(raw.shape), "size": len(blob)})
             blobs.append(blob)
         header = json.dumps({"tensors": entries, "meta": self.meta}).encode()
         return _HEADER.pack(_MAGIC, _VERSION, len(header)) + header + b"".join(blobs)
@@ -141,25 +139,21 @@ def stack_states(states: Iterable[State], dim: int = 0) -> State:
     return State({name: torch.stack([s.tensors[name] for s in items], dim) for name in items[0].tensors})
 
 
-def register_pytree(cls: type, tensor_fields: tuple[str, ...], static_fields: tuple[str, ...] = ()) -> None:
+def register_pytree(cls: type[Any], tensor_fields: tuple[str, ...], static_fields: tuple[str, ...] = ()) -> None:
     """Make a dataclass a pytree, so that it passes through torch.compile, vmap and export."""
 
     def flatten(value: Any) -> tuple[list[Any], Any]:
-        return [getattr(value, name) for name in tensor_fields], tuple(
-            getattr(value, name) for name in static_fields
-        )
+        return [getattr(value, name) for name in tensor_fields], tuple(getattr(value, name) for name in static_fields)
 
     def unflatten(children: Iterable[Any], context: Any) -> Any:
-        value = cls.__new__(cls)  # no __init__: leaves may be placeholders that validation would refuse
+        value: Any = object.__new__(cls)  # no __init__: leaves may be placeholders that validation would refuse
         for name, child in zip(tensor_fields, children, strict=True):
             object.__setattr__(value, name, child)
         for name, child in zip(static_fields, context, strict=True):
             object.__setattr__(value, name, child)
         return value
 
-    pytree.register_pytree_node(
-        cls, flatten, unflatten, serialized_type_name=f"{cls.__module__}.{cls.__qualname__}"
-    )
+    pytree.register_pytree_node(cls, flatten, unflatten, serialized_type_name=f"{cls.__module__}.{cls.__qualname__}")
 
 
 register_pytree(State, ("tensors",), ("meta",))

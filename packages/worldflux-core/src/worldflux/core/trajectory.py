@@ -35,9 +35,7 @@ class Trajectory:
             )
         sizes = {state.batch_size for state in self.states}
         if len(sizes) > 1 or (steps and self.actions.shape[1] not in sizes):
-            raise StateError(
-                f"Inconsistent batch size: states {sorted(sizes)}, actions {tuple(self.actions.shape)}"
-            )
+            raise StateError(f"Inconsistent batch size: states {sorted(sizes)}, actions {tuple(self.actions.shape)}")
         for name, value, length in (
             ("Rewards", self.rewards, horizon),
             ("Continues", self.continues, horizon),
