@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from worldflux.core.errors import ConfigurationError
+from worldflux.evals import EvalResult, evaluate_policy, random_baseline
+
+
+@pytest.mark.parametrize(("num_envs", "episodes"), [(1, 3), (3, 7), (4, 4), (5, 2)])
+def test_exactly_the_asked_number_of_episodes_is_counted(toys, num_envs, episodes):
+    env = toys.Clockwork([2 + i for i in range(num_envs)])
+    assert evaluate_policy(env, toys.Always(), episodes=episodes).episodes == episodes
+
+
+def test_short_episodes_count_no_more_than_long_ones(toys):
+    result = evaluate_policy(toys.Clockwork([1, 10]), toys.Always(), episodes=4)
+    assert sorted(result.returns) == [1, 1, 10, 10]
+    assert sorted(result.lengths) == [1, 1, 10, 10]
+    assert result.mean == 5.5
+
+
+def test_the_return_is_the_sum_of_the_rewards_on_arriving(toys):
+    result = evaluate_policy(toys.Clockwork([3, 3]), toys.Alternating(), episodes=4)
+    assert result.returns == (3.0, 3.0, 6.0, 6.0)
+
+
+def test_the_policy_hears_of_every_new_episode_and_keeps_its_carry_within_one(toys):
+    policy = toys.Always()
+    evaluate_policy(toys.Clockwork([2]), policy, episodes=2)
+    assert [rows for rows, _ in policy.seen] == [[0], [1], [2], [0], [1]]
+
+
+def test_the_policy_does_not_explore_unless_asked(toys):
+    for explore in (False, True):
+        policy = toys.Always()
+        evaluate_policy(toys.Clockwork([2]), policy, episodes=1, explore=explore)
+        assert {flag for _, flag in policy.seen} == {explore}
+
+
+def test_the_seed_reaches_the_environment(toys):
+    env = toys.Clockwork([1])
+    assert evaluate_policy(env, toys.Always(), episodes=1, seed=7).seed == 7
+    assert env.seeds == [7]
+
+
+def test_episodes_cut_by_max_steps_are_counted_apart(toys):
+    result = evaluate_policy(toys.Clockwork([2, 100]), toys.Always(), episodes=2, max_steps=10)
+    assert (result.returns, result.unfinished) == ((2.0,), 1)
+
+
+@pytest.mark.parametrize("wrong", [{"episodes": 0}, {"max_steps": 0}])
+def test_nothing_to_run_is_refused(toys, wrong):
+    with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))} is 0, expected at least 1"):
+        evaluate_policy(toys.Clockwork([1]), toys.Always(), **wrong)
+
+
+def test_the_summary_is_of_the_returns():
+    result = EvalResult(returns=(1.0, 3.0), lengths=(4, 8))
+    assert (result.mean, result.std, result.min, result.max, result.mean_length) == (2, 1, 1, 3, 6)
+
+
+def test_a_result_without_episodes_is_still_json():
+    result = EvalResult(returns=(), lengths=(), unfinished=2)
+    assert math.isnan(result.mean)
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["mean"] is None
+
+
+def test_the_random_policy_is_the_same_for_the_same_seed(toys):
+    first, again, other = (random_baseline(toys.Clockwork([5]), episodes=3, seed=s).returns for s in (1, 1, 2))
+    assert first == again != other
