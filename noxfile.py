@@ -37,9 +37,7 @@ def wheels(session: nox.Session) -> None:
     session.install("build>=1.2")
     shutil.rmtree(DIST, ignore_errors=True)
     for package in PACKAGES:
-        session.run(
-            "python", "-m", "build", "--outdir", str(DIST), str(ROOT / "packages" / package), silent=True
-        )
+        session.run("python", "-m", "build", "--outdir", str(DIST), str(ROOT / "packages" / package), silent=True)
 
 
 @nox.session(requires=["wheels"])
@@ -81,9 +79,7 @@ def quickstart(session: nox.Session) -> None:
     session.chdir(session.create_tmp())
     assert_installed(session)
     worldflux = ("python", "-m", "worldflux.cli")
-    session.run(
-        *worldflux, "train", "dreamer:ci", "--env", "CartPole-v1", "--run", str(run), *session.posargs
-    )
+    session.run(*worldflux, "train", "dreamer:ci", "--env", "CartPole-v1", "--run", str(run), *session.posargs)
     session.run(*worldflux, "eval", str(run))
     session.run(*worldflux, "imagine", str(run))
     session.log("Everything is in %s:", run)

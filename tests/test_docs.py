@@ -71,9 +71,7 @@ def test_example_runs_quickly_with_its_smoke_option(example, fresh_python):
 def test_relative_links_lead_to_files(page):
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
-    local = [
-        unquote(t.split("#")[0]) for t in targets if not t.startswith(("http:", "https:", "mailto:", "#"))
-    ]
+    local = [unquote(t.split("#")[0]) for t in targets if not t.startswith(("http:", "https:", "mailto:", "#"))]
     missing = [target for target in local if target and not (page.parent / target).exists()]
     assert not missing, f"{page.relative_to(ROOT)} links to {missing}"
 

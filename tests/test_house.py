@@ -51,9 +51,7 @@ def test_a_part_imports_only_what_is_below_it(part):
         f"{name(path)}: {module}"
         for path in files
         for module in imported_modules(path)
-        if module.split(".")[0] == "worldflux"
-        and module.split(".")[1:2]
-        and module.split(".")[1] not in allowed
+        if module.split(".")[0] == "worldflux" and module.split(".")[1:2] and module.split(".")[1] not in allowed
     }
     assert not wrong
 
@@ -82,9 +80,7 @@ def test_the_kernel_is_small_and_no_file_is_long():
 
 
 def test_no_file_is_unpickled_and_no_stub_is_left():
-    forbidden = re.compile(
-        r"raise NotImplementedError|weights_only=False|allow_pickle=True|\b(TODO|FIXME|XXX)\b"
-    )
+    forbidden = re.compile(r"raise NotImplementedError|weights_only=False|allow_pickle=True|\b(TODO|FIXME|XXX)\b")
     wrong = [
         f"{name(path)}:{number}: {line.strip()}"
         for path in SOURCES
@@ -95,9 +91,7 @@ def test_no_file_is_unpickled_and_no_stub_is_left():
 
 
 def test_no_file_names_a_place_on_somebodys_machine():
-    listed = subprocess.run(
-        ["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=False
-    )
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
     homes = "|".join(["home", "root", "Users", "work", "mnt"])

@@ -39,9 +39,7 @@ def test_wheel_holds_every_source_file_and_nothing_else(name, module):
 def test_wheel_carries_the_licence_and_no_tests(name):
     files = installed_files(name)
     assert any(path.endswith(".dist-info/licenses/LICENSE") for path in files)
-    assert not [
-        path for path in files if "tests/" in path or Path(path).name.startswith(("test_", "conftest"))
-    ]
+    assert not [path for path in files if "tests/" in path or Path(path).name.startswith(("test_", "conftest"))]
 
 
 @pytest.mark.parametrize("name", PACKAGES)
