@@ -1,0 +1,93 @@
+"""What one row of a replay is made of, checked at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from worldflux.core.errors import BufferError, ConfigurationError, ShapeMismatchError, did_you_mean
+from worldflux.core.spec import ActionSpec, ModalitySpec
+
+FLAGS = ("is_first", "is_last", "is_terminal")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array of the storage: the shape and dtype of a row."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a row."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+def row_layout(
+    obs_spec: Mapping[str, ModalitySpec],
+    action_spec: ActionSpec,
+    latent_spec: Mapping[str, tuple[tuple[int, ...], str]] | None,
+) -> dict[str, Field]:
+    """Return every array of a row by name: ``obs/…``, ``action``, ``reward``, the three flags, ``latent/…``."""
+    if not obs_spec:
+        raise ConfigurationError("obs_spec is empty: a replay stores at least one observation")
+    row = {f"obs/{name}": _field(name, spec.shape, spec.dtype) for name, spec in obs_spec.items()}
+    row["action"] = Field((action_spec.dim,), np.dtype(np.float32))
+    row["reward"] = Field((), np.dtype(np.float32))
+    row.update({flag: Field((), np.dtype(np.bool_)) for flag in FLAGS})
+    for name, (shape, dtype) in (latent_spec or {}).items():
+        row[f"latent/{name}"] = _field(name, shape, dtype)
+    return row
+
+
+def _field(name: str, shape: tuple[int, ...], dtype: str) -> Field:
+    try:
+        return Field(tuple(shape), np.dtype(dtype))
+    except TypeError:
+        raise ConfigurationError(f"{name!r} has dtype {dtype!r}, which numpy does not know") from None
+
+
+def check_names(kind: str, given: Mapping[str, object], expected: Mapping[str, object]) -> None:
+    """Raise BufferError unless exactly the expected names are given."""
+    extra, missing = sorted(set(given) - set(expected)), sorted(set(expected) - set(given))
+    if extra:
+        raise BufferError(
+            f"unknown {kind} {extra[0]!r}, expected {sorted(expected)}.{did_you_mean(extra[0], expected)}"
+        )
+    if missing:
+        raise BufferError(f"missing {kind} {missing[0]!r}, expected {sorted(expected)}, got {sorted(given)}")
+
+
+def check_value(name: str, value: object, field: Field, num: int, row: int) -> np.ndarray:
+    """Return ``value`` as an array ``[num, *field.shape]`` of the field's dtype.
+
+    Raises:
+        ShapeMismatchError: another shape. BufferError: a dtype that does not convert, or a number that is not finite;
+        the message names the array, the environment and the row.
+    """
+    array = np.asarray(value)
+    if array.shape != (num, *field.shape):
+        hint = ""
+        if len(field.shape) == 3 and array.shape == (num, *field.shape[1:], field.shape[0]):
+            hint = "; images are stored channels first [C, H, W], this one has its channels last"
+        raise ShapeMismatchError(
+            f"{name!r} at row {row} has the wrong shape{hint}", expected=(num, *field.shape), got=array.shape
+        )
+    if array.dtype != field.dtype:
+        if not np.can_cast(array.dtype, field.dtype, "same_kind"):
+            raise BufferError(
+                f"{name!r} at row {row} has dtype {array.dtype}, expected {field.dtype}: convert it before adding"
+            )
+        with np.errstate(over="ignore"):  # what overflows is infinite and refused below
+            array = array.astype(field.dtype)
+    if field.dtype.kind == "f" and not np.isfinite(array).all():
+        env = int(np.argmin(np.isfinite(array).reshape(num, -1).all(axis=1)))
+        bad = array[env][~np.isfinite(array[env])].flat[0]
+        raise BufferError(
+            f"{name!r} of environment {env} is {bad} at row {row}: nothing of this row was stored; "
+            "find out why the environment gives it, or map it to a number"
+        )
+    return array

@@ -1,0 +1,380 @@
+"""The replay: a ring of rows per stream in plain numpy, sampled as sequences."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldflux.core.batch import Batch
+from worldflux.core.errors import BufferError, CheckpointError, ConfigurationError, ShapeMismatchError, did_you_mean
+from worldflux.core.spec import ActionSpec, ModalitySpec
+
+from .index import CrossStarts, OnlineQueue, WithinStarts
+from .layout import FLAGS, Field, check_names, check_value, row_layout
+from .providers import BatchRequest
+from .storage import load_arrays, save_arrays
+
+if TYPE_CHECKING:
+    from worldflux.envs import Step
+
+INDEX_KEY = "wf.replay.index"
+_SLICE_BYTES = 1024  # rows from here on are copied as slices: faster than a gather, and no index array is built
+_MAX_LENGTHS = 4  # "within" keeps one index for each of the last few sequence lengths
+_LOG = logging.getLogger(__name__)
+LatentSpec = Mapping[str, tuple[tuple[int, ...], str]]
+
+
+class Replay:
+    """The last ``capacity`` rows of ``num_streams`` environments, sampled uniformly over every possible start.
+
+    Args:
+        capacity: rows in all; each stream keeps ``capacity // num_streams``.
+        obs_spec: the observations by name; ``action_spec``: the flat action.
+        latent_spec: latents stored beside the rows, name to ``(shape, dtype)``; ``update`` replaces them.
+        sequence_length: the length of ``sample`` when the request has none, and of the online queue's blocks.
+        boundary: ``"cross"`` lets a sequence run into the next episode (the model resets where ``is_first``),
+            ``"within"`` keeps it inside one.
+        online: give each fresh block of ``sequence_length`` rows exactly once before drawing uniformly.
+        seed: of the replay's own generator; no global one is touched.
+
+    Raises:
+        ConfigurationError: an option that does not exist or cannot work.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        obs_spec: Mapping[str, ModalitySpec],
+        action_spec: ActionSpec,
+        num_streams: int = 1,
+        latent_spec: LatentSpec | None = None,
+        sequence_length: int | None = None,
+        boundary: str = "cross",
+        online: bool = False,
+        seed: int = 0,
+    ) -> None:
+        _check_options(capacity, num_streams, sequence_length, boundary, online)
+        self._layout = row_layout(obs_spec, action_spec, latent_spec)
+        self._latents = [name for name in self._layout if name.startswith("latent/")]
+        self._streams, self._capacity = num_streams, capacity // num_streams
+        self.obs_spec, self.action_spec = dict(obs_spec), action_spec
+        self.sequence_length, self.boundary = sequence_length, boundary
+        self._rng = np.random.default_rng(seed)
+        self._rows = 0  # rows each stream ever received
+        self._run_start = np.zeros(num_streams, np.int64)  # first row of each stream's open episode
+        self._index: dict[int, CrossStarts | WithinStarts] = {}
+        self._online = OnlineQueue(sequence_length, num_streams) if online and sequence_length else None
+        _log_budget(self._layout, num_streams, self._capacity)
+        # Zeros are mapped by the system only as they are written, so memory grows with the rows.
+        self._data = {
+            name: np.zeros((num_streams, self._capacity, *field.shape), field.dtype)
+            for name, field in self._layout.items()
+        }
+        self._flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in self._data.items()}
+
+    def __len__(self) -> int:
+        """Rows stored, over all streams."""
+        return self._stored * self._streams
+
+    @property
+    def capacity(self) -> int:
+        """Rows it can hold, over all streams."""
+        return self._capacity * self._streams
+
+    @property
+    def num_streams(self) -> int:
+        """Environments whose rows it keeps apart."""
+        return self._streams
+
+    @property
+    def latent_names(self) -> list[str]:
+        """The latents stored beside the rows."""
+        return [name.removeprefix("latent/") for name in self._latents]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the storage when full."""
+        return sum(array.nbytes for array in self._data.values())
+
+    @staticmethod
+    def estimate_bytes(
+        capacity: int,
+        *,
+        obs_spec: Mapping[str, ModalitySpec],
+        action_spec: ActionSpec,
+        num_streams: int = 1,
+        latent_spec: LatentSpec | None = None,
+    ) -> int:
+        """Return the bytes a full replay of these arguments takes, without building it."""
+        layout = row_layout(obs_spec, action_spec, latent_spec)
+        return sum(field.nbytes for field in layout.values()) * (capacity // num_streams) * num_streams
+
+    @property
+    def _stored(self) -> int:
+        return min(self._rows, self._capacity)
+
+    @property
+    def _oldest(self) -> int:
+        return self._rows - self._stored
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def add(self, step: Step, action: np.ndarray, latents: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+        """Store one row of every stream and return the rows' handles ``[N]``.
+
+        ``action`` ``[N, A]`` is what was done after seeing ``step``, ``latents`` ``[N, …]`` what ``latent_spec`` names.
+        Where a fresh episode follows one that had not ended, the row before it becomes ``is_last``.
+
+        Raises:
+            BufferError: names, dtypes or flags are wrong, or a number is not finite; ShapeMismatchError: shapes are.
+            Nothing is stored then.
+        """
+        row = self._check_row(step, action, latents)
+        position, previous = self._rows % self._capacity, (self._rows - 1) % self._capacity
+        if self._rows:
+            self._data["is_last"][:, previous] |= row["is_first"]
+        for name, value in row.items():
+            self._data[name][:, position] = value
+        self._run_start[row["is_first"]] = self._rows
+        self._rows += 1
+        runs = self._run_start if self.boundary == "within" else np.zeros_like(self._run_start)
+        for queue in (*self._index.values(), *((self._online,) if self._online else ())):
+            queue.expire(self._oldest)
+            queue.extend(self._rows - 1, runs)
+        return (self._rows - 1) * self._streams + np.arange(self._streams)
+
+    def end_episodes(self) -> None:
+        """Mark the newest row of every stream ``is_last``: what follows begins anew (a crash, a resumed run)."""
+        if self._rows:
+            self._data["is_last"][:, (self._rows - 1) % self._capacity] = True
+
+    def update(self, batch: Batch, latents: Mapping[str, Tensor]) -> int:
+        """Replace the latents of the last ``T'`` rows of a sampled batch by ``latents`` ``[B, T', …]``.
+
+        Rows that were overwritten since are left alone. Returns the number of rows written.
+
+        Raises:
+            BufferError: the batch has no handles, or a latent is not in ``latent_spec``; ShapeMismatchError.
+        """
+        if INDEX_KEY not in batch.extras:
+            raise BufferError(
+                f"the batch has no extras[{INDEX_KEY!r}]: only batches sampled from a replay can be updated"
+            )
+        handles = batch.extras[INDEX_KEY].detach().cpu().numpy()
+        known = self.latent_names
+        written = 0
+        for name, value in latents.items():
+            if name not in known:
+                raise BufferError(f"unknown latent {name!r}, stored are {known}.{did_you_mean(name, known)}")
+            array, field = value.detach().cpu().numpy(), self._layout[f"latent/{name}"]
+            steps = array.shape[1] if array.ndim > 1 else 0
+            expected = (len(handles), steps, *field.shape)
+            if array.shape != expected or not 0 < steps <= handles.shape[1]:
+                raise ShapeMismatchError(
+                    f"latent {name!r} does not fit the batch",
+                    expected=(len(handles), f"1..{handles.shape[1]}", *field.shape),
+                    got=array.shape,
+                )
+            rows, streams = np.divmod(handles[:, -steps:], self._streams)
+            live = (rows >= self._oldest) & (rows < self._rows)
+            where = streams[live] * self._capacity + rows[live] % self._capacity
+            self._flat[f"latent/{name}"][where] = array[live]
+            written = max(written, int(live.sum()))
+        return written
+
+    def _check_row(self, step: Step, action: np.ndarray, latents: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
+        check_names("observation", step.obs, self.obs_spec)
+        check_names("latent", latents or {}, dict.fromkeys(self.latent_names))
+        given = {f"obs/{name}": value for name, value in step.obs.items()}
+        given |= {"action": action, "reward": step.reward} | {flag: getattr(step, flag) for flag in FLAGS}
+        given |= {f"latent/{name}": value for name, value in (latents or {}).items()}
+        row = {
+            name: check_value(name, given[name], field, self._streams, self._rows)
+            for name, field in self._layout.items()
+        }
+        if (row["is_terminal"] & ~row["is_last"]).any():
+            raise BufferError(f"row {self._rows} is_terminal but not is_last: a terminal row ends its episode")
+        previous = (self._rows - 1) % self._capacity
+        must_begin = self._data["is_last"][:, previous] if self._rows else np.ones(self._streams, bool)
+        if (must_begin & ~row["is_first"]).any():
+            env = int(np.argmax(must_begin & ~row["is_first"]))
+            raise BufferError(
+                f"row {self._rows} of environment {env} must be is_first: "
+                + ("the row before it was is_last" if self._rows else "an episode begins with such a row")
+            )
+        return row
+
+    # -- sampling --------------------------------------------------------------------------------------------------
+
+    def num_valid_starts(self, seq_len: int) -> int:
+        """Return how many rows a sequence of ``seq_len`` rows may start at."""
+        return len(self._starts(seq_len))
+
+    def sample(self, request: BatchRequest) -> Batch:
+        """Return ``request.batch_size`` sequences; every valid start is equally likely (fresh blocks first).
+
+        The batch has ``obs`` (a dict), ``actions``, ``rewards``, the flags, ``context`` (latents, if stored) and
+        ``extras["wf.replay.index"]``, the int64 handles ``[B, T]`` of its rows.
+
+        Raises:
+            BufferError: no stored sequence is that long.
+        """
+        length = request.seq_len or self.sequence_length
+        if length is None:
+            raise ConfigurationError("no sequence length: pass seq_len, or sequence_length to the Replay")
+        starts = self._starts(length)
+        if not len(starts):
+            raise BufferError(self._too_short(length))
+        fresh = np.empty(0, np.int64)
+        if self._online and length == self._online.length:
+            fresh = self._online.pop(request.batch_size)
+        drawn = starts.draw(self._rng, request.batch_size - len(fresh))
+        batch = self._gather(np.concatenate([fresh, drawn]) if len(fresh) else drawn, length)
+        return batch if torch.device(request.device).type == "cpu" else batch.to(request.device)
+
+    def _starts(self, length: int) -> CrossStarts | WithinStarts:
+        starts = self._index.get(length)
+        if starts is None:
+            if length > self._capacity:
+                raise BufferError(
+                    f"sequences of {length} rows do not fit: each of the {self._streams} streams keeps "
+                    f"{self._capacity} rows; a capacity of at least {length * self._streams} would hold one"
+                )
+            starts = self._index[length] = self._build(length)
+            if len(self._index) > _MAX_LENGTHS:
+                del self._index[next(iter(self._index))]
+        return starts
+
+    def _build(self, length: int) -> CrossStarts | WithinStarts:
+        if self.boundary == "cross":
+            cross = CrossStarts(length, self._streams)
+            cross.expire(self._oldest)
+            cross.extend(self._rows - 1, self._run_start)
+            return cross
+        within = WithinStarts(length, self._streams, self._capacity)
+        order = np.arange(self._oldest, self._rows) % self._capacity
+        within.fill(self._data["is_first"][:, order], self._oldest)
+        return within
+
+    def _gather(self, starts: np.ndarray, length: int) -> Batch:
+        rows, streams = np.divmod(starts, self._streams)
+        positions = (rows[:, None] + np.arange(length)) % self._capacity
+        flat = (streams[:, None] * self._capacity + positions).ravel()
+        out = {
+            name: torch.from_numpy(
+                self._slices(name, streams, positions[:, 0], length)
+                if field.nbytes >= _SLICE_BYTES
+                else self._flat[name].take(flat, axis=0).reshape(len(starts), length, *field.shape)
+            )
+            for name, field in self._layout.items()
+        }
+        handles = starts[:, None] + np.arange(length) * self._streams
+        return Batch(
+            obs={name: out[f"obs/{name}"] for name in self.obs_spec},
+            actions=out["action"],
+            rewards=out["reward"],
+            context={name: out[f"latent/{name}"] for name in self.latent_names} or None,
+            extras={INDEX_KEY: torch.from_numpy(handles)},
+            **{flag: out[flag] for flag in FLAGS},
+        )
+
+    def _slices(self, name: str, streams: np.ndarray, positions: np.ndarray, length: int) -> np.ndarray:
+        data = self._data[name]
+        out = np.empty((len(streams), length, *data.shape[2:]), data.dtype)
+        for i, (stream, start) in enumerate(zip(streams.tolist(), positions.tolist(), strict=True)):
+            head = min(length, self._capacity - start)
+            out[i, :head] = data[stream, start : start + head]
+            out[i, head:] = data[stream, : length - head]
+        return out
+
+    def _too_short(self, length: int) -> str:
+        have = f"the replay holds {len(self)} rows, {self._stored} in each of {self._streams} streams"
+        if self._stored >= length:
+            return f"no episode has {length} rows ({have}): ask for shorter sequences, or use boundary='cross'"
+        return f"sequences of {length} rows were asked for, but {have}: add more rows or ask for shorter sequences"
+
+    # -- saving ----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the stored rows (views, by name) and the JSON-able rest, generator included."""
+        arrays = {name: array[:, : self._stored] for name, array in self._data.items()}
+        arrays["run_start"] = self._run_start.copy()
+        if self._online:
+            arrays |= {f"online/{name}": array for name, array in self._online.state().items()}
+        meta = {"format": 1, "rows": self._rows, "rng": self._rng.bit_generator.state, **self._identity()}
+        return arrays, meta
+
+    def load_state_dict(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned; sampling goes on bit for bit.
+
+        Raises:
+            CheckpointError: it is of a replay of another shape, or an array is missing or cut. Nothing changes then.
+        """
+        for name, mine in self._identity().items():
+            if meta.get(name) != mine:
+                raise CheckpointError(f"the saved replay has {name} {meta.get(name)!r}, this one {mine!r}")
+        stored = min(int(meta["rows"]), self._capacity)
+        shapes = {name: (self._streams, stored, *field.shape) for name, field in self._layout.items()}
+        for name, shape in shapes.items():
+            if name not in arrays or arrays[name].shape != shape or arrays[name].dtype != self._data[name].dtype:
+                got = f"{arrays[name].dtype}{arrays[name].shape}" if name in arrays else "nothing"
+                raise CheckpointError(f"saved replay: {name!r} should be {self._data[name].dtype}{shape}, got {got}")
+        for name in shapes:
+            self._data[name][:, :stored] = arrays[name]
+        self._rows, self._index = int(meta["rows"]), {}
+        self._run_start[:] = arrays["run_start"]
+        if self._online:
+            self._online.load({name: arrays[f"online/{name}"] for name in ("queue", "next")})
+        self._rng.bit_generator.state = meta["rng"]
+
+    def save(self, directory: str | Path) -> Path:
+        """Write the replay into ``directory`` (``.npy`` files and a JSON page) and return it."""
+        return save_arrays(directory, *self.state_dict())
+
+    def load(self, directory: str | Path) -> None:
+        """Read what ``save`` wrote. Raises CheckpointError if it is damaged or of another shape."""
+        self.load_state_dict(*load_arrays(directory))
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "streams": self._streams,
+            "stream_capacity": self._capacity,
+            "boundary": self.boundary,
+            "online": self._online.length if self._online else 0,
+            "row": {name: [list(field.shape), field.dtype.name] for name, field in self._layout.items()},
+        }
+
+
+def _check_options(capacity: int, streams: int, length: int | None, boundary: str, online: bool) -> None:
+    if streams < 1 or capacity < streams:
+        raise ConfigurationError(f"capacity {capacity} must be at least num_streams {streams}, and that at least 1")
+    if boundary not in ("cross", "within"):
+        raise ConfigurationError(f"boundary must be 'cross' or 'within', got {boundary!r}")
+    if online and length is None:
+        raise ConfigurationError("online=True needs sequence_length: the length of the blocks that are given once")
+    if length is not None and not 1 <= length <= capacity // streams:
+        raise ConfigurationError(
+            f"sequence_length {length} does not fit: each of the {streams} streams keeps {capacity // streams} rows; "
+            f"capacity must be at least {max(length, 1) * streams}"
+        )
+
+
+def _log_budget(layout: Mapping[str, Field], streams: int, capacity: int) -> None:
+    row = sum(field.nbytes for field in layout.values())
+    total = row * streams * capacity
+    _LOG.info("replay: %s rows of %s bytes = %.2f GB when full", f"{streams * capacity:,}", f"{row:,}", total / 1e9)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else total
+    if total > 0.8 * memory:
+        _LOG.warning(
+            "replay: %.1f GB when full, but this machine has %.1f GB of memory: lower the capacity",
+            total / 1e9,
+            memory / 1e9,
+        )

@@ -1,0 +1,156 @@
+"""The earlier ``ReplayBuffer``: whole episodes in, sequences out."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from worldflux.core.batch import Batch
+from worldflux.core.errors import BufferError, CheckpointError, ShapeMismatchError
+from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
+from worldflux.envs import Step
+
+from .providers import BatchRequest
+from .replay import Replay
+
+
+class ReplayBuffer:
+    """A :class:`Replay` of one stream that takes whole episodes and gives sequences from within one episode.
+
+    Episodes come as Gymnasium gives them: ``rewards[t]`` and ``dones[t]`` follow ``actions[t]``. Rows are stored under
+    the arrival convention (``rewards`` of a batch are received *on arriving* at the row), so an episode of T actions is
+    T + 1 rows. If only T observations are given, the one after the last action is unknown: the last one stands in for
+    it, so that the last reward and the termination are kept.
+
+    Args:
+        capacity: rows; obs_shape: of one observation; action_dim: numbers in one action; seed: of the sampling.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        obs_shape: tuple[int, ...],
+        action_dim: int,
+        obs_dtype: type | np.dtype | str = np.float32,
+        *,
+        seed: int = 0,
+    ) -> None:
+        self.obs_shape, self.action_dim = tuple(obs_shape), action_dim
+        dtype = np.dtype(obs_dtype).name
+        kind = ModalityKind.IMAGE if len(self.obs_shape) == 3 else ModalityKind.VECTOR
+        self._replay = Replay(
+            capacity,
+            obs_spec={"obs": ModalitySpec(kind, self.obs_shape, dtype)},
+            action_spec=ActionSpec("continuous", action_dim),
+            boundary="within",
+            seed=seed,
+        )
+
+    def __len__(self) -> int:
+        """Transitions stored."""
+        return len(self._replay) - self.num_episodes
+
+    @property
+    def capacity(self) -> int:
+        """Rows it can hold."""
+        return self._replay.capacity
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes stored, the oldest perhaps in part."""
+        return int(self._replay.state_dict()[0]["is_last"].sum())
+
+    def add_episode(
+        self, obs: np.ndarray, actions: np.ndarray, rewards: np.ndarray, dones: np.ndarray | None = None
+    ) -> None:
+        """Store one episode: ``obs [T or T+1, …]``, ``actions [T, A]``, ``rewards [T]``, ``dones [T]`` (terminal).
+
+        Raises:
+            ShapeMismatchError: lengths or shapes disagree. BufferError: a number is not finite, or the episode is
+            empty, longer than the buffer or done before its end. Nothing of the episode is stored then.
+        """
+        obs, actions, rewards = np.asarray(obs), np.asarray(actions), np.asarray(rewards)
+        steps = len(actions)
+        dones = np.zeros(steps, bool) if dones is None else np.asarray(dones).astype(bool)
+        self._check(obs, actions, rewards, dones)
+        if len(obs) == steps:
+            obs = np.concatenate([obs, obs[-1:]])
+        actions = np.concatenate([actions, np.zeros_like(actions[:1])])
+        rewards = np.concatenate([[0.0], rewards]).astype(np.float32)
+        last = np.arange(steps + 1) == steps
+        for t in range(steps + 1):
+            row = slice(t, t + 1)
+            terminal = last[row] & bool(dones[-1])
+            step = Step({"obs": obs[row]}, rewards[row], np.array([t == 0]), last[row], terminal)
+            self._replay.add(step, actions[row])
+
+    def sample(self, batch_size: int, seq_len: int = 1, device: str | torch.device = "cpu") -> Batch:
+        """Return ``batch_size`` sequences of ``seq_len`` rows; ``obs`` is a tensor. Raises BufferError if too short."""
+        batch = self._replay.sample(BatchRequest(batch_size, seq_len, device))
+        return Batch(
+            obs=batch.obs["obs"],
+            **{name: getattr(batch, name) for name in ("actions", "rewards", "is_first", "is_last", "is_terminal")},
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write everything as one compressed ``.npz`` file, oldest row first."""
+        rows = len(self._replay)
+        arrays, meta = self._replay.state_dict()
+        order = np.arange(meta["rows"] - rows, meta["rows"]) % self.capacity
+        names = {"obs": "obs/obs", "actions": "action", "rewards": "reward", "dones": "is_terminal"}
+        names |= {flag: flag for flag in ("is_first", "is_last")}
+        saved = {name: arrays[key][0][order] for name, key in names.items()}
+        sizes = {"obs_shape": self.obs_shape, "action_dim": self.action_dim, "capacity": self.capacity}
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **saved, **{name: np.array(value) for name, value in sizes.items()})
+
+    @classmethod
+    def load(cls, path: str | Path, *, seed: int = 0) -> ReplayBuffer:
+        """Read what ``save`` wrote, or a file of the earlier WorldFlux (rewards after actions, split where done).
+
+        Raises:
+            CheckpointError: it is missing, damaged, or would need pickle.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                data = {name: file[name] for name in file.files}
+            obs, actions, rewards, dones = (data[name] for name in ("obs", "actions", "rewards", "dones"))
+            shape, dim, capacity = tuple(data["obs_shape"]), int(data["action_dim"]), int(data["capacity"])
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"{path} is not a readable replay buffer: {error}") from error
+        shape = tuple(int(size) for size in shape)
+        buffer = cls(capacity, shape, dim, obs.dtype, seed=seed)
+        ours = "is_last" in data
+        ends = np.flatnonzero(data["is_last"] if ours else dones.astype(bool))
+        for part in np.split(np.arange(len(obs)), ends + 1):
+            if ours and len(part) > 1:
+                steps = part[1:]
+                buffer.add_episode(obs[part], actions[part[:-1]], rewards[steps], dones[steps])
+            elif not ours and len(part):
+                buffer.add_episode(obs[part], actions[part], rewards[part], dones[part])
+        return buffer
+
+    def _check(self, obs: np.ndarray, actions: np.ndarray, rewards: np.ndarray, dones: np.ndarray) -> None:
+        steps = len(actions)
+        if not steps:
+            raise BufferError("the episode is empty")
+        if len(obs) not in (steps, steps + 1) or obs.shape[1:] != self.obs_shape:
+            raise ShapeMismatchError("obs", expected=(f"{steps} or {steps + 1}", *self.obs_shape), got=obs.shape)
+        shapes = {"actions": (actions, (steps, self.action_dim)), "rewards": (rewards, (steps,))}
+        for name, (array, expected) in (shapes | {"dones": (dones, (steps,))}).items():
+            if array.shape != expected:
+                raise ShapeMismatchError(name, expected=expected, got=array.shape)
+        if steps + 1 > self.capacity:
+            raise BufferError(f"the episode takes {steps + 1} rows, the buffer holds {self.capacity}")
+        if dones[:-1].any():
+            raise BufferError(
+                f"done at step {int(np.argmax(dones))} of {steps}: "
+                "add the episodes one by one, each ending where it is done"
+            )
+        for name, array in (("obs", obs), ("actions", actions), ("rewards", rewards)):
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                step = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+                raise BufferError(f"{name!r} is not finite at step {step} of the episode: nothing of it was stored")

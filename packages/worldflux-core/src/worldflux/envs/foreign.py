@@ -1,0 +1,147 @@
+"""Vector environments that others built, read by the autoreset mode they announce."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from worldflux.core.errors import ConfigurationError
+from worldflux.core.spec import ActionSpec, ModalitySpec
+
+from .spaces import ActionAdapter, ObservationAdapter
+from .step import Step
+from .vector import EnvironmentFailure, episode_seed
+
+_MODES = ("NEXT_STEP", "SAME_STEP", "DISABLED")
+
+
+class ForeignVectorEnv:
+    """A ``gymnasium.vector.VectorEnv`` as rows under the arrival convention, whatever its autoreset mode.
+
+    - ``NEXT_STEP`` gives the first row of an episode one step late: exactly our rows.
+    - ``SAME_STEP`` swaps the last observation for the next episode's first; it is taken back from ``final_obs``.
+    - ``DISABLED`` leaves resetting to us.
+
+    The last two step every environment at once, also one whose turn it is to begin; such an environment is reset by
+    mask after that step, so that its first row is the one the policy sees. They must honour ``reset_mask``.
+
+    Raises:
+        ConfigurationError: ``metadata["autoreset_mode"]`` is missing or unknown.
+    """
+
+    def __init__(self, env: Any, *, seed: int = 0) -> None:
+        mode = (getattr(env, "metadata", None) or {}).get("autoreset_mode")
+        name = getattr(mode, "name", str(mode)).upper()
+        if name not in _MODES:
+            raise ConfigurationError(
+                f"{type(env).__name__} announces the autoreset mode {mode!r} in metadata['autoreset_mode'], expected "
+                f"one of {list(_MODES)}: without it, the ends of episodes cannot be told from their beginnings"
+            )
+        self._env, self._mode, self._seed = env, name, seed
+        self._observe = ObservationAdapter(env.single_observation_space)
+        self._act = ActionAdapter(env.single_action_space)
+        self._over: np.ndarray | None = None
+
+    @property
+    def num_envs(self) -> int:
+        """How many environments there are."""
+        return int(self._env.num_envs)
+
+    @property
+    def obs_spec(self) -> Mapping[str, ModalitySpec]:
+        """The observations by name."""
+        return self._observe.spec
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        """The flat action."""
+        return self._act.spec
+
+    def reset(self, seed: int | None = None) -> Step:
+        """Begin a new episode everywhere. Raises EnvironmentFailure."""
+        if seed is not None:
+            self._seed = seed
+        elif self._over is not None:
+            self._seed += 1  # a later reset without a seed must not repeat the first episodes
+        seeds = [episode_seed(self._seed, i, 0) for i in range(self.num_envs)]
+        obs, _ = self._call("reset", seed=seeds)
+        first = np.ones(self.num_envs, bool)
+        self._over = ~first
+        return Step(self._rows(obs), np.zeros(self.num_envs, np.float32), first, ~first, ~first)
+
+    def step(self, actions: np.ndarray) -> Step:
+        """Take flat actions ``[N, A]``; see :class:`~worldflux.envs.step.VectorEnv`.
+
+        Raises:
+            ShapeMismatchError, ValidationError: the actions are not ``[N, A]`` finite numbers.
+            EnvironmentFailure: the environments raised. ConfigurationError: ``reset_mask`` was not honoured.
+        """
+        if self._over is None:
+            return self.reset()
+        flat = self._act.check(actions, self.num_envs)
+        fresh, self._over = self._over, None
+        if self._mode == "DISABLED" and fresh.any():
+            self._call("reset", options={"reset_mask": fresh.copy()})  # it refuses to step what is over
+        obs, reward, terminated, truncated, info = self._call("step", self._batch(flat))
+        reward = np.where(fresh, 0, reward).astype(np.float32)
+        terminal = np.asarray(terminated, bool) & ~fresh
+        last = terminal | (np.asarray(truncated, bool) & ~fresh)
+        rows = self._rows(obs)
+        if self._mode != "NEXT_STEP" and fresh.any():
+            rows = self._begin(rows, fresh)
+        if self._mode == "SAME_STEP" and last.any():
+            rows = self._final(rows, last, info)
+        self._over = last
+        return Step(rows, reward, fresh, last, terminal)
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._env.close()
+
+    def _begin(self, rows: dict[str, np.ndarray], fresh: np.ndarray) -> dict[str, np.ndarray]:
+        obs, _ = self._call("reset", options={"reset_mask": fresh.copy()})
+        begun = self._rows(obs)
+        if any(not np.array_equal(begun[name][~fresh], rows[name][~fresh]) for name in rows):
+            raise ConfigurationError(
+                f"{type(self._env).__name__} did not honour options['reset_mask'] (episodes under way changed): "
+                "build it with AutoresetMode.NEXT_STEP"
+            )
+        return begun
+
+    def _final(self, rows: dict[str, np.ndarray], last: np.ndarray, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        final = info.get("final_obs", info.get("final_observation"))
+        if final is None:
+            raise ConfigurationError(
+                f"{type(self._env).__name__} says SAME_STEP but gave no info['final_obs'] where an episode ended"
+            )
+        where = np.flatnonzero(last)
+        pick = (
+            (lambda i: {key: value[i] for key, value in final.items()})
+            if isinstance(final, Mapping)
+            else (lambda i: final[i])
+        )
+        ends = self._observe([pick(i) for i in where])
+        for name, values in ends.items():
+            rows[name][where] = values
+        return rows
+
+    def _rows(self, batched: Any) -> dict[str, np.ndarray]:
+        from gymnasium.vector.utils import iterate
+
+        return self._observe(list(iterate(self._env.observation_space, batched)))
+
+    def _batch(self, flat: np.ndarray) -> Any:
+        from gymnasium.vector.utils import concatenate, create_empty_array
+
+        space, actions = self._env.single_action_space, [self._act(row) for row in flat]
+        return concatenate(space, actions, create_empty_array(space, n=len(actions)))
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return getattr(self._env, method)(*args, **kwargs)
+        except Exception as error:
+            raise EnvironmentFailure(
+                f"the vector environment {type(self._env).__name__} raised in {method}: {type(error).__name__}: {error}"
+            ) from error

@@ -1,0 +1,116 @@
+"""One door for environments: an id, a factory, an environment, or a vector of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from worldflux.core.errors import ConfigurationError, did_you_mean
+
+from .foreign import ForeignVectorEnv
+from .pixels import PixelEnv
+from .step import VectorEnv
+from .vector import SyncVectorEnv
+
+
+def make_env(
+    env: str | Callable[[], Any] | Any,
+    *,
+    num_envs: int = 1,
+    seed: int = 0,
+    image_size: int | None = None,
+    env_options: Mapping[str, Any] | None = None,
+) -> VectorEnv:
+    """Return ``num_envs`` environments in lockstep.
+
+    Args:
+        env: a Gymnasium id (``"CartPole-v1"``, also ``"gym:CartPole-v1"``, ``"module:Id-v0"``), a callable that makes a
+            ``gym.Env``, one ``gym.Env``, or a vector environment (ours or Gymnasium's), which is taken as it is.
+        seed: of the sequence of episodes, when ``reset`` is given none.
+        image_size: observe the rendered image, ``[3, image_size, image_size]`` uint8, in place of the observation.
+        env_options: keyword arguments for the environment's constructor (ids only).
+
+    Raises:
+        ConfigurationError: an unknown id (the message names the nearest), an option that does not apply, or Gymnasium
+            or something the environment needs is not installed.
+    """
+    if num_envs < 1:
+        raise ConfigurationError(f"num_envs must be at least 1, got {num_envs}")
+    if image_size is not None and image_size < 1:
+        raise ConfigurationError(f"image_size must be a number of pixels of at least 1, got {image_size}")
+    gym = None if isinstance(env, VectorEnv) else _gymnasium()
+    if gym is None or isinstance(env, gym.vector.VectorEnv):
+        return _vector(gym, env, num_envs, seed, image_size, env_options)
+    if not isinstance(env, str) and env_options:
+        raise ConfigurationError("env_options apply to an environment's id; a factory sets its own")
+    if isinstance(env, gym.Env):
+        if num_envs != 1:
+            raise ConfigurationError(
+                f"one environment object cannot be {num_envs} environments: pass a factory, make_env(lambda: MyEnv())"
+            )
+        make: Callable[[], Any] = lambda: env
+    elif isinstance(env, str):
+        make = lambda: _make(gym, env, image_size, dict(env_options or {}))
+    elif callable(env):
+        make = env
+    else:
+        raise ConfigurationError(
+            f"env must be a Gymnasium id, a factory, a gym.Env or a vector environment, got {type(env).__name__}"
+        )
+    return SyncVectorEnv([_checked(gym, make, image_size)] * num_envs, seed=seed)
+
+
+def _vector(
+    gym: ModuleType | None, env: Any, num_envs: int, seed: int, image_size: int | None, options: Any
+) -> VectorEnv:
+    if image_size is not None or options:
+        raise ConfigurationError(
+            "image_size and env_options do not apply to a vector environment that is already built"
+        )
+    if num_envs not in (1, env.num_envs):
+        raise ConfigurationError(f"num_envs is {num_envs}, but the vector environment has {env.num_envs}")
+    return env if gym is None else ForeignVectorEnv(env, seed=seed)
+
+
+def _checked(gym: ModuleType, make: Callable[[], Any], image_size: int | None) -> Callable[[], Any]:
+    def build() -> Any:
+        env = make()
+        if not isinstance(env, gym.Env):
+            raise ConfigurationError(
+                f"the factory made a {type(env).__name__}, expected a gymnasium.Env"
+                + (" (the old gym package's environments need shimmy)" if hasattr(env, "step") else "")
+            )
+        return env if image_size is None else PixelEnv(env, size=image_size)
+
+    return build
+
+
+def _make(gym: ModuleType, name: str, image_size: int | None, options: dict[str, Any]) -> Any:
+    name = name.removeprefix("gym:")
+    if image_size is not None:
+        options.setdefault("render_mode", "rgb_array")
+    try:
+        return gym.make(name, **copy.deepcopy(options))
+    except gym.error.DependencyNotInstalled as error:
+        raise ConfigurationError(
+            f"environment {name!r} needs something that is not installed: {error}. "
+            'For the classic environments: pip install "worldflux-core[env]"'
+        ) from error
+    except gym.error.UnregisteredEnv as error:
+        near = did_you_mean(name, gym.registry) or f" {error}"
+        raise ConfigurationError(f"unknown environment {name!r}.{near}") from error
+    except (gym.error.Error, ModuleNotFoundError, TypeError) as error:
+        raise ConfigurationError(f"environment {name!r} could not be made: {error}") from error
+
+
+def _gymnasium() -> ModuleType:
+    try:
+        import gymnasium
+        import gymnasium.vector
+    except ImportError as error:
+        raise ConfigurationError(
+            'environments need Gymnasium, which is not installed: pip install "worldflux-core[env]"'
+        ) from error
+    return gymnasium

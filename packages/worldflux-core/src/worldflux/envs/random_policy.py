@@ -1,0 +1,49 @@
+"""Acting at random: the baseline, and the first rows of a replay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldflux.core.spec import ActionSpec
+
+
+class RandomPolicy:
+    """Uniform actions: one-hot for discrete parts, in [-1, 1] for continuous ones. Implements ``core.Policy``."""
+
+    latent_spec: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def __init__(self, action_spec: ActionSpec, *, seed: int = 0) -> None:
+        self._spec, self._rng = action_spec, np.random.default_rng(seed)
+
+    def initial(self, batch_size: int) -> dict[str, Tensor]:
+        """Return an empty carry."""
+        return {}
+
+    def __call__(
+        self, obs: dict[str, Tensor], carry: dict[str, Tensor], *, is_first: Tensor, explore: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return random actions ``[N, A]``; ``explore`` makes no difference."""
+        num = len(is_first)
+        actions = np.zeros((num, self._spec.dim), np.float32)
+        for part, where in self._spec.slices():
+            if part.kind == "discrete":
+                actions[:, where][np.arange(num), self._rng.integers(part.dim, size=num)] = 1
+            else:
+                actions[:, where] = self._rng.uniform(-1, 1, size=(num, part.dim))
+        return torch.from_numpy(actions), carry
+
+    def latents(self, carry: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return nothing: there are none."""
+        return {}
+
+    def rng_state(self) -> dict[str, Any]:
+        """Return the generator's state, JSON-able."""
+        return dict(self._rng.bit_generator.state)
+
+    def set_rng_state(self, state: dict[str, Any]) -> None:
+        """Restore what ``rng_state`` returned."""
+        self._rng.bit_generator.state = state

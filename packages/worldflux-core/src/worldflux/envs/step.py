@@ -1,0 +1,60 @@
+"""What an environment gives, and what a vector of environments can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from worldflux.core.spec import ActionSpec, ModalitySpec
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row for each of N environments, under the arrival convention.
+
+    ``obs`` maps names to arrays ``[N, ...]``; ``reward`` ``[N]`` float32, received on arriving here (0 where
+    ``is_first``); ``is_first``, ``is_last``, ``is_terminal`` ``[N]`` bool. ``is_last`` says that the episode is over;
+    ``is_terminal`` that it ended in truth, so that nothing may be bootstrapped beyond it (a time limit does not).
+    """
+
+    obs: dict[str, np.ndarray]
+    reward: np.ndarray
+    is_first: np.ndarray
+    is_last: np.ndarray
+    is_terminal: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+
+@runtime_checkable
+class VectorEnv(Protocol):
+    """N environments in lockstep: every call gives one row of each.
+
+    An environment whose previous row was ``is_last`` is reset by the next ``step``: its action is ignored and its
+    row is ``is_first``. There are no other rows. Actions are flat (see :class:`~worldflux.core.spec.ActionSpec`).
+    """
+
+    @property
+    def num_envs(self) -> int: ...
+
+    @property
+    def obs_spec(self) -> Mapping[str, ModalitySpec]: ...
+
+    @property
+    def action_spec(self) -> ActionSpec: ...
+
+    def reset(self, seed: int | None = None) -> Step:
+        """Start a new episode in every environment; a seed restarts the sequence of episode seeds."""
+        ...
+
+    def step(self, actions: np.ndarray) -> Step:
+        """Take the flat actions ``[N, A]`` and return the rows they lead to."""
+        ...
+
+    def close(self) -> None:
+        """Free what the environments hold."""
+        ...

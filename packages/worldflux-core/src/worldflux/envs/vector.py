@@ -1,0 +1,174 @@
+"""Gymnasium environments in lockstep, each reset when its own episode is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from worldflux.core.errors import ConfigurationError, TrainingError
+from worldflux.core.spec import ActionSpec, ModalitySpec
+
+from .spaces import ActionAdapter, ObservationAdapter
+from .step import Step
+
+_MAX_LOG = 100_000  # actions kept per episode for `state_dict`; longer episodes begin anew on resume
+
+
+class EnvironmentFailure(TrainingError):
+    """An environment raised; ``env_index`` says which (None if the vector does not tell)."""
+
+    def __init__(self, message: str, *, env_index: int | None = None) -> None:
+        super().__init__(message)
+        self.env_index = env_index
+
+
+def episode_seed(seed: int, env: int, episode: int) -> int:
+    """Return the seed of one episode: a function of the run's seed, the environment and the episode's number."""
+    return int(np.random.SeedSequence(entropy=seed, spawn_key=(env, episode)).generate_state(1)[0])
+
+
+class SyncVectorEnv:
+    """N Gymnasium environments, stepped one after the other in this process.
+
+    Every episode is reset with a seed of its own (:func:`episode_seed`), so an episode is a function of its seed and
+    the actions taken: :meth:`state_dict` is these two, and loading it plays the open episodes again. Stepping
+    Gymnasium's own vector would step every environment, those just reset included; this one resets some while the
+    others go on.
+
+    Raises:
+        ConfigurationError: no environments, or environments with different spaces.
+    """
+
+    def __init__(self, env_fns: Sequence[Callable[[], Any]], *, seed: int = 0) -> None:
+        if not env_fns:
+            raise ConfigurationError("a vector of environments needs at least one")
+        self._envs = [make() for make in env_fns]
+        first = self._envs[0]
+        for i, env in enumerate(self._envs):
+            if env.observation_space != first.observation_space or env.action_space != first.action_space:
+                raise ConfigurationError(
+                    f"environment {i} has spaces {env.observation_space}, {env.action_space}, but environment 0 has "
+                    f"{first.observation_space}, {first.action_space}: a vector needs equal ones"
+                )
+        self._observe, self._act = ObservationAdapter(first.observation_space), ActionAdapter(first.action_space)
+        self._seed = seed
+        self._episodes = np.zeros(len(self._envs), np.int64)  # episodes begun
+        self._actions: list[list[np.ndarray]] = [[] for _ in self._envs]
+        self._over: np.ndarray | None = None  # None before the first reset
+
+    @property
+    def num_envs(self) -> int:
+        """How many environments there are."""
+        return len(self._envs)
+
+    @property
+    def obs_spec(self) -> Mapping[str, ModalitySpec]:
+        """The observations by name."""
+        return self._observe.spec
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        """The flat action."""
+        return self._act.spec
+
+    def reset(self, seed: int | None = None) -> Step:
+        """Begin a new episode everywhere; a seed restarts the sequence of episodes. Raises EnvironmentFailure."""
+        if seed is not None:
+            self._seed = seed
+            self._episodes[:] = 0
+        self._over = np.ones(self.num_envs, bool)
+        return self._advance(np.zeros((self.num_envs, self.action_spec.dim), np.float32))
+
+    def step(self, actions: np.ndarray) -> Step:
+        """Take flat actions ``[N, A]``; environments whose last row was ``is_last`` begin anew instead.
+
+        Raises:
+            ShapeMismatchError, ValidationError: the actions are not ``[N, A]`` finite numbers.
+            EnvironmentFailure: an environment raised; call ``reset`` to go on with new episodes.
+        """
+        if self._over is None:
+            return self.reset()
+        return self._advance(self._act.check(actions, self.num_envs))
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self._envs:
+            env.close()
+
+    def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the seed, the episode numbers and the actions of the open episodes."""
+        arrays = {
+            f"actions/{i}": np.array(log, np.float32).reshape(-1, self.action_spec.dim)
+            for i, log in enumerate(self._actions)
+        }
+        over = self._over.tolist() if self._over is not None else None
+        return arrays, {"seed": self._seed, "episodes": self._episodes.tolist(), "over": over}
+
+    def load_state_dict(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Step | None:
+        """Play the saved open episodes again and return the row they end on; None if one was too long to keep.
+
+        Raises:
+            ConfigurationError: the state is of another number of environments. EnvironmentFailure.
+        """
+        if len(meta["episodes"]) != self.num_envs:
+            raise ConfigurationError(
+                f"the saved state has {len(meta['episodes'])} environments, this vector {self.num_envs}"
+            )
+        self._seed = int(meta["seed"])
+        self._episodes[:] = meta["episodes"]
+        if meta["over"] is None or any(len(log) >= _MAX_LOG for log in arrays.values()):
+            return None
+        rows = [self._replay(i, np.asarray(arrays[f"actions/{i}"])) for i in range(self.num_envs)]
+        self._over = np.array(meta["over"])
+        return self._row(rows)
+
+    def _replay(self, i: int, actions: np.ndarray) -> tuple[Any, float, bool, bool, bool]:
+        self._episodes[i] -= 1
+        row = self._begin(i)
+        for action in actions:
+            row = self._take(i, action)
+        return row
+
+    def _advance(self, actions: np.ndarray) -> Step:
+        over, self._over = self._over, None  # a failure leaves None: the next call begins anew
+        rows = [self._begin(i) if over[i] else self._take(i, actions[i]) for i in range(self.num_envs)]
+        step = self._row(rows)
+        self._over = step.is_last
+        return step
+
+    def _row(self, rows: list[tuple[Any, float, bool, bool, bool]]) -> Step:
+        obs, reward, first, terminal, last = zip(*rows, strict=True)
+        return Step(
+            self._observe(obs),
+            np.array(reward, np.float32),
+            np.array(first, bool),
+            np.array(last, bool),
+            np.array(terminal, bool),
+        )
+
+    def _begin(self, i: int) -> tuple[Any, float, bool, bool, bool]:
+        seed = episode_seed(self._seed, i, int(self._episodes[i]))
+        self._episodes[i] += 1
+        self._actions[i] = []
+        try:
+            obs, _ = self._envs[i].reset(seed=seed)
+        except Exception as error:
+            raise EnvironmentFailure(
+                f"environment {i} raised in reset: {type(error).__name__}: {error}", env_index=i
+            ) from error
+        return obs, 0.0, True, False, False
+
+    def _take(self, i: int, action: np.ndarray) -> tuple[Any, float, bool, bool, bool]:
+        if len(self._actions[i]) < _MAX_LOG:
+            self._actions[i].append(action.copy())
+        try:
+            obs, reward, terminated, truncated, _ = self._envs[i].step(self._act(action))
+        except Exception as error:
+            raise EnvironmentFailure(
+                f"environment {i} raised in step {len(self._actions[i])} of its episode: "
+                f"{type(error).__name__}: {error}",
+                env_index=i,
+            ) from error
+        return obs, float(reward), False, bool(terminated), bool(terminated or truncated)
