@@ -14,8 +14,8 @@ from .errors import ContractValidationError, did_you_mean
 
 ACTION_KINDS = ("none", "continuous", "discrete", "token", "latent", "text", "multi", "hybrid")
 RESERVED_BATCH_ROOTS = frozenset(
-    ("obs", "inputs", "targets", "actions", "action", "next_obs", "rewards", "is_first", "is_last", "is_terminal")
-    + ("terminations", "mask", "context", "target", "conditions", "extras")
+    {"obs", "actions", "rewards", "is_first", "is_last", "is_terminal", "mask", "context", "conditions", "extras"}
+    | {"inputs", "targets", "action", "next_obs", "terminations", "target"}  # earlier names and optional fields
 )
 
 

@@ -1,0 +1,76 @@
+import pytest
+import torch
+
+from worldflux.core.errors import ShapeMismatchError, StateError
+from worldflux.core.state import State, stack_states
+
+
+def two():
+    return State({"deter": torch.randn(3, 4), "stoch": torch.randint(0, 9, (3, 2), dtype=torch.uint8)}, {"step": 7})
+
+
+def test_batch_size_is_the_leading_axis():
+    assert two().batch_size == 3
+
+
+def test_an_empty_state_has_no_batch_size():
+    with pytest.raises(StateError, match="no tensors"):
+        _ = State().batch_size
+
+
+def test_validate_names_the_tensor_with_another_batch_size():
+    state = State({"a": torch.zeros(3, 1), "b": torch.zeros(2, 1)})
+    with pytest.raises(ShapeMismatchError, match="'b'"):
+        state.validate()
+
+
+def test_bytes_give_back_values_dtypes_and_meta():
+    state = two()
+    again = State.deserialize(state.serialize())
+    assert again.meta == {"step": 7}
+    for name, value in state.tensors.items():
+        assert again[name].dtype == value.dtype
+        assert torch.equal(again[name], value)
+
+
+def test_bytes_keep_bfloat16_and_empty_tensors():
+    state = State({"h": torch.randn(2, 3).bfloat16(), "none": torch.zeros(2, 0)})
+    again = State.deserialize(state.serialize())
+    assert torch.equal(again["h"], state["h"])
+    assert again["none"].shape == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda b: b[:5], "truncated"),
+        (lambda b: b[:-1], "truncated|cut short"),
+        (lambda b: b + b"x", "trailing"),
+        (lambda b: b"XXXX" + b[4:], "magic"),
+        (lambda b: b[:4] + b"\x09" + b[5:], "version"),
+        (lambda b: b[:9] + b"\xff" * 20 + b[29:], "damaged"),
+    ],
+)
+def test_damaged_bytes_are_named(damage, message):
+    with pytest.raises(StateError, match=message):
+        State.deserialize(damage(two().serialize()))
+
+
+def test_detach_cuts_the_graph_and_clone_copies():
+    value = torch.ones(2, 2, requires_grad=True)
+    state = State({"a": value * 2})
+    assert not state.detach()["a"].requires_grad
+    copy = state.clone()
+    assert copy["a"].data_ptr() != state["a"].data_ptr()
+
+
+def test_a_state_passes_through_vmap_and_compile():
+    state = State({"a": torch.arange(6.0).reshape(3, 2)})
+    doubled = torch.vmap(lambda s: s.map(lambda v: v * 2))(state)
+    assert torch.equal(doubled["a"], state["a"] * 2)
+    compiled = torch.compile(lambda s: s.map(lambda v: v + 1), backend="eager", fullgraph=True)
+    assert torch.equal(compiled(state)["a"], state["a"] + 1)
+
+
+def test_stacking_adds_a_time_axis():
+    assert stack_states([two(), two(), two()])["deter"].shape == (3, 3, 4)
