@@ -1,0 +1,68 @@
+"""Listing is light: no torch, no plugin code, little time. Runs with or without torch installed."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+
+import pytest
+
+QUESTIONS = {
+    "import": "import worldflux",
+    "list_models": "import worldflux; assert 'dreamer:ci' in worldflux.list_models()",
+    "verbose": "import worldflux; assert worldflux.list_models(verbose=True, surface='all')['dreamer:ci']['params']",
+    "get_model_info": "import worldflux; assert worldflux.get_model_info('dreamer')['model_id'] == 'dreamerv3:size12m'",
+    "dir": "import worldflux; assert 'create_world_model' in dir(worldflux)",
+}
+LISTINGS = [["--help"], ["--version"], ["models", "list"], ["models", "info", "dreamer:ci"], ["plugins", "list"]]
+PROBE = """
+import sys
+sys.argv = ["worldflux", *{argv!r}]
+from worldflux.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+finally:
+    heavy = {{"torch", "numpy", "gymnasium", "worldflux_dreamer"}} & set(sys.modules)
+    assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_asking_loads_no_torch_and_no_plugin(question, fresh_python):
+    check = "\nimport sys\nheavy = {'torch', 'numpy', 'worldflux_dreamer'} & set(sys.modules)\nassert not heavy, heavy"
+    result = fresh_python("-c", QUESTIONS[question] + check)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("argv", LISTINGS, ids=" ".join)
+def test_listing_on_the_command_line_loads_no_torch_and_no_plugin(argv, fresh_python):
+    result = fresh_python("-c", PROBE.format(argv=argv))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "argv", [["models", "list"], ["plugins", "list"], ["models", "info", "dreamer:ci"]], ids=" ".join
+)
+def test_listing_speaks_json(argv, fresh_python):
+    result = fresh_python("-m", "worldflux.cli", *argv, "--json")
+    assert result.returncode == 0, result.stderr
+    assert "dreamer" in json.dumps(json.loads(result.stdout))
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("argv", [None, ["--help"], ["models", "list"], ["plugins", "list"]], ids=str)
+def test_listing_costs_less_than_200_ms_over_starting_python(argv, fresh_python):
+    command = ["-c", "import worldflux"] if argv is None else ["-m", "worldflux.cli", *argv]
+
+    def seconds(*args: str) -> float:
+        started = time.perf_counter()
+        assert fresh_python(*args).returncode == 0
+        return time.perf_counter() - started
+
+    seconds(*command)  # the first call writes nothing back (no bytecode) but fills the file cache
+    over = [seconds(*command) - seconds("-c", "pass") for _ in range(7)]
+    assert statistics.median(over) < 0.200, [round(x, 3) for x in over]
