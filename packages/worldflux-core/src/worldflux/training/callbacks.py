@@ -1,0 +1,154 @@
+"""What happens beside the updates: saving, recording, evaluating, stopping."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import ConfigurationError
+from .checkpoint import write_text
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+class Callback:
+    """Base of the callbacks: override what you need.
+
+    A callback that remembers something across steps returns it from ``state_dict`` (numbers, text, tensors and
+    containers of them), so that a resumed run goes on with it.
+    """
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Training starts, or goes on after a checkpoint was loaded."""
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """Training ended, in whatever way; ``trainer.status`` says how."""
+
+    def on_step_begin(self, trainer: Trainer) -> None:
+        """An update is about to be made; ``trainer.step`` are finished."""
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        """An update was made; ``trainer.step`` counts it."""
+
+    def on_log(self, trainer: Trainer, record: Mapping[str, Any]) -> None:
+        """A record of metrics is there: ``step``, ``time`` in seconds and numbers by name."""
+
+    def on_checkpoint(self, trainer: Trainer, path: Path) -> None:
+        """A checkpoint was published at ``path``."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` returned."""
+
+
+class CheckpointCallback(Callback):
+    """Saves every ``save_interval`` steps (default: the config's); the newest ``keep_checkpoints`` are kept."""
+
+    def __init__(self, save_interval: int | None = None) -> None:
+        self.save_interval = save_interval
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        interval = trainer.config.save_interval if self.save_interval is None else self.save_interval
+        if interval and trainer.step % interval == 0:
+            trainer.request_checkpoint()
+
+
+class JSONLCallback(Callback):
+    """Appends every record to ``metrics.jsonl`` in the run directory, one JSON object a line, synced to disk.
+
+    Resuming drops the lines after the checkpoint's step. A line that cannot be written is a warning, not the end.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = None if path is None else Path(path)
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self.path = self.path or trainer.run_dir / "metrics.jsonl"
+        if self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            write_text(self.path, "".join(line for line in lines if _belongs(line, trainer.step)))
+
+    def on_log(self, trainer: Trainer, record: Mapping[str, Any]) -> None:
+        if self.path is None:
+            return
+        finite = {key: value if _is_json(value) else str(value) for key, value in record.items()}
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(finite) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            logger.warning("step %d is not recorded in %s: %s", trainer.step, self.path, error)
+
+
+class EvalCallback(Callback):
+    """Calls ``evaluate(trainer)`` every ``interval`` steps (default: the config's) and logs the numbers as ``eval/…``.
+
+    The model is in evaluation mode meanwhile, and its random numbers are where they were afterwards: evaluating changes
+    nothing about the training.
+    """
+
+    def __init__(self, evaluate: Callable[[Trainer], Mapping[str, float]], *, interval: int | None = None) -> None:
+        self.evaluate, self.interval = evaluate, interval
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        interval = trainer.config.eval_interval if self.interval is None else self.interval
+        if interval and trainer.step % interval == 0:
+            with trainer.evaluating():
+                results = self.evaluate(trainer)
+            trainer.log({key if key.startswith("eval/") else f"eval/{key}": value for key, value in results.items()})
+
+
+class EarlyStopping(Callback):
+    """Stops once ``monitor`` has not improved by ``min_delta`` for ``patience`` steps.
+
+    ``monitor`` is a key of the logged records; ``mode`` says whether smaller ("min") or larger ("max") is better.
+    """
+
+    def __init__(
+        self, patience: int = 5_000, min_delta: float = 1e-4, monitor: str = "loss", *, mode: str = "min"
+    ) -> None:
+        if mode not in ("min", "max"):
+            raise ConfigurationError(f"mode is {mode!r}, expected 'min' or 'max'", config_name="EarlyStopping")
+        self.patience, self.min_delta, self.monitor = patience, min_delta, monitor
+        self.sign = 1.0 if mode == "min" else -1.0
+        self.best, self.best_step = math.inf, 0
+
+    def on_log(self, trainer: Trainer, record: Mapping[str, Any]) -> None:
+        if self.monitor not in record:
+            return
+        value = self.sign * float(record[self.monitor])
+        if value < self.best - self.min_delta:
+            self.best, self.best_step = value, trainer.step
+        elif trainer.step - self.best_step >= self.patience:
+            trainer.stop(f"{self.monitor} has not improved since step {self.best_step}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_step": self.best_step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.best, self.best_step = float(state["best"]), int(state["best_step"])
+
+
+def _belongs(line: str, step: int) -> bool:
+    """Whether a line is whole and not after ``step``."""
+    try:
+        record = json.loads(line)
+        return line.endswith("\n") and record["step"] <= step
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_json(value: Any) -> bool:
+    return isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)) or value is None

@@ -1,0 +1,181 @@
+"""Checkpoint directories that are whole or absent: staged, hashed, synced, renamed.
+
+A checkpoint ``step-N`` holds the files its writer made and ``manifest.json``, written last, with each file's size and
+SHA-256. The file ``latest`` names the newest one. Nothing in a checkpoint is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from ..core.errors import CheckpointError
+
+FORMAT, VERSION = "worldflux.checkpoint", 1
+logger = logging.getLogger(__name__)
+
+
+def write_checkpoint(directory: Path, *, step: int, write: Callable[[Path], None], keep: int) -> Path:
+    """Publish ``directory/step-N`` with what ``write(folder)`` puts there, then drop all but the ``keep`` newest.
+
+    Returns the checkpoint's path. Raises CheckpointError if the disk is full or a file cannot be written; then the
+    unfinished folder is gone and every earlier checkpoint is as it was.
+    """
+    stage = directory / f".{_name(step)}.tmp-{uuid.uuid4().hex}"
+    try:
+        stage.mkdir(parents=True)
+        write(stage)
+        files = {str(path.relative_to(stage)): _describe(path) for path in _files(stage)}
+        manifest = {"format": FORMAT, "version": VERSION, "step": step, "created": time.time(), "files": files}
+        (stage / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        for path in (*_files(stage), *(p for p in stage.rglob("*") if p.is_dir()), stage):
+            _sync(path)
+        final = _publish(directory, stage, step)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise CheckpointError(_cannot_save(directory, step, error)) from error
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+    _prune(directory, step, keep)
+    return final
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's content in one step: a reader sees the old text or the new, never half of it."""
+    stage = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
+    try:
+        stage.write_text(text, encoding="utf-8")
+        _sync(stage)
+        os.replace(stage, path)
+    finally:
+        stage.unlink(missing_ok=True)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the manifest of a checkpoint whose every file is as it was written.
+
+    Raises CheckpointError naming the first file that is missing, truncated or altered.
+    """
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        files, version = manifest["files"].items(), manifest["version"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"checkpoint {path} is damaged: manifest.json is missing or unreadable"
+        raise CheckpointError(message) from error
+    if manifest.get("format") != FORMAT or version != VERSION:
+        raise CheckpointError(f"{path} is no {FORMAT} of version {VERSION}, but {manifest.get('format')} {version}")
+    for name, expected in files:
+        file = path / name
+        if not file.is_file():
+            raise CheckpointError(f"checkpoint {path} is damaged: {name} is missing")
+        if (size := file.stat().st_size) != expected["bytes"]:
+            raise CheckpointError(f"checkpoint {path} is damaged: {name} has {size} bytes of {expected['bytes']}")
+        if _sha256(file) != expected["sha256"]:
+            raise CheckpointError(f"checkpoint {path} is damaged: {name} was altered after it was saved")
+    return manifest  # type: ignore[no-any-return]
+
+
+def checkpoints(directory: Path) -> list[Path]:
+    """Return the checkpoints in a directory, the one to resume from first; none is opened."""
+    steps = {step: path for path in directory.glob("step-*") if (step := _step(path)) is not None and path.is_dir()}
+    latest = directory / "latest"
+    named = _step(directory / latest.read_text(encoding="utf-8").strip()) if latest.is_file() else None
+    # What is newer than `latest` was left by a run that was resumed from an earlier step: it comes last.
+    return [steps[step] for step in sorted(steps, key=lambda step: (named is not None and step > named, -step))]
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Return the whole checkpoint to resume from: ``path`` is a run, its checkpoints folder, or one checkpoint.
+
+    In a run, a damaged checkpoint is named in a warning and the one before it is taken. Raises CheckpointError if there
+    is none, or if ``path`` is one checkpoint and that is damaged.
+    """
+    path = Path(path)
+    if _step(path) is not None or (path / "manifest.json").is_file():
+        read_manifest(path)
+        return path
+    candidates = checkpoints(path / "checkpoints") or checkpoints(path)
+    for candidate in candidates:
+        try:
+            read_manifest(candidate)
+        except CheckpointError as error:
+            logger.warning("%s; taking the one before it", error)
+        else:
+            return candidate
+    what = f"none of the {len(candidates)} checkpoints in {path} is whole" if candidates else f"no checkpoint in {path}"
+    raise CheckpointError(f"{what}; start a new run, or name the directory of another one")
+
+
+def _publish(directory: Path, stage: Path, step: int) -> Path:
+    final = directory / _name(step)
+    old = directory / f".{_name(step)}.old-{uuid.uuid4().hex}"
+    if final.exists():  # a run that went back to an earlier step writes its own later ones
+        final.rename(old)
+    stage.rename(final)
+    _sync(directory)
+    write_text(directory / "latest", final.name + "\n")
+    _sync(directory)
+    return final
+
+
+def _prune(directory: Path, step: int, keep: int) -> None:
+    """Drop the oldest checkpoints up to ``step`` beyond ``keep``, and what earlier crashes left unfinished."""
+    held = [path for path in checkpoints(directory) if (_step(path) or 0) <= step]
+    for path in (*held[keep:], *directory.glob(".step-*")):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:06d}"
+
+
+def _step(path: Path) -> int | None:
+    match = re.fullmatch(r"step-(\d+)", path.name)
+    return int(match[1]) if match else None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":  # Windows cannot open a directory
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _cannot_save(directory: Path, step: int, error: Exception) -> str:
+    place = next(path for path in (directory, *directory.parents) if path.exists())
+    free = shutil.disk_usage(place).free / 1e6
+    return (
+        f"cannot save step {step} in {directory}: {error} ({free:,.0f} MB are free there). "
+        "Earlier checkpoints are intact: make room, then resume"
+    )

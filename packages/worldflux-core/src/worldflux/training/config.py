@@ -1,0 +1,68 @@
+"""What a training run is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..core.errors import ConfigurationError
+from .options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Options):
+    """Options of a training run; those not given take the model's ``training_defaults()``, then the values here.
+
+    A step is one optimizer update. ``batch_size`` sequences of ``sequence_length`` rows make one loss;
+    ``gradient_accumulation_steps`` of them make one update. ``grad_clip`` bounds the gradient's global norm (0: off).
+    ``warmup_steps`` raises the learning rate linearly from 0; ``scheduler`` then lowers it towards 0 at
+    ``total_steps``. ``mixed_precision`` computes the loss in bfloat16 where autocast deems it safe. Intervals count
+    steps; 0 turns logging, evaluation or periodic saving off. ``save_replay`` stores the source with each checkpoint,
+    which exact resuming needs.
+    """
+
+    total_steps: int = option(100_000, low=1)
+    batch_size: int = option(16, low=1)
+    sequence_length: int = option(50, low=1)
+    learning_rate: float = option(3e-4, low=0)
+    weight_decay: float = option(0.0, low=0)
+    grad_clip: float = option(100.0, low=0)
+    optimizer: str = option("adamw", choices=("adamw", "adam", "sgd"))
+    scheduler: str = option("none", choices=("none", "constant", "linear", "cosine"))
+    warmup_steps: int = option(0, low=0)
+    gradient_accumulation_steps: int = option(1, low=1)
+    mixed_precision: bool = option(False)
+    device: str = option("auto")
+    seed: int = option(42, low=0)
+    log_interval: int = option(100, low=0)
+    eval_interval: int = option(1_000, low=0)
+    save_interval: int = option(10_000, low=0)
+    keep_checkpoints: int = option(3, low=1)
+    save_replay: bool = option(True)
+    output_dir: str = option("./outputs")
+
+    gone: ClassVar = {
+        "dtype": "mixed_precision=True computes in bfloat16.",
+        "instant_mode": "Choose a small preset such as 'dreamer:ci' and set total_steps.",
+        "ema_decay": "Averaged weights belong to the family that uses them.",
+        "model_overrides": "Give them to create_world_model.",
+        "compile_model": "Compile the model's parts before training it.",
+        "num_envs": "It belongs to CollectConfig.",
+        "replay_ratio": "It belongs to CollectConfig.",
+    }
+
+    def resolve_device(self) -> torch.device:
+        """Return the device to train on. Raises ConfigurationError if it is not a device, or absent here."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            message = f"device is {self.device!r}, expected 'auto', 'cpu', 'cuda' or 'cuda:N'"
+            raise ConfigurationError(message, config_name="TrainingConfig") from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            message = f"device is {self.device!r}, but this machine has no usable CUDA; use 'auto' or 'cpu'"
+            raise ConfigurationError(message, config_name="TrainingConfig")
+        return device

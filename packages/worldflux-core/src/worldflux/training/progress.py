@@ -1,0 +1,85 @@
+"""The line that says how a training goes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+from .callbacks import Callback
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class ProgressCallback(Callback):
+    """Shows environment steps, updates, replay ratio, speed, time left and the last return.
+
+    On a terminal it is one live line; elsewhere a plain line every ``interval`` seconds.
+    """
+
+    def __init__(self, *, interval: float = 10.0, stream: TextIO | None = None) -> None:
+        self.interval, self.stream = interval, stream or sys.stderr
+        self._status: Any = None
+        self._shown: tuple[float, int, int] = (0.0, 0, 0)
+        self._speeds = (0.0, 0.0)
+        self._last: dict[str, float] = {}
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._shown = (time.monotonic(), trainer.step, trainer.env_steps or 0)
+        if self.stream.isatty():
+            from rich.console import Console  # only where there is a terminal to draw on
+
+            self._status = Console(file=self.stream).status("starting")
+            self._status.start()
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        now, (then, step, env_step) = time.monotonic(), self._shown
+        if now - then < (0.5 if self._status else self.interval):
+            return
+        speeds = ((trainer.step - step) / (now - then), ((trainer.env_steps or 0) - env_step) / (now - then))
+        if self._status and any(self._speeds):  # a live line flickers without some smoothing
+            speeds = (0.8 * self._speeds[0] + 0.2 * speeds[0], 0.8 * self._speeds[1] + 0.2 * speeds[1])
+        self._shown, self._speeds = (now, trainer.step, trainer.env_steps or 0), speeds
+        self._show(self._line(trainer))
+
+    def on_log(self, trainer: Trainer, record: Mapping[str, Any]) -> None:
+        for key in ("episode/return", "eval/return", "loss"):
+            if key in record:
+                self._last[key] = record[key]
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        if self._status:
+            self._status.stop()
+            self._status = None
+        self._show(f"{trainer.status} · {self._line(trainer)}")
+
+    def _show(self, line: str) -> None:
+        if self._status:
+            self._status.update(line)
+        else:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+
+    def _line(self, trainer: Trainer) -> str:
+        updates, frames = self._speeds
+        parts = [f"update {trainer.step:,}/{trainer.target:,}"]
+        if trainer.env_steps is not None:
+            parts.insert(0, f"env step {trainer.env_steps:,}")
+        ratio = getattr(trainer.source, "replay_ratio", None)
+        if ratio is not None:
+            parts.append(f"replay ratio {ratio:g}")
+        if updates:
+            parts.append(f"{updates:.1f} updates/s" + (f", {frames:.0f} env steps/s" if frames else ""))
+            parts.append(f"ETA {_clock((trainer.target - trainer.step) / updates)}")
+        names = {"episode/return": "return", "eval/return": "eval return", "loss": "loss"}
+        shown = ("loss",) if set(self._last) == {"loss"} else ("episode/return", "eval/return")
+        parts += [f"{names[key]} {self._last[key]:.4g}" for key in shown if key in self._last]
+        return " · ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

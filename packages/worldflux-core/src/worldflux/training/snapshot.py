@@ -1,0 +1,108 @@
+"""What a checkpoint of a training run holds, and how it comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..core.errors import CheckpointError
+from ..data.storage import load_arrays, save_arrays
+from .checkpoint import read_manifest
+from .packing import pack, unpack
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+def write_snapshot(folder: Path, trainer: Trainer) -> None:
+    """Write the model, the optimizer, every random state, the counters, the callbacks and the source to a folder."""
+    tensors: dict[str, Tensor] = {}
+    model_state = {name: pack(value, tensors, name) for name, value in trainer.model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+
+    optimizer_tensors: dict[str, Tensor] = {}
+    optimizer = pack(trainer.optimizer.state_dict(), optimizer_tensors, "optimizer")
+    save_file(optimizer_tensors, folder / "optimizer.safetensors")
+
+    others: dict[str, Tensor] = {}
+    state = {
+        "step": trainer.step,
+        "seconds": trainer.seconds,
+        "config": trainer.config.to_dict(),
+        "model": model_state,
+        "optimizer": optimizer,
+        "scheduler": pack(trainer.scheduler.state_dict(), others, "scheduler") if trainer.scheduler else None,
+        "rng": pack(trainer.rng_state(), others, "rng"),
+        "meter": pack(trainer.meter.state_dict(), others, "meter"),
+        "callbacks": [
+            [type(callback).__name__, pack(callback.state_dict(), others, f"callbacks.{i}")]
+            for i, callback in enumerate(trainer.callbacks)
+        ],
+        "source": _write_source(folder / "replay", trainer) if trainer.config.save_replay else False,
+    }
+    save_file(others, folder / "state.safetensors")
+    (folder / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+
+
+def load_snapshot(folder: Path, trainer: Trainer) -> None:
+    """Put everything a checkpoint holds back into a trainer and its source.
+
+    Raises CheckpointError if it is damaged, or was written by another model or optimizer.
+    """
+    read_manifest(folder)
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    others = load_file(folder / "state.safetensors")
+    try:
+        trainer.model.load_state_dict(unpack(state["model"], load_file(folder / "model.safetensors")), strict=True)
+        trainer.optimizer.load_state_dict(unpack(state["optimizer"], load_file(folder / "optimizer.safetensors")))
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder} belongs to another model or optimizer: {error}") from error
+    if trainer.scheduler is not None and state["scheduler"] is not None:
+        trainer.scheduler.load_state_dict(unpack(state["scheduler"], others))
+    trainer.set_rng_state(unpack(state["rng"], others))
+    trainer.meter.load_state_dict(unpack(state["meter"], others))
+    saved = [(name, unpack(tree, others)) for name, tree in state["callbacks"]]
+    for callback in trainer.callbacks:
+        match = next((item for item in saved if item[0] == type(callback).__name__), None)
+        if match is not None:
+            saved.remove(match)
+            callback.load_state_dict(match[1])
+    if state["source"]:
+        _load_source(folder / "replay", trainer)
+    trainer.step, trainer.seconds = state["step"], state["seconds"]
+
+
+def _write_source(folder: Path, trainer: Trainer) -> bool:
+    """Write what the source needs to go on, if it can say so."""
+    if not hasattr(trainer.source, "state_dict"):
+        return False
+    save_arrays(folder, *trainer.source.state_dict())
+    return True
+
+
+def _load_source(folder: Path, trainer: Trainer) -> None:
+    if not hasattr(trainer.source, "load_state_dict"):
+        kind = type(trainer.source).__name__
+        raise CheckpointError(f"{folder} holds the state of a source, but a {kind} cannot take one back")
+    trainer.source.load_state_dict(*load_arrays(folder))
+
+
+def torch_rng_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the state of torch's global generators that a model on ``device`` may draw from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_torch_rng_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Restore what ``torch_rng_state`` returned."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

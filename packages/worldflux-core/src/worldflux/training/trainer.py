@@ -1,0 +1,379 @@
+"""The training loop: sample, loss, backward, clip, step, and what happens beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.batch import Batch
+from ..core.errors import (
+    ConfigurationError,
+    ShapeMismatchError,
+    TrainingError,
+    ValidationError,
+    WorldFluxError,
+)
+from ..core.model import WorldModel
+from ..core.output import LossOutput
+from ..data.providers import BatchRequest, as_provider
+from .callbacks import Callback, CheckpointCallback, JSONLCallback
+from .checkpoint import find_checkpoint, write_checkpoint, write_text
+from .config import TrainingConfig
+from .diagnosis import diagnose, explain
+from .manifest import RunManifest, open_run, refuse_other_run
+from .meter import Meter
+from .optim import build_optimizer, clip_gradients, learning_rate_scale, scale_learning_rates
+from .signals import StopSignals
+from .snapshot import load_snapshot, set_torch_rng_state, torch_rng_state, write_snapshot
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Trains a world model on any source of batches, and can always go on where it was.
+
+    The run directory (``config.output_dir``) gets ``config.json``, ``run_manifest.json``, ``metrics.jsonl``,
+    ``checkpoints/`` and, at the end, ``model/``. ``callbacks`` come beside the two that are always there, for
+    checkpoints and metrics. An ``optimizer`` replaces the model's, a ``scheduler`` the configured schedule of learning
+    rates. ``run_info`` is kept in ``config.json`` (which model, which environment). ``status`` is "new", "running",
+    "finished", "preempted" or "failed"; ``step`` counts updates.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        config: TrainingConfig | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        *,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+        run_info: Mapping[str, Any] | None = None,
+    ) -> None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            raise ConfigurationError("torch.distributed is initialised, but this Trainer trains in one process")
+        own = {"learning_rate": model.config.learning_rate, "grad_clip": model.config.grad_clip}
+        defaults = {**own, **model.training_defaults()}
+        self.config = (config or TrainingConfig()).with_defaults(defaults)
+        self.device = self.config.resolve_device()
+        self.model = model.to(self.device)
+        self.optimizer = optimizer or build_optimizer(model, self.config)
+        self.scheduler = scheduler
+        self.callbacks: list[Callback] = []
+        for callback in (*(callbacks or ()), JSONLCallback(), CheckpointCallback()):
+            self.add_callback(callback)
+        self.run_dir = Path(self.config.output_dir)
+        self.run_info = dict(run_info or {})
+        self.source: Any = None
+        self.step, self.target, self.seconds = 0, self.config.total_steps, 0.0
+        self.status, self.stop_reason = "new", ""
+        self.last_checkpoint: Path | None = None
+        self.meter = Meter()
+        self._torch_rng: Mapping[str, Tensor] | None = None
+        self._save_wanted = False
+        self._manifest: RunManifest | None = None
+        self._logged = (time.monotonic(), 0)
+
+    def add_callback(self, callback: Callback) -> None:
+        """Add a callback; one that saves or records replaces the built-in one."""
+        if not isinstance(callback, Callback):
+            raise ConfigurationError(f"{callback!r} is no Callback: derive it from worldflux.training.Callback")
+        builtin = (JSONLCallback, CheckpointCallback)
+        if not (type(callback) in builtin and any(type(known) is type(callback) for known in self.callbacks)):
+            self.callbacks.append(callback)
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def train(self, source: Any, num_steps: int | None = None, resume_from: str | Path | None = None) -> WorldModel:
+        """Train until ``num_steps`` updates in all (default: the config's ``total_steps``) and return the model.
+
+        ``source`` is whatever ``as_provider`` takes. ``resume_from`` is a run directory, its checkpoints folder or one
+        checkpoint. Ctrl-C and SIGTERM end training after the step at hand, with a checkpoint and status "preempted".
+
+        Raises:
+            ConfigurationError: the run directory holds another run's checkpoints.
+            CheckpointError: nothing whole to resume from, or a checkpoint could not be written.
+            TrainingError: the loss or a gradient is not finite, or a step or the source failed.
+        """
+        self.source = as_provider(source, seed=self.config.seed)
+        self.target = self.config.total_steps if num_steps is None else num_steps
+        found = None if resume_from is None else find_checkpoint(resume_from)
+        refuse_other_run(self.run_dir, found, going_on=self.step > 0)
+        # The global generators are torch's own layers' (dropout). They are ours only meanwhile.
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), _mode(self.model, training=True), StopSignals() as signals:
+            self._start(found)
+            self._manifest = self._open_run(found)
+            try:
+                self._loop(signals)
+                self._finish(signals)
+            except BaseException as error:
+                self.status = "failed"
+                with contextlib.suppress(OSError):
+                    self._manifest.write(**self._facts(), error=f"{type(error).__name__}: {error}")
+                raise
+            else:
+                self._manifest.write(**self._facts())
+            finally:
+                self._torch_rng = torch_rng_state(self.device)
+                for callback in self.callbacks:
+                    callback.on_train_end(self)
+        return self.model
+
+    def _start(self, found: Path | None) -> None:
+        if found is not None:
+            self.model.seed(self.config.seed)  # of generators that first come into use later
+            load_snapshot(found, self)
+            self.last_checkpoint = found
+        elif self._torch_rng is not None:  # a further train() call on the same trainer
+            set_torch_rng_state(self._torch_rng, self.device)
+        else:
+            torch.manual_seed(self.config.seed)
+            self.model.seed(self.config.seed)
+        self.status, self.stop_reason, self._save_wanted = "running", "", False
+        self._logged = (time.monotonic(), self.step)
+
+    def _open_run(self, found: Path | None) -> RunManifest:
+        info = {
+            "model": type(self.model).__name__,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "seed": self.config.seed,
+            "device": str(self.device),
+            "resumed_from": found and str(found),
+        }
+        manifest = open_run(self.run_dir, config={**self.run_info, "training": self.config.to_dict()}, info=info)
+        manifest.write(**self._facts())
+        return manifest
+
+    def _loop(self, signals: StopSignals) -> None:
+        for callback in self.callbacks:
+            callback.on_train_begin(self)
+        while self.step < self.target and not self.stop_reason and not signals.received:
+            began = time.monotonic()
+            for callback in self.callbacks:
+                callback.on_step_begin(self)
+            self._update()
+            self.step += 1
+            self.seconds += time.monotonic() - began
+            if self.config.log_interval and (self.step % self.config.log_interval == 0 or self.step == self.target):
+                self._log_window()
+            for callback in self.callbacks:
+                callback.on_step_end(self)
+            # Last of all, so that a checkpoint holds everything this step did.
+            if self._save_wanted:
+                self.save_checkpoint()
+
+    def _finish(self, signals: StopSignals) -> None:
+        if self.last_checkpoint is None or self.last_checkpoint.name != f"step-{self.step:06d}":
+            self.save_checkpoint()
+        if signals.received and self.step < self.target and not self.stop_reason:
+            self.status, self.stop_reason = "preempted", signals.received
+            logger.warning(
+                "%s: stopped after step %d and saved %s; resume with resume_from=%r",
+                signals.received, self.step, self.last_checkpoint, str(self.run_dir),
+            )  # fmt: skip
+            return
+        self.status = "finished"
+        self.stop_reason = self.stop_reason or f"{self.target} steps"
+        try:
+            self.model.save_pretrained(self.run_dir / "model")
+        except ConfigurationError as error:  # a model that cannot be found by name has its checkpoint all the same
+            logger.warning("the trained model is in %s only: %s", self.last_checkpoint, error)
+
+    def _update(self) -> None:
+        """One optimizer update."""
+        config = self.config
+        rows = config.sequence_length + self.model.context_rows
+        request = BatchRequest(config.batch_size, rows, self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        done: list[tuple[Batch, LossOutput]] = []
+        for _ in range(config.gradient_accumulation_steps):
+            batch = self._sample(request)
+            try:
+                with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.mixed_precision):
+                    out = self.model.loss(batch)
+                (out.loss / config.gradient_accumulation_steps).backward()
+            except (RuntimeError, ValidationError, ShapeMismatchError) as error:
+                raise TrainingError(f"step {self.step} failed: {error}{_hint(error)}") from error
+            done.append((batch, out))
+        norm = clip_gradients(self.optimizer, config.grad_clip)
+        self._refuse_non_finite(done, norm)
+        if self.scheduler is None:
+            scale_learning_rates(self.optimizer, learning_rate_scale(self.step, config))
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        self.model.on_after_optimizer_step()
+        for batch, out in done:
+            if out.latents and hasattr(self.source, "update"):
+                self.source.update(batch, {name: value.detach() for name, value in out.latents.items()})
+            losses = {f"loss/{name}": value for name, value in out.components.items()}
+            self.meter.add({"loss": out.loss, **losses, **out.metrics})
+        self.meter.add({"grad_norm": norm, "lr": float(self.optimizer.param_groups[0]["lr"])})
+
+    def _sample(self, request: BatchRequest) -> Batch:
+        try:
+            return self.source.sample(request)  # type: ignore[no-any-return]
+        except Exception as error:
+            # The model is whole: what it learned since the last checkpoint need not be lost with the environment.
+            saved = self._save_despite(error)
+            if isinstance(error, WorldFluxError):
+                raise
+            message = f"the source failed at step {self.step}: {type(error).__name__}: {error}{saved}"
+            raise TrainingError(message) from error
+
+    def _refuse_non_finite(self, done: Sequence[tuple[Batch, LossOutput]], norm: Tensor) -> None:
+        """Raise before the optimizer spreads a number that is none; the only place that waits for the device."""
+        finite = torch.isfinite(norm) & torch.stack([torch.isfinite(out.loss).all() for _, out in done]).all()
+        if bool(finite):
+            return
+        batch, out = next((pair for pair in done if not torch.isfinite(pair[1].loss).all()), done[-1])
+        report = diagnose(step=self.step, out=out, batch=batch, parameters=self.model.named_parameters())
+        path = self.run_dir / "diagnosis.json"
+        write_text(path, json.dumps(report, indent=2) + "\n")
+        kept = self.last_checkpoint or "none, as none was made yet"
+        raise TrainingError(f"{explain(report)}. Details are in {path}; the last checkpoint is {kept}")
+
+    # --- evaluating -----------------------------------------------------------------------------------------------
+
+    def evaluate(self, data: Any, num_batches: int = 10) -> dict[str, float]:
+        """Return the mean ``loss``, components (``loss/NAME``) and metrics over batches of ``data``; nothing learns."""
+        provider, meter = as_provider(data, seed=self.config.seed), Meter()
+        rows = self.config.sequence_length + self.model.context_rows
+        with self.evaluating(), torch.no_grad():
+            for _ in range(num_batches):
+                out = self.model.loss(provider.sample(BatchRequest(self.config.batch_size, rows, self.device)))
+                losses = {f"loss/{name}": value for name, value in out.components.items()}
+                meter.add({"loss": out.loss, **losses, **out.metrics})
+        return meter.pop()
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode, after which modes and random states are as before."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        self.model.generator(self.device)  # one that began in here would not be as before
+        drawn = self.model.rng_state()
+        with torch.random.fork_rng(devices), _mode(self.model, training=False):
+            try:
+                yield
+            finally:
+                self.model.set_rng_state(drawn)
+
+    # --- recording ------------------------------------------------------------------------------------------------
+
+    @property
+    def env_steps(self) -> int | None:
+        """Environment steps taken by the source, or None if it takes none."""
+        return getattr(self.source, "env_steps", None)
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Give a record of metrics to every callback."""
+        record: dict[str, Any] = {"step": self.step}
+        if self.env_steps is not None:
+            record["env_steps"] = self.env_steps
+        record |= {"time": round(self.seconds, 3), **metrics}
+        for callback in self.callbacks:
+            callback.on_log(self, record)
+
+    def _log_window(self) -> None:
+        now, (then, step) = time.monotonic(), self._logged
+        self._logged = (now, self.step)
+        collected = self.source.metrics() if hasattr(self.source, "metrics") else {}
+        self.log({**self.meter.pop(), **collected, "updates_per_second": (self.step - step) / max(now - then, 1e-9)})
+
+    # --- stopping and saving --------------------------------------------------------------------------------------
+
+    def stop(self, reason: str) -> None:
+        """End training after the step at hand, as finished."""
+        self.stop_reason = reason
+
+    def request_checkpoint(self) -> None:
+        """Have a checkpoint saved at the end of the step at hand, once every callback has run."""
+        self._save_wanted = True
+
+    def save_checkpoint(self) -> Path:
+        """Save everything now and return the checkpoint. Raises CheckpointError; earlier checkpoints stay whole then.
+
+        A source with ``checkpoint_boundary`` ends its running episodes first: environments cannot be saved in the
+        middle of one, so the run that goes on and the run that resumes both begin new ones here, and stay equal.
+        """
+        self._save_wanted = False
+        if self.config.save_replay and hasattr(self.source, "checkpoint_boundary"):
+            self.source.checkpoint_boundary()
+        return self._write_checkpoint()
+
+    def load_checkpoint(self, path: str | Path, source: Any = None) -> None:
+        """Load a run's newest whole checkpoint, or one checkpoint. Raises CheckpointError."""
+        if source is not None:
+            self.source = as_provider(source, seed=self.config.seed)
+        found = find_checkpoint(path)
+        load_snapshot(found, self)
+        self.last_checkpoint = found
+
+    def _write_checkpoint(self) -> Path:
+        folder = self.run_dir / "checkpoints"
+        path = write_checkpoint(
+            folder, step=self.step, write=lambda stage: write_snapshot(stage, self), keep=self.config.keep_checkpoints
+        )
+        self.last_checkpoint = path
+        if self._manifest is not None:
+            self._manifest.write(**self._facts())
+        for callback in self.callbacks:
+            callback.on_checkpoint(self, path)
+        return path
+
+    def _save_despite(self, error: Exception) -> str:
+        if self.step == 0 or (self.last_checkpoint and self.last_checkpoint.name == f"step-{self.step:06d}"):
+            return ""
+        try:
+            path = self._write_checkpoint()
+        except Exception as second:
+            logger.error("after %r the state could not be saved either: %s", error, second)
+            return ""
+        logger.error("the source failed (%s); everything up to step %d is in %s", error, self.step, path)
+        return f". Everything up to step {self.step} is saved: resume with resume_from={str(self.run_dir)!r}"
+
+    def rng_state(self) -> dict[str, Any]:
+        """Return the state of every generator the training draws from, but the source's."""
+        return {"torch": torch_rng_state(self.device), "model": self.model.rng_state()}
+
+    def set_rng_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``rng_state`` returned."""
+        set_torch_rng_state(state["torch"], self.device)
+        self.model.set_rng_state(state["model"])
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "status": self.status,
+            "stop_reason": self.stop_reason,
+            "step": self.step,
+            "target": self.target,
+            "env_steps": self.env_steps,
+            "seconds": round(self.seconds, 3),
+            "checkpoint": self.last_checkpoint and str(self.last_checkpoint),
+        }
+
+
+@contextlib.contextmanager
+def _mode(model: torch.nn.Module, *, training: bool) -> Iterator[None]:
+    """Training or evaluation mode, after which each module is in the mode it was in."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, torch.OutOfMemoryError):
+        return " Lower batch_size and raise gradient_accumulation_steps by the same factor: the result stays the same."
+    return ""
