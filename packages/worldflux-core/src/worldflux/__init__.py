@@ -1,0 +1,114 @@
+"""WorldFlux: one Python interface to world models. Names load on first use; importing this imports no torch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from worldflux.core.registry import WorldModelRegistry
+
+if TYPE_CHECKING:
+    from worldflux.core.backends import OfficialBackendHandle
+    from worldflux.core.batch import Batch
+    from worldflux.core.components import ComponentSpec
+    from worldflux.core.config import WorldModelConfig
+    from worldflux.core.errors import (
+        BufferError,
+        CapabilityError,
+        CheckpointError,
+        ConfigurationError,
+        ContractValidationError,
+        ModelNotFoundError,
+        PluginError,
+        ShapeMismatchError,
+        StateError,
+        TrainingError,
+        ValidationError,
+        WorldFluxError,
+    )
+    from worldflux.core.latent_space import (
+        CategoricalLatentSpace,
+        GaussianLatentSpace,
+        LatentSpace,
+        SimNormLatentSpace,
+    )
+    from worldflux.core.model import WorldModel
+    from worldflux.core.output import LossOutput, ModelOutput
+    from worldflux.core.payloads import ActionPayload, ActionSequence, ConditionPayload, WorldModelInput
+    from worldflux.core.policy import Policy
+    from worldflux.core.spec import (
+        ActionPart,
+        ActionSpec,
+        Capability,
+        ConditionSpec,
+        ModalityKind,
+        ModalitySpec,
+        ModelIOContract,
+        ObservationSpec,
+        PredictionSpec,
+        SequenceFieldSpec,
+        SequenceLayout,
+        StateSpec,
+    )
+    from worldflux.core.state import State
+    from worldflux.core.trajectory import Trajectory
+    from worldflux.data import BatchProvider, BatchProviderV2, BatchRequest, EnvironmentSource, Replay, ReplayBuffer
+    from worldflux.envs import RandomPolicy, VectorEnv, make_env
+    from worldflux.evals import evaluate_policy, imagine
+    from worldflux.factory import create_world_model, get_config, get_model_info, import_weights, list_models
+    from worldflux.training import Trainer, TrainingConfig, train
+
+_HOME = {
+    "core.backends": "OfficialBackendHandle",
+    "core.batch": "Batch",
+    "core.components": "ComponentSpec",
+    "core.config": "WorldModelConfig",
+    "core.errors": "BufferError CapabilityError CheckpointError ConfigurationError ContractValidationError "
+    "ModelNotFoundError PluginError ShapeMismatchError StateError TrainingError ValidationError WorldFluxError",
+    "core.latent_space": "CategoricalLatentSpace GaussianLatentSpace LatentSpace SimNormLatentSpace",
+    "core.model": "WorldModel",
+    "core.output": "LossOutput ModelOutput",
+    "core.payloads": "ActionPayload ActionSequence ConditionPayload WorldModelInput",
+    "core.policy": "Policy",
+    "core.registry": "WorldModelRegistry",
+    "core.spec": "ActionPart ActionSpec Capability ConditionSpec ModalityKind ModalitySpec ModelIOContract "
+    "ObservationSpec PredictionSpec SequenceFieldSpec SequenceLayout StateSpec",
+    "core.state": "State",
+    "core.trajectory": "Trajectory",
+    "data": "BatchProvider BatchProviderV2 BatchRequest EnvironmentSource Replay ReplayBuffer",
+    "envs": "RandomPolicy VectorEnv make_env",
+    "evals": "evaluate_policy imagine",
+    "factory": "create_world_model get_config get_model_info import_weights list_models",
+    "training": "Trainer TrainingConfig train",
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
+_SUBMODULES = ("core", "data", "envs", "evals", "factory", "plugins", "training")
+__all__ = ["__version__", *sorted(_MODULE_OF)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(f"worldflux.{_MODULE_OF[name]}"), name)
+    elif name in _SUBMODULES:
+        value = importlib.import_module(f"worldflux.{name}")
+    elif name == "__version__":
+        from worldflux.plugins.versions import kernel_version
+
+        value = kernel_version()
+    else:
+        raise AttributeError(f"module 'worldflux' has no attribute {name!r}")
+    globals()[name] = value  # found once; the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})
+
+
+def _load(kind: str, name: str) -> None:
+    from worldflux.plugins.kernel import get_kernel
+
+    get_kernel().ensure(kind, name)
+
+
+WorldModelRegistry.set_loader(_load)  # an unknown id starts the plugin that declares it; core itself knows no plugins

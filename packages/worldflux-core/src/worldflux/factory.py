@@ -1,0 +1,261 @@
+"""The front door: models by name. Listing and describing read manifests only, and import neither plugins nor torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worldflux.core import legacy
+from worldflux.core.backends import NATIVE_BACKEND, OfficialBackendHandle
+from worldflux.core.config import WorldModelConfig
+from worldflux.core.errors import ConfigurationError, ModelNotFoundError, did_you_mean
+from worldflux.core.registry import WorldModelRegistry
+from worldflux.plugins.catalog import Resolved
+from worldflux.plugins.kernel import get_kernel
+
+if TYPE_CHECKING:
+    import torch
+
+    from worldflux.core.model import WorldModel
+
+SURFACES: Mapping[str, tuple[str, ...]] = {
+    "supported": ("supported",),
+    "public": ("supported", "advanced"),
+    "all": ("supported", "advanced", "experimental", "internal"),
+}
+MATURITIES = ("reference", "experimental", "skeleton")
+
+
+def create_world_model(
+    model: str | os.PathLike[str],
+    *,
+    obs_shape: tuple[int, ...] | None = None,
+    action_dim: int | None = None,
+    observation_modalities: Mapping[str, Any] | None = None,
+    action_spec: Mapping[str, Any] | None = None,
+    component_overrides: Mapping[str, Any] | None = None,
+    device: str | torch.device = "cpu",
+    api_version: str = "v3",
+    **kwargs: Any,
+) -> WorldModel | OfficialBackendHandle:
+    """Build a model from a preset or alias, or load one from the folder ``save_pretrained`` wrote.
+
+    ``obs_shape`` is one observation without batch and time ((8,), or (3, 64, 64) for images), ``observation_modalities``
+    maps names to ``{"shape", "kind", "dtype"}`` for several; ``action_spec`` is ``{"kind", "dim", "num_actions"}``.
+    ``component_overrides`` maps slots to registered ids, classes or instances. Further keywords are fields of the
+    family's config. ``backend=`` other than "native_torch" gives a handle on an official program instead.
+
+    Raises:
+        ModelNotFoundError: no family, preset, alias or folder has that name.
+        PluginError: the plugin that has it is rejected, blocked, or fails to start.
+        ConfigurationError: an unknown keyword, slot, component, backend or device, or values that contradict each
+            other or the saved model. All three are ValueErrors.
+    """
+    legacy.check_api_version(api_version)
+    backend = kwargs.pop("backend", None) or NATIVE_BACKEND
+    given = _given(kwargs, obs_shape, action_dim, observation_modalities, action_spec)
+    _refuse_hybrid(given, api_version)
+    found = _find(model)
+    if backend != NATIVE_BACKEND:
+        return _handle(found, backend, given, device=str(device), api_version=api_version)
+    _check_device(device)
+    if isinstance(found, Path):
+        built = _load(found, given)
+        model_id = str(found)
+        if api_version != "v3":
+            built.api_version = api_version
+    else:
+        config = _config(found, given)
+        built = WorldModelRegistry.model(found.family).model_class(config)
+        model_id = found.model_id
+        built.api_version = api_version
+    for slot, component in (component_overrides or {}).items():
+        built.set_component(slot, component)
+    built.to(device)
+    about = {"execution_kind": "native_model", "device": str(device), "api_version": built.api_version}
+    handle = OfficialBackendHandle(NATIVE_BACKEND, model_id, about)
+    vars(built).update(backend=NATIVE_BACKEND, backend_handle=handle)
+    _announce(built, model_id)
+    return built
+
+
+def list_models(
+    verbose: bool = False, maturity: str | None = None, surface: str = "supported"
+) -> list[str] | dict[str, dict[str, Any]]:
+    """Names of the presets that can be built here, or with ``verbose`` their catalogue entries by name.
+
+    ``surface`` is "supported", "public" (and advanced ones) or "all"; ``maturity`` keeps "reference", "experimental"
+    or "skeleton" presets. No preset of the last two is on the supported surface, so asking for them looks at all.
+
+    Raises:
+        ConfigurationError: an unknown surface or maturity.
+    """
+    surface = surface.strip().lower() or "supported"
+    if surface not in SURFACES:
+        near = did_you_mean(surface, SURFACES)
+        raise ConfigurationError(f"Unsupported surface {surface!r}, expected one of {list(SURFACES)}.{near}")
+    if maturity is not None:
+        maturity = maturity.strip().lower().replace("_", "-").removesuffix("-family")
+        if maturity not in MATURITIES:
+            near = did_you_mean(maturity, MATURITIES)
+            raise ConfigurationError(f"Unknown maturity {maturity!r}, expected one of {list(MATURITIES)}.{near}")
+        surface = "all" if maturity != "reference" and surface == "supported" else surface
+    entries = {found.model_id: found.entry() for found in _listed()}
+    shown = {
+        name: entry
+        for name, entry in entries.items()
+        if entry["support_tier"] in SURFACES[surface] and maturity in (None, entry["maturity"])
+    }
+    return shown if verbose else list(shown)
+
+
+def get_model_info(model: str) -> dict[str, Any]:
+    """The catalogue entry of a preset or alias, with ``model_id`` and, if it is one, ``alias``.
+
+    Raises:
+        ModelNotFoundError: nothing has that name.
+        PluginError: the plugin that has it is rejected or blocked.
+    """
+    found = get_kernel().resolve(model)
+    if found.preset is None and found.plugin is not None:
+        raise get_kernel().catalog.unknown_size(found.family, found.size)
+    info = found.entry() | {"model_id": found.model_id}
+    return info | {"alias": found.alias} if found.alias else info
+
+
+def get_config(
+    model: str, *, obs_shape: tuple[int, ...] | None = None, action_dim: int | None = None, **kwargs: Any
+) -> WorldModelConfig:
+    """The family's config of a preset or alias, with changes; raises what ``create_world_model`` raises."""
+    return _config(get_kernel().resolve(model), _given(kwargs, obs_shape, action_dim, None, None))
+
+
+def import_weights(source: Any, *, importer: str, config: Mapping[str, Any] | None = None) -> WorldModel:
+    """Build our model from official weights.
+
+    ``source`` is a file, a folder, or a mapping of official parameter names to arrays; ``importer`` an id such as
+    "official-dreamerv3"; ``config`` the official settings where shapes do not tell them.
+
+    Raises:
+        ConfigurationError: no such importer, or (from the importer) weights and settings that do not fit.
+    """
+    built: WorldModel = get_kernel().target("importers", importer)(source, config=config)
+    _announce(built, f"{built.config.model_type}:{built.config.model_name}")
+    return built
+
+
+def _listed() -> list[Resolved]:
+    """Every listed preset, then the families that scripts registered."""
+    catalog = get_kernel().catalog
+    own = [name for name in WorldModelRegistry.list_models() if name not in catalog.families]
+    return catalog.presets + [Resolved(f"{name}:base", name, "base") for name in own]
+
+
+def _find(model: str | os.PathLike[str]) -> Resolved | Path:
+    """A preset, or a folder with a saved model; what looks like a path is never taken for anything else."""
+    text = os.fspath(model)
+    path = Path(text).expanduser()
+    if not isinstance(model, str) or "/" in text or "\\" in text or text.startswith((".", "~")):
+        if path.is_dir():
+            return path
+        what = "is a file, expected the folder it is in" if path.exists() else f"does not exist (from {Path.cwd()})"
+        hub = "" if path.exists() else "; a model on the Hub loads with WorldModel.from_pretrained('owner/name')"
+        raise ModelNotFoundError(f"{text!r} looks like a path and {what}{hub}")
+    try:
+        return get_kernel().resolve(text)
+    except ModelNotFoundError:
+        if (path / "config.json").is_file():
+            return path
+        raise
+
+
+def _given(
+    kwargs: Mapping[str, Any],
+    obs_shape: tuple[int, ...] | None,
+    action_dim: int | None,
+    observation_modalities: Mapping[str, Any] | None,
+    action_spec: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The config fields the caller stated."""
+    named = {"obs_shape": obs_shape, "action_dim": action_dim}
+    named |= {"observation_modalities": observation_modalities, "action_spec": action_spec}
+    dim = (action_spec or {}).get("dim")
+    if None not in (dim, action_dim) and dim != action_dim:
+        raise ConfigurationError(f"action_dim={action_dim} contradicts action_spec, whose dim is {dim}")
+    return {**kwargs, **{name: value for name, value in named.items() if value is not None}}
+
+
+def _refuse_hybrid(given: Mapping[str, Any], api_version: str) -> None:
+    kind = (given.get("action_spec") or {}).get("kind") or given.get("action_type")
+    if kind == "hybrid":
+        legacy.refuse(api_version, "action kind 'hybrid' is gone: give one kind, or 'multi' with parts")
+
+
+def _config(found: Resolved, given: Mapping[str, Any]) -> WorldModelConfig:
+    """The config of a preset with the caller's changes. Raises ConfigurationError naming an unknown field."""
+    config_class = WorldModelRegistry.model(found.family).config_class
+    kernel = get_kernel()
+    if found.plugin is None:  # registered by a script: its config class knows the sizes, if there are any
+        known = config_class.from_size.__func__ is not WorldModelConfig.from_size.__func__  # type: ignore[attr-defined]
+        if found.size != "base" and not known:
+            raise ModelNotFoundError(f"Unknown size: {found.size}. Available: ['base'] (model type {found.family!r})")
+        if known:
+            return config_class.from_size(found.size, **{"model_type": found.family, **given})
+    values = kernel.preset_config(found) if found.plugin is not None else {}
+    if values is None:
+        raise kernel.catalog.unknown_size(found.family, found.size)
+    base = {"model_type": found.family, "model_name": found.size}
+    return config_class.from_dict({**base, **values, **given})
+
+
+def _load(path: Path, given: Mapping[str, Any]) -> WorldModel:
+    """A saved model, which the caller's fields may confirm but not change."""
+    from worldflux.core.persistence import load_pretrained
+
+    loaded = load_pretrained(path)
+    asked = loaded.config.with_overrides(**given)
+    for name in given:
+        saved, wanted = getattr(loaded.config, name), getattr(asked, name)
+        if saved != wanted:
+            raise ConfigurationError(f"{path} was saved with {name}={saved!r}, which {wanted!r} contradicts; leave it out")
+    return loaded
+
+
+def _handle(
+    found: Resolved | Path, backend: str, given: Mapping[str, Any], *, device: str, api_version: str
+) -> OfficialBackendHandle:
+    kernel = get_kernel()
+    provided = kernel.catalog.find("backends", backend)
+    if provided is None:
+        known = [NATIVE_BACKEND, *kernel.catalog.items("backends")]
+        raise ConfigurationError(f"Unknown backend {backend!r}. Available: {known}.{did_you_mean(backend, known)}")
+    if isinstance(found, Path):
+        raise ConfigurationError(f"backend {backend!r} runs presets, not the saved model {str(found)!r}")
+    declared = provided[1]
+    accepted = [(preset.family, preset.size) for preset in map(kernel.resolve, declared.models)]
+    if accepted and (found.family, found.size) not in accepted:
+        raise ConfigurationError(f"backend {backend!r} runs {', '.join(declared.models)}, not {found.model_id!r}")
+    about = {"execution_kind": "backend_handle", "adapter_id": backend, "backend_profile": declared.profile}
+    about |= {"requested_device": device, "api_version": api_version}
+    return OfficialBackendHandle(backend, found.model_id, about | {"config": _config(found, given).to_dict()})
+
+
+def _check_device(device: str | torch.device) -> None:
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ConfigurationError(f"device {device!r} is not a torch device such as 'cpu' or 'cuda:0'") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError(f"device {str(device)!r} is not available here; use device='cpu'")
+
+
+def _announce(built: WorldModel, model_id: str) -> None:
+    from worldflux.plugins.hookspecs import ModelSpec
+
+    family = built.config.model_type
+    spec = ModelSpec(model_id, family, WorldModelRegistry.model(family).plugin, built.api_version)
+    get_kernel().notify("model_created", model=built, spec=spec)

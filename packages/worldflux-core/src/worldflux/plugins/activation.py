@@ -1,0 +1,237 @@
+"""Starting a plugin as a transaction: load, register its hooks, stage what they register, commit, or undo it all.
+
+pluggy is the hook layer of plugins that are active. It never finds or loads one: its loader imports every plugin,
+isolates none, and settles duplicates in silence.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import inspect
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from worldflux.core.components import ComponentSpec
+from worldflux.core.errors import PluginError, did_you_mean
+from worldflux.core.registry import ComponentEntry, ModelEntry, Registry
+from worldflux.plugins import hookspecs
+from worldflux.plugins.discovery import COMPONENTS, MODELS, Plugin
+
+HANG_SECONDS = 30.0
+SLOW_SECONDS = 10.0
+Snapshot = tuple[dict[str, ModelEntry], dict[str, ComponentEntry]]
+log = logging.getLogger("worldflux.plugins")
+
+
+@dataclass
+class Stage:
+    """What one plugin registers, kept aside until all of it is known to be right."""
+
+    plugin: Plugin
+    models: dict[str, tuple[Callable[..., Any], type | None]] = field(default_factory=dict)
+    components: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    backends: dict[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def declared(self, kind: str) -> dict[str, Any]:
+        """Manifest items of a kind, by id."""
+        return {item.id: item for item in getattr(self.plugin.manifest, kind)}
+
+    def check(self, kind: str, id: str, factory: Any) -> None:
+        """Raises PluginError unless (kind, id) is declared, new, and can be called."""
+        declared = self.declared(kind)
+        if id not in declared:
+            near = did_you_mean(id, declared)
+            raise PluginError(f"it registers {kind}:{id}, which its manifest does not declare.{near}")
+        if id in getattr(self, kind):
+            raise PluginError(f"it registers {kind}:{id} twice")
+        if not callable(factory):
+            raise PluginError(f"it registers {kind}:{id} with {factory!r}, expected a class or function")
+
+    def check_complete(self) -> None:
+        """Raises PluginError if the manifest declares what was not registered."""
+        for kind in ("models", "components", "backends"):
+            for missing in sorted(set(self.declared(kind)) - set(getattr(self, kind))):
+                raise PluginError(f"its manifest declares {kind}:{missing}, but it does not register it")
+
+
+class ModelRegistrar:
+    """Stages families."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def add(self, id: str, factory: Callable[..., Any], config_type: type | None = None) -> None:
+        """See ``hookspecs.ModelRegistrar``."""
+        self._stage.check("models", id, factory)
+        self._stage.models[id] = (factory, config_type)
+
+
+class ComponentRegistrar:
+    """Stages components."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def add(self, id: str, kind: str, factory: Callable[..., Any]) -> None:
+        """See ``hookspecs.ComponentRegistrar``."""
+        self._stage.check("components", id, factory)
+        slot = self._stage.declared("components")[id].slot
+        if kind != slot:
+            raise PluginError(f"it registers components:{id} for slot {kind!r}, its manifest says {slot!r}")
+        self._stage.components[id] = factory
+
+
+class BackendRegistrar:
+    """Stages backends."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def add(self, id: str, factory: Callable[..., Any]) -> None:
+        """See ``hookspecs.BackendRegistrar``."""
+        self._stage.check("backends", id, factory)
+        self._stage.backends[id] = factory
+
+
+class Host:
+    """The active plugins: their hooks, and what they registered."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.backends: dict[str, Callable[..., Any]] = {}
+        self._pm = pluggy.PluginManager("worldflux")
+        self._pm.add_hookspecs(hookspecs)
+        self._labels: set[str] = set()
+
+    def start(self, plugin: Plugin) -> None:
+        """Bring a plugin to work, or raise and leave hooks, registry and ``sys.modules`` as they were."""
+        before, modules = self.registry.snapshot(), set(sys.modules)
+        try:
+            with _watched(plugin):
+                stage = self._load(plugin)
+            self._commit(stage, self._kept(before))
+        except BaseException:
+            self.stop(plugin)
+            self.registry.restore(self._kept(before))
+            roots = {ep.module.partition(".")[0] for ep in plugin.entry_points}
+            for name in set(sys.modules) - modules:
+                if name.partition(".")[0] in roots:
+                    del sys.modules[name]
+            raise
+
+    def stop(self, plugin: Plugin) -> None:
+        """Take a plugin's hooks and registrations away."""
+        for name, _ in self._pm.list_name_plugin():
+            if name.rpartition(":")[0] == plugin.name and self._pm.has_plugin(name):
+                self._pm.unregister(name=name)
+        models, components = self.registry.snapshot()
+        self._labels.discard(plugin.label)
+        for model_id in [name for name, entry in models.items() if entry.plugin == plugin.label]:
+            self.registry.unregister(model_id)
+        for component_id in [name for name, entry in components.items() if entry.plugin == plugin.label]:
+            self.registry.unregister_component(component_id)
+        for backend in plugin.manifest.backends if plugin.manifest else ():
+            self.backends.pop(backend.id, None)
+
+    def implementations(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
+        """(plugin name, call with keyword arguments) of each implementation of a hook, latest first."""
+        impls = reversed(getattr(self._pm.hook, hook).get_hookimpls())
+        return [(impl.plugin_name.rpartition(":")[0], functools.partial(_call, impl)) for impl in impls]
+
+    def _load(self, plugin: Plugin) -> Stage:
+        stage = Stage(plugin)
+        objects: list[Any] = []
+        for ep in sorted(plugin.entry_points, key=lambda ep: (ep.group, ep.name)):
+            obj = ep.load()
+            if not _has_hooks(obj):
+                _take_factory(stage, ep.group, ep.name, obj)
+            elif inspect.isclass(obj):
+                raise PluginError(f"entry point {ep.name!r} is the class {obj.__name__}; have you forgotten the ()?")
+            elif not any(obj is known for known in objects):
+                objects.append(obj)
+                self._pm.register(obj, name=f"{plugin.name}:{len(objects)}")
+        self._pm.check_pending()  # a hook that no hookspec knows is a misspelt one
+        registrars: dict[str, Any] = {
+            "worldflux_register_models": ModelRegistrar(stage),
+            "worldflux_register_components": ComponentRegistrar(stage),
+            "worldflux_register_backends": BackendRegistrar(stage),
+        }
+        for hook, caller in vars(self._pm.hook).items():
+            for impl in caller.get_hookimpls() if hook.startswith("worldflux_") else ():
+                if not any(impl.plugin is obj for obj in objects):
+                    continue
+                if impl.hookwrapper or impl.wrapper:
+                    raise PluginError(f"{hook} is a wrapper; plugin API 1 has plain hooks only")
+                if hook in registrars:
+                    _call(impl, registrar=registrars[hook])
+        stage.check_complete()
+        return stage
+
+    def _commit(self, stage: Stage, kept: Snapshot) -> None:
+        for now, known in zip(self.registry.snapshot(), kept):
+            for stray in sorted(set(now) - set(known)):
+                raise PluginError(f"it registers {stray!r} while it is imported; plugins register through their hooks")
+        label = stage.plugin.label
+        for name, (factory, config_type) in stage.models.items():
+            self.registry.register(name, config_type, plugin=label)(factory)  # type: ignore[type-var]
+        for name, factory in stage.components.items():
+            spec = ComponentSpec(name, stage.declared("components")[name].slot, version=stage.plugin.version)
+            self.registry.register_component(name, factory, spec, plugin=label)
+        self.backends.update(stage.backends)
+        self._labels.add(label)
+
+    def _kept(self, before: Snapshot) -> Snapshot:
+        """``before``, and what plugins registered that were started in the meantime, by the code of this one."""
+        models, components = self.registry.snapshot()
+        return (
+            {**before[0], **{name: entry for name, entry in models.items() if entry.plugin in self._labels}},
+            {**before[1], **{name: entry for name, entry in components.items() if entry.plugin in self._labels}},
+        )
+
+
+def _has_hooks(obj: Any) -> bool:
+    """Whether any function of ``obj`` carries our marker; looks without evaluating properties or lazy attributes."""
+    members = (inspect.getattr_static(obj, name, None) for name in dir(obj))
+    functions = (getattr(member, "__func__", member) for member in members if not isinstance(member, ModuleType))
+    return any(inspect.isfunction(function) and hasattr(function, "worldflux_impl") for function in functions)
+
+
+def _take_factory(stage: Stage, group: str, name: str, obj: Any) -> None:
+    """An entry point without hooks is itself the model or component that it names; a plain module is nothing."""
+    if isinstance(obj, ModuleType):
+        return
+    if group == MODELS and name in stage.declared("models"):
+        ModelRegistrar(stage).add(name, obj)
+    elif group == COMPONENTS:
+        ComponentRegistrar(stage).add(name, stage.declared("components")[name].slot, obj)
+
+
+def _call(impl: Any, **arguments: Any) -> Any:
+    # Not through pluggy, which stops at the first exception and does not say whose it was.
+    named = {name: arguments[name] for name in impl.kwargnames if name in arguments}
+    return impl.function(*(arguments[name] for name in impl.argnames), **named)
+
+
+@contextmanager
+def _watched(plugin: Plugin) -> Iterator[None]:
+    """Show where a plugin hangs, and say when it was slow; nothing in this process could safely stop it."""
+    started = time.monotonic()
+    try:
+        faulthandler.dump_traceback_later(HANG_SECONDS, file=sys.__stderr__)
+    except (AttributeError, ValueError, OSError):  # no stderr to write to
+        pass
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        if (seconds := time.monotonic() - started) > SLOW_SECONDS:
+            log.warning("plugin %s took %.0f s to start", plugin.label, seconds)

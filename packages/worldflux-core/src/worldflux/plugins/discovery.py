@@ -1,0 +1,228 @@
+"""Finding plugins: entry points and manifests of the installed distributions, without importing any of them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
+from importlib.metadata import Distribution, EntryPoint
+from pathlib import Path
+from typing import Any, Literal
+
+from worldflux.plugins import versions
+from worldflux.plugins.manifest import MANIFEST_VERSION, Manifest, ManifestError, parse
+
+MANIFEST = "worldflux.toml"
+MODELS, COMPONENTS = GROUPS = ("worldflux.models", "worldflux.components")
+#: Our own families: listed first, in this order; their ids stay theirs even where they are not installed.
+FIRST_PARTY: dict[str, tuple[str, ...]] = {
+    "worldflux-dreamer": ("dreamer", "dreamerv3", "planet"),
+    "worldflux-tdmpc": ("tdmpc2", "tdmpc"),
+    "worldflux-jepa": ("jepa", "vjepa2", "v-jepa2"),
+    "worldflux-generative": ("token", "diffusion", "dit", "ssm", "renderer3d", "physics", "gan"),
+}
+PluginState = Literal["indexed", "active", "failed", "rejected", "blocked"]
+
+
+@dataclass(eq=False)
+class Plugin:
+    """One distribution that declares itself to worldflux, and how it stands."""
+
+    name: str
+    version: str
+    entry_points: tuple[EntryPoint, ...] = ()
+    manifest: Manifest | None = None
+    state: PluginState = "indexed"
+    reason: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """Name and version."""
+        return f"{self.name} {self.version}"
+
+    @property
+    def ids(self) -> set[tuple[str, str]]:
+        """Every (kind, id) it would provide, known even of a plugin whose manifest cannot be read."""
+        if self.manifest is not None:
+            aliases = {("models", alias) for alias in self.manifest.aliases}
+            return aliases | set(self.manifest.owned())
+        return {(ep.group.removeprefix("worldflux."), ep.name) for ep in self.entry_points}
+
+    @property
+    def problem(self) -> str:
+        """The sentence to say when one of its ids is asked for and cannot be had."""
+        who = f"plugin {self.label}"
+        disable = f" (disable it with WORLDFLUX_DISABLED_PLUGINS={self.name})"
+        if self.state == "failed":
+            return f"{who} failed to start: {self.reason}{disable}"
+        return f"{who} is {self.state}: {self.reason}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able description, for ``worldflux plugins list --json``."""
+        ids: dict[str, list[str]] = {}
+        for kind, name in sorted(self.ids):
+            ids.setdefault(kind, []).append(name)
+        return {
+            "name": self.name,
+            "version": self.version,
+            "state": self.state,
+            "reason": self.reason,
+            "notes": list(self.notes),
+            "plugin_api_version": self.manifest.plugin_api_version if self.manifest else None,
+            "worldflux_version_range": self.manifest.worldflux_version_range if self.manifest else None,
+            "experimental": bool(self.manifest and self.manifest.experimental),
+            "provides": ids,
+        }
+
+
+def find_plugins(distributions: Iterable[Distribution], kernel: str) -> list[Plugin]:
+    """Every plugin among ``distributions``, judged and in the one order all machines agree on."""
+    found: dict[str, Plugin] = {}
+    for dist in distributions:
+        try:
+            text = dist.read_text("entry_points.txt")
+        except Exception:  # a neighbour nobody can read says nothing about worldflux
+            continue
+        if text and "worldflux." in text and (plugin := _candidate(dist)) is not None:
+            found.setdefault(versions.canonical(plugin.name), plugin)  # first on sys.path is the one imported
+    for plugin in found.values():
+        if plugin.state == "indexed":
+            _judge(plugin, kernel)
+    rank = {name: n for n, name in enumerate(FIRST_PARTY)}
+    return [found[name] for name in sorted(found, key=lambda name: (rank.get(name, len(rank)), name))]
+
+
+def _candidate(dist: Distribution) -> Plugin | None:
+    """The distribution as a plugin, or None if it has no entry point in our groups. Never raises."""
+    name, version = Path(str(getattr(dist, "_path", "unknown"))).stem, "unknown"
+    try:
+        points = tuple(ep for ep in dist.entry_points if ep.group in GROUPS)
+        if not points:
+            return None
+        metadata = dist.metadata
+        name, version = str(metadata["Name"] or name), str(metadata["Version"] or version)
+        return Plugin(name, version, points)
+    except Exception as error:
+        return Plugin(name, version, state="rejected", reason=f"its metadata cannot be read: {_say(error)}")
+
+
+def _judge(plugin: Plugin, kernel: str) -> None:
+    """Read the manifest and give the verdict; whatever goes wrong here costs this plugin only."""
+    try:
+        raw = _raw_manifest(plugin)
+        reason = _version_mismatch(raw, kernel)  # first: a manifest of a later API may well look broken to us
+        if reason is None:
+            plugin.manifest, unknown = parse(raw)
+            plugin.notes += [f"unknown key {key!r} in {MANIFEST}" for key in unknown]
+            _check_entry_points(plugin, plugin.manifest)
+            reason = versions.requires_unmet(plugin.manifest.requires, _installed_version)
+    except ManifestError as error:
+        reason = f"broken {MANIFEST}: {error}"
+    except Exception as error:
+        reason = _say(error)
+    if reason is not None:
+        plugin.state, plugin.reason = "rejected", reason
+
+
+def _raw_manifest(plugin: Plugin) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    texts = {read_manifest(module) for module in sorted({ep.module for ep in plugin.entry_points})}
+    if len(texts) > 1:
+        raise ManifestError("its entry points lead to different manifests; a distribution has one")
+    try:
+        raw = tomllib.loads(texts.pop().decode())
+    except ValueError as error:  # bad TOML, bad UTF-8
+        raise ManifestError(str(error)) from None
+    name = raw.get("name")
+    if not isinstance(name, str) or versions.canonical(name) != versions.canonical(plugin.name):
+        where = plugin.entry_points[0].module.partition(".")[0]
+        raise ManifestError(f"the one beside {where!r} has name {name!r}, expected {plugin.name!r}")
+    return raw
+
+
+def _version_mismatch(raw: dict[str, Any], kernel: str) -> str | None:
+    """Judge the three version keys, as far as they are well formed; ``parse`` names those that are not."""
+    if type(raw.get("manifest_version")) is int and raw["manifest_version"] > MANIFEST_VERSION:
+        newer, known = raw["manifest_version"], MANIFEST_VERSION
+        return f"its manifest has format {newer}, this kernel reads {known}; update {versions.KERNEL}"
+    header = {key: raw.get(key) for key in ("manifest_version", "name", "plugin_api_version", "worldflux_version_range")}
+    manifest, _ = parse({key: value for key, value in header.items() if value is not None})
+    api = versions.api_mismatch(manifest.plugin_api_version, kernel)
+    return api or versions.range_mismatch(manifest.worldflux_version_range, kernel)
+
+
+def _check_entry_points(plugin: Plugin, manifest: Manifest) -> None:
+    """Entry points and manifest say the same twice, so a drift between them is caught before anything runs."""
+    names = {group: {ep.name for ep in plugin.entry_points if ep.group == group} for group in GROUPS}
+    models = {model.id for model in manifest.models}
+    may = models | set(manifest.aliases) | {item.id for item in (*manifest.backends, *manifest.importers)}
+    components = {component.id for component in manifest.components}
+    for missing in sorted(models - names[MODELS]):
+        raise ManifestError(f"model {missing!r} has no entry point of that name in [{MODELS}]")
+    for missing in sorted(components - names[COMPONENTS]):
+        raise ManifestError(f"component {missing!r} has no entry point of that name in [{COMPONENTS}]")
+    for extra in sorted((names[MODELS] - may) | (names[COMPONENTS] - components)):
+        raise ManifestError(f"entry point {extra!r} is not declared: expected an id or alias of the manifest")
+    roots = {ep.module.partition(".")[0] for ep in plugin.entry_points}
+    for item in (*manifest.importers, *manifest.commands):
+        if item.target.partition(":")[0].partition(".")[0] not in roots:
+            raise ManifestError(f"target {item.target!r} is outside the plugin's own package {sorted(roots)}")
+
+
+def find_spec_static(name: str) -> ModuleSpec | None:
+    """Like ``importlib.util.find_spec``, but never imports a parent package."""
+    path: Any = None
+    head = ""
+    for part in name.split("."):
+        head = f"{head}.{part}" if head else part
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if find and (spec := find(head, path, None)) is not None:
+                break
+        else:
+            return None
+        path = spec.submodule_search_locations
+        if path is None and head != name:
+            return None
+        if spec.origin is None and head != name:
+            importlib.import_module(head)  # a namespace package: no code to run, and nested ones need it
+    return spec  # type: ignore[no-any-return]
+
+
+def read_manifest(module: str) -> bytes:
+    """The manifest of the nearest package that encloses ``module``; works in folders, zips and editable installs."""
+    parts = module.split(".")
+    for n in range(len(parts), 0, -1):
+        spec = find_spec_static(".".join(parts[:n]))
+        if spec is None or spec.submodule_search_locations is None:
+            continue
+        read: Callable[[str], bytes] = getattr(spec.loader, "get_data", None) or _read_file
+        for location in spec.submodule_search_locations:
+            try:
+                return read(os.path.join(location, MANIFEST))
+            except OSError:
+                continue
+    raise ManifestError(f"there is none beside {module!r}; is it package data of the wheel?")
+
+
+def _read_file(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def _installed_version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _say(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

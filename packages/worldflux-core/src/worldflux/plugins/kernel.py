@@ -1,0 +1,218 @@
+"""The kernel of one process: which plugins there are, how each stands, and starting the one an id belongs to."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import Distribution
+from typing import TYPE_CHECKING, Any
+
+from worldflux.core.errors import ConfigurationError, PluginError, did_you_mean
+from worldflux.core.registry import Registry, WorldModelRegistry
+from worldflux.plugins.catalog import Catalog, Resolved, first_party_of
+from worldflux.plugins.discovery import Plugin, find_plugins
+from worldflux.plugins.versions import canonical, kernel_version
+
+if TYPE_CHECKING:
+    from worldflux.plugins.activation import Host
+
+ALLOW, DENY, STRICT = "WORLDFLUX_PLUGINS", "WORLDFLUX_DISABLED_PLUGINS", "WORLDFLUX_STRICT_PLUGINS"
+_KINDS = {"model": "models", "component": "components"}
+log = logging.getLogger("worldflux.plugins")
+
+
+class Kernel:
+    """Finds plugins once, on first use, and starts each when one of its ids is asked for."""
+
+    def __init__(
+        self,
+        distributions: Callable[[], Iterable[Distribution]] = importlib.metadata.distributions,
+        *,
+        registry: Registry = WorldModelRegistry,
+        environ: Mapping[str, str] = os.environ,
+        version: str | None = None,
+    ) -> None:
+        self.version = version or kernel_version()
+        self.registry = registry
+        self._distributions = distributions
+        self._environ = environ
+        self._lock = threading.RLock()
+        self._catalog: Catalog | None = None
+        self._host: Host | None = None
+        self._starting: list[str] = []
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the installed plugins provide; imports none of them.
+
+        Raises:
+            PluginError: with WORLDFLUX_STRICT_PLUGINS=1, if any plugin is not wholly in order.
+        """
+        with self._lock:
+            if self._catalog is None:
+                self._catalog = self._index()
+            return self._catalog
+
+    @property
+    def plugins(self) -> list[Plugin]:
+        """Every plugin that is installed, with its state and the reason for it."""
+        return self.catalog.plugins
+
+    def rediscover(self) -> list[Plugin]:
+        """Look again, for notebooks and tests: failed plugins get another try, removed ones are stopped."""
+        with self._lock:
+            importlib.invalidate_caches()
+            active = {plugin.label: plugin for plugin in (self.plugins if self._catalog else [])}
+            active = {label: plugin for label, plugin in active.items() if plugin.state == "active"}
+            self._catalog = self._index()
+            for plugin in self._catalog.plugins:
+                if plugin.state == "indexed" and active.pop(plugin.label, None) is not None:
+                    plugin.state = "active"
+            for gone in active.values():
+                self._hooks().stop(gone)
+            return self._catalog.plugins
+
+    def resolve(self, model: str) -> Resolved:
+        """Understand a preset, alias or family name. Raises ModelNotFoundError or the reason of its plugin."""
+        return self.catalog.resolve(model, self.registry.list_models())
+
+    def ensure(self, kind: str, name: str) -> None:
+        """Start the plugin that provides a ("model" | "component", id), if one does; the registry's loader.
+
+        Raises:
+            PluginError: the plugin is rejected, blocked, or fails to start.
+        """
+        found = self.catalog.find(_KINDS[kind], name)
+        if found is not None:
+            self.activate(found[0])
+        elif kind == "model" and (home := first_party_of(name)) is not None:
+            raise ConfigurationError(f"model {name!r} is provided by {home}: pip install {home}")
+
+    def activate(self, plugin: Plugin) -> None:
+        """Start one plugin; a second call does nothing, and a failure is remembered, not tried again.
+
+        Raises:
+            PluginError: it cannot be started; everything it had registered is undone.
+        """
+        with self._lock:
+            if plugin.state == "active":
+                return
+            if plugin.state != "indexed":
+                raise PluginError(plugin.problem)
+            if plugin.label in self._starting:
+                raise PluginError(f"plugin {plugin.label} asks for one of its own ids while it is being started")
+            self._starting.append(plugin.label)
+            try:
+                self._hooks().start(plugin)
+                plugin.state = "active"
+            except (Exception, SystemExit) as error:  # sys.exit() in a plugin must not end the program
+                plugin.state = "failed"
+                named = isinstance(error, PluginError) or not str(error)
+                plugin.reason = (str(error) or type(error).__name__) if named else f"{type(error).__name__}: {error}"
+                raise PluginError(plugin.problem) from error
+            finally:
+                self._starting.remove(plugin.label)
+
+    def target(self, kind: str, name: str) -> Callable[..., Any]:
+        """The callable behind an importer or command, its plugin started.
+
+        Raises:
+            ConfigurationError: nobody provides that id, or the plugin does not have what its manifest names.
+        """
+        found = self.catalog.find(kind, name)
+        if found is None:
+            known = list(self.catalog.items(kind))
+            near = did_you_mean(name, known)
+            raise ConfigurationError(f"Unknown {kind.removesuffix('s')} {name!r}. Available: {known}.{near}")
+        plugin, item = found
+        self.activate(plugin)
+        module, _, attribute = item.target.partition(":")
+        try:
+            called: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(f"plugin {plugin.label}: {kind}:{name} cannot be loaded: {error}") from error
+        return called
+
+    def backend(self, name: str) -> Callable[..., Any]:
+        """The adapter factory of a backend, its plugin started. Raises ConfigurationError if nobody has it."""
+        found = self.catalog.find("backends", name)
+        if found is None:
+            known = list(self.catalog.items("backends"))
+            raise ConfigurationError(f"Unknown backend {name!r}. Available: {known}.{did_you_mean(name, known)}")
+        self.activate(found[0])
+        return self._hooks().backends[name]
+
+    def preset_config(self, found: Resolved) -> dict[str, Any] | None:
+        """Config values of a preset, from its manifest or from a ``worldflux_resolve_preset`` hook."""
+        if found.preset is not None:
+            return dict(found.preset.config)
+        if self._host is None:
+            return None
+        for plugin, call in self._host.implementations("worldflux_resolve_preset"):
+            try:
+                values = call(family=found.family, preset=found.size)
+            except Exception as error:
+                raise PluginError(f"plugin {plugin} could not resolve {found.model_id!r}: {error}") from error
+            if values is not None:
+                return dict(values)
+        return None
+
+    def notify(self, event: str, **arguments: Any) -> None:
+        """Tell plugins of an event ("model_created", "checkpoint_saved"); one that raises is logged, by name."""
+        for plugin in self.plugins:
+            if plugin.state == "indexed" and plugin.manifest and event in plugin.manifest.activation_events:
+                try:
+                    self.activate(plugin)
+                except PluginError as error:
+                    log.error("%s", error)
+        for name, call in self._host.implementations(f"worldflux_{event}") if self._host else ():
+            try:
+                call(**arguments)
+            except Exception:
+                log.exception("plugin %s: its worldflux_%s raised", name, event)
+
+    def _hooks(self) -> Host:
+        if self._host is None:
+            from worldflux.plugins.activation import Host  # brings pluggy and torch: only to start a plugin
+
+            self._host = Host(self.registry)
+        return self._host
+
+    def _index(self) -> Catalog:
+        plugins = find_plugins(self._distributions(), self.version)
+        for plugin in plugins:
+            if reason := self._blocked(plugin):
+                plugin.state, plugin.reason = "blocked", reason
+        catalog = Catalog(plugins)
+        wrong = [plugin.problem for plugin in plugins if plugin.state == "rejected"]
+        notes = [f"{plugin.name}: {note}" for plugin in plugins for note in plugin.notes if plugin.state == "indexed"]
+        if self._environ.get(STRICT) not in (None, "", "0") and wrong + notes:
+            raise PluginError("; ".join(wrong + notes) + f" ({STRICT} is set)")
+        for note in notes:
+            if ": alias " in note:
+                warnings.warn(note, stacklevel=2)
+        return catalog
+
+    def _blocked(self, plugin: Plugin) -> str:
+        name = canonical(plugin.name)
+        if name in _names(self._environ.get(DENY, "")):
+            return f"by {DENY}"
+        if ALLOW in self._environ and name not in _names(self._environ[ALLOW]):
+            return f"by {ALLOW}, which does not name it"
+        return ""
+
+
+def _names(text: str) -> set[str]:
+    return {canonical(name.strip()) for name in text.split(",") if name.strip()}
+
+
+@functools.cache
+def get_kernel() -> Kernel:
+    """The kernel of this process."""
+    return Kernel()

@@ -1,0 +1,82 @@
+"""Which plugins this kernel can serve: pure functions of version numbers, each answering with a reason or None.
+
+``plugin_api_version`` is the contract: MINOR adds, MAJOR breaks. ``worldflux_version_range`` is the belt around it, for
+known-bad releases; pip already refuses a mismatch, so it matters for ``--no-deps``, editable and conda installs.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+KERNEL = "worldflux-core"
+#: API major -> the highest minor of it that this kernel implements.
+PLUGIN_API: Mapping[int, int] = {1: 0}
+
+
+def kernel_version() -> str:
+    """The installed version of worldflux-core; "0" when it runs from a folder that was never installed."""
+    try:
+        return importlib.metadata.version(KERNEL)
+    except importlib.metadata.PackageNotFoundError:
+        return "0"
+
+
+def canonical(name: str) -> str:
+    """A distribution name as PEP 503 compares it: lower case, runs of ``-_.`` are one ``-``."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def api_mismatch(declared: str, kernel: str, api: Mapping[int, int] = PLUGIN_API) -> str | None:
+    """Why a plugin that needs API ``declared`` ("MAJOR.MINOR") cannot run here, and whose move it is."""
+    major, minor = map(int, declared.split("."))
+    if minor <= api.get(major, -1):
+        return None
+    near = major if major in api else max(api)
+    has = f"this kernel ({KERNEL} {kernel}) has {near}.{api[near]}"
+    if (major, minor) > (near, api[near]):
+        return f"needs plugin API {declared}, {has}; update {KERNEL}"
+    return f"was written for plugin API {declared}, {has}; update the plugin"
+
+
+def range_mismatch(declared: str, kernel: str) -> str | None:
+    """Why a plugin whose ``worldflux_version_range`` is ``declared`` does not accept this kernel."""
+    # base_version with prereleases=True is the one form that means the same in packaging 23 to 26,
+    # and lets a development version of the kernel count as the release it will become.
+    version = Version(Version(kernel).base_version)
+    specifiers = SpecifierSet(declared)
+    if specifiers.contains(version, prereleases=True):
+        return None
+    unmet = [part for part in specifiers if not part.contains(version, prereleases=True)]
+    newer = all(part.operator in (">=", ">", "~=", "==") and version < _bound(part.version) for part in unmet)
+    move = f"update {KERNEL}" if newer else "update the plugin"
+    return f"needs {KERNEL} {declared}, this is {kernel}; {move}"
+
+
+def _bound(text: str) -> Version:
+    try:
+        return Version(text.removesuffix(".*"))
+    except InvalidVersion:  # "===" takes any text
+        return Version("0")
+
+
+def requires_unmet(requires: Iterable[str], installed: Callable[[str], str | None]) -> str | None:
+    """Which optional dependencies of a plugin are absent, and the line that installs them.
+
+    ``installed`` gives the version of a distribution or None. Nothing is imported.
+    """
+    lacking = []
+    for requirement in map(Requirement, requires):
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        version = installed(requirement.name)
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            lacking.append((f"{requirement} ({version or 'absent'})", f"'{requirement}'"))
+    if not lacking:
+        return None
+    return f"needs {', '.join(what for what, _ in lacking)}: pip install {' '.join(line for _, line in lacking)}"
