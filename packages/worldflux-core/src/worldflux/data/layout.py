@@ -11,6 +11,7 @@ from worldflux.core.errors import BufferError, ConfigurationError, ShapeMismatch
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
 FLAGS = ("is_first", "is_last", "is_terminal")
+LARGE = 1024  # bytes from which an array of a row is stored by itself and copied as slices
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,17 @@ def _field(name: str, shape: tuple[int, ...], dtype: str) -> Field:
         return Field(tuple(shape), np.dtype(dtype))
     except TypeError:
         raise ConfigurationError(f"{name!r} has dtype {dtype!r}, which numpy does not know") from None
+
+
+def record_dtype(row: Mapping[str, Field]) -> np.dtype:
+    """Return the small arrays of a row as one record, so that a sequence is one stretch of memory and not several."""
+    small = {name: field for name, field in row.items() if field.nbytes < LARGE}
+    return np.dtype([(name, field.dtype, field.shape) for name, field in small.items()], align=True)
+
+
+def row_bytes(row: Mapping[str, Field]) -> int:
+    """Return the bytes a row takes."""
+    return record_dtype(row).itemsize + sum(field.nbytes for field in row.values() if field.nbytes >= LARGE)
 
 
 def check_names(kind: str, given: Mapping[str, object], expected: Mapping[str, object]) -> None:

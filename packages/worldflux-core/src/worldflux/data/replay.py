@@ -17,7 +17,7 @@ from worldflux.core.errors import BufferError, CheckpointError, ConfigurationErr
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
 from .index import CrossStarts, OnlineQueue, WithinStarts
-from .layout import FLAGS, Field, check_names, check_value, row_layout
+from .layout import FLAGS, Field, check_names, check_value, record_dtype, row_bytes, row_layout
 from .providers import BatchRequest
 from .storage import load_arrays, save_arrays
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from worldflux.envs import Step
 
 INDEX_KEY = "wf.replay.index"
-_SLICE_BYTES = 1024  # rows from here on are copied as slices: faster than a gather, and no index array is built
 _MAX_LENGTHS = 4  # "within" keeps one index for each of the last few sequence lengths
 _LOG = logging.getLogger(__name__)
 LatentSpec = Mapping[str, tuple[tuple[int, ...], str]]
@@ -74,11 +73,13 @@ class Replay:
         self._online = OnlineQueue(sequence_length, num_streams) if online and sequence_length else None
         _log_budget(self._layout, num_streams, self._capacity)
         # Zeros are mapped by the system only as they are written, so memory grows with the rows.
+        self._records = np.zeros((num_streams, self._capacity), record_dtype(self._layout))
         self._data = {
-            name: np.zeros((num_streams, self._capacity, *field.shape), field.dtype)
+            name: self._records[name]
+            if name in self._records.dtype.fields
+            else np.zeros((num_streams, self._capacity, *field.shape), field.dtype)
             for name, field in self._layout.items()
         }
-        self._flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in self._data.items()}
 
     def __len__(self) -> int:
         """Rows stored, over all streams."""
@@ -102,7 +103,7 @@ class Replay:
     @property
     def nbytes(self) -> int:
         """Bytes of the storage when full."""
-        return sum(array.nbytes for array in self._data.values())
+        return row_bytes(self._layout) * self.capacity
 
     @staticmethod
     def estimate_bytes(
@@ -114,8 +115,7 @@ class Replay:
         latent_spec: LatentSpec | None = None,
     ) -> int:
         """Return the bytes a full replay of these arguments takes, without building it."""
-        layout = row_layout(obs_spec, action_spec, latent_spec)
-        return sum(field.nbytes for field in layout.values()) * (capacity // num_streams) * num_streams
+        return row_bytes(row_layout(obs_spec, action_spec, latent_spec)) * (capacity // num_streams) * num_streams
 
     @property
     def _stored(self) -> int:
@@ -185,8 +185,7 @@ class Replay:
                 )
             rows, streams = np.divmod(handles[:, -steps:], self._streams)
             live = (rows >= self._oldest) & (rows < self._rows)
-            where = streams[live] * self._capacity + rows[live] % self._capacity
-            self._flat[f"latent/{name}"][where] = array[live]
+            self._data[f"latent/{name}"][streams[live], rows[live] % self._capacity] = array[live]
             written = max(written, int(live.sum()))
         return written
 
@@ -268,13 +267,14 @@ class Replay:
         rows, streams = np.divmod(starts, self._streams)
         positions = (rows[:, None] + np.arange(length)) % self._capacity
         flat = (streams[:, None] * self._capacity + positions).ravel()
+        records = self._records.reshape(-1).take(flat).reshape(positions.shape)
         out = {
             name: torch.from_numpy(
-                self._slices(name, streams, positions[:, 0], length)
-                if field.nbytes >= _SLICE_BYTES
-                else self._flat[name].take(flat, axis=0).reshape(len(starts), length, *field.shape)
+                np.ascontiguousarray(records[name])
+                if name in records.dtype.fields
+                else self._slices(name, streams, positions[:, 0], length)
             )
-            for name, field in self._layout.items()
+            for name in self._layout
         }
         handles = starts[:, None] + np.arange(length) * self._streams
         return Batch(
@@ -283,7 +283,9 @@ class Replay:
             rewards=out["reward"],
             context={name: out[f"latent/{name}"] for name in self.latent_names} or None,
             extras={INDEX_KEY: torch.from_numpy(handles)},
-            **{flag: out[flag] for flag in FLAGS},
+            is_first=out["is_first"],
+            is_last=out["is_last"],
+            is_terminal=out["is_terminal"],
         )
 
     def _slices(self, name: str, streams: np.ndarray, positions: np.ndarray, length: int) -> np.ndarray:
@@ -368,7 +370,7 @@ def _check_options(capacity: int, streams: int, length: int | None, boundary: st
 
 
 def _log_budget(layout: Mapping[str, Field], streams: int, capacity: int) -> None:
-    row = sum(field.nbytes for field in layout.values())
+    row = row_bytes(layout)
     total = row * streams * capacity
     _LOG.info("replay: %s rows of %s bytes = %.2f GB when full", f"{streams * capacity:,}", f"{row:,}", total / 1e9)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else total

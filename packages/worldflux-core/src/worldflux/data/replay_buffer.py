@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,8 +105,9 @@ class ReplayBuffer:
         names |= {flag: flag for flag in ("is_first", "is_last")}
         saved = {name: arrays[key][0][order] for name, key in names.items()}
         sizes = {"obs_shape": self.obs_shape, "action_dim": self.action_dim, "capacity": self.capacity}
+        everything: dict[str, Any] = saved | {name: np.array(value) for name, value in sizes.items()}
         with open(path, "wb") as file:
-            np.savez_compressed(file, **saved, **{name: np.array(value) for name, value in sizes.items()})
+            np.savez_compressed(file, **everything)
 
     @classmethod
     def load(cls, path: str | Path, *, seed: int = 0) -> ReplayBuffer:

@@ -135,8 +135,9 @@ class ForeignVectorEnv:
     def _batch(self, flat: np.ndarray) -> Any:
         from gymnasium.vector.utils import concatenate, create_empty_array
 
-        space, actions = self._env.single_action_space, [self._act(row) for row in flat]
-        return concatenate(space, actions, create_empty_array(space, n=len(actions)))
+        space: Any = self._env.single_action_space
+        out: Any = create_empty_array(space, n=len(flat))
+        return concatenate(space, [self._act(row) for row in flat], out)
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -78,8 +78,8 @@ class SyncVectorEnv:
         if seed is not None:
             self._seed = seed
             self._episodes[:] = 0
-        self._over = np.ones(self.num_envs, bool)
-        return self._advance(np.zeros((self.num_envs, self.action_spec.dim), np.float32))
+        unused = np.zeros((self.num_envs, self.action_spec.dim), np.float32)
+        return self._advance(unused, np.ones(self.num_envs, bool))
 
     def step(self, actions: np.ndarray) -> Step:
         """Take flat actions ``[N, A]``; environments whose last row was ``is_last`` begin anew instead.
@@ -90,7 +90,7 @@ class SyncVectorEnv:
         """
         if self._over is None:
             return self.reset()
-        return self._advance(self._act.check(actions, self.num_envs))
+        return self._advance(self._act.check(actions, self.num_envs), self._over)
 
     def close(self) -> None:
         """Close every environment."""
@@ -131,8 +131,8 @@ class SyncVectorEnv:
             row = self._take(i, action)
         return row
 
-    def _advance(self, actions: np.ndarray) -> Step:
-        over, self._over = self._over, None  # a failure leaves None: the next call begins anew
+    def _advance(self, actions: np.ndarray, over: np.ndarray) -> Step:
+        self._over = None  # a failure leaves it so: the next call begins anew
         rows = [self._begin(i) if over[i] else self._take(i, actions[i]) for i in range(self.num_envs)]
         step = self._row(rows)
         self._over = step.is_last
