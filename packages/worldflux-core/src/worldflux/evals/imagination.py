@@ -76,9 +76,7 @@ class Imagination:
 
 
 @torch.no_grad()
-def imagine(
-    model: WorldModel, segments: Segments, *, context: int = 5, deterministic: bool = True
-) -> Imagination:
+def imagine(model: WorldModel, segments: Segments, *, context: int = 5, deterministic: bool = True) -> Imagination:
     """Watch ``context`` rows of each segment, imagine the rest with the real actions, and compare.
 
     The model sees no observation after row ``context - 1``; H = T - context. ``deterministic`` takes the mode
@@ -91,9 +89,7 @@ def imagine(
     rows = segments.rows
     horizon = rows - context
     if context < 1 or horizon < 1:
-        raise ConfigurationError(
-            f"context is {context}, expected 1 to {rows - 1} for segments of {rows} rows"
-        )
+        raise ConfigurationError(f"context is {context}, expected 1 to {rows - 1} for segments of {rows} rows")
     was_training = model.training
     model.eval()
     try:
@@ -135,9 +131,7 @@ def imagine(
         }
     if "continue" in decoded[0]:
         goes_on = 1.0 - segments.is_terminal.astype(np.float64)
-        errors["continue"] = {
-            "brier": np.square(_stack(decoded, "continue", ()) - goes_on)[:, context:].mean(0)
-        }
+        errors["continue"] = {"brier": np.square(_stack(decoded, "continue", ()) - goes_on)[:, context:].mean(0)}
     return Imagination(
         context=context,
         horizon=horizon,

@@ -126,9 +126,7 @@ def evaluate_policy(
     )
 
 
-def random_baseline(
-    env: VectorEnv, *, episodes: int = 20, seed: int = 0, max_steps: int | None = None
-) -> EvalResult:
+def random_baseline(env: VectorEnv, *, episodes: int = 20, seed: int = 0, max_steps: int | None = None) -> EvalResult:
     """Evaluate the policy that draws every action uniformly, the line any return is to be read against."""
     policy = RandomPolicy(env.action_spec, seed=seed)
     return evaluate_policy(env, policy, episodes=episodes, explore=True, seed=seed, max_steps=max_steps)

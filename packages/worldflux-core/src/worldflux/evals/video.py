@@ -49,9 +49,7 @@ def save_animation(
         raise ConfigurationError(f"no modality {name!r} was imagined, only {sorted(result.truth)}.{near}")
     image_module = require_viz("PIL.Image", "writing an animation")
     if result.truth[name].ndim == 5:
-        frames = [
-            image_module.fromarray(f) for f in _image_frames(result, name, sequences=sequences, size=size)
-        ]
+        frames = [image_module.fromarray(f) for f in _image_frames(result, name, sequences=sequences, size=size)]
     else:
         frames = _curve_frames(result, name)
     path.parent.mkdir(parents=True, exist_ok=True)

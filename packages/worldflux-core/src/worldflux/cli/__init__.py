@@ -1,0 +1,31 @@
+"""The ``worldflux`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 fine, 1 a problem found, 2 a mistake in the call.
+
+    A mistake of the caller is one line on stderr (with ``--json`` also an object on stdout); ``WORLDFLUX_DEBUG=1``
+    lets the traceback through. Anything unforeseen is a fault of worldflux and keeps its traceback.
+    """
+    from .app import app
+    from .output import report
+
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        app(args=args, prog_name="worldflux")
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("WORLDFLUX_DEBUG", "0") not in ("", "0"):
+            raise
+        code = report(error, as_json="--json" in args)
+        if code is None:
+            raise
+        sys.exit(code)

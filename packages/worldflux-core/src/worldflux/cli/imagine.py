@@ -1,0 +1,52 @@
+"""``worldflux imagine``: what a run's model imagines, beside what happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .output import JsonOption, emit, table
+
+
+def imagine(
+    run: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    context: Annotated[int, typer.Option(min=1, help="Rows the model sees before it imagines.")] = 5,
+    horizon: Annotated[int, typer.Option(min=1, help="Rows it imagines.")] = 15,
+    sequences: Annotated[int, typer.Option(min=1, help="Sequences to average over.")] = 16,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the episodes; by default the run's seed + 10000.")] = None,
+    random: Annotated[bool, typer.Option("--random", help="Act at random instead of with the trained policy.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The animation, .gif or .webp; by default RUN/imagined.gif.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Predict open loop what the environment shows and pays, and animate truth, prediction and error.
+
+    The numbers also go to a file beside the animation, with the suffix .json.
+
+    \b
+    Example:
+      worldflux imagine runs/cartpole --horizon 15 --out imagined.webp
+    """
+    from worldflux.experiment import Run
+
+    loaded = Run.load(run)
+    result = loaded.imagine(context=context, horizon=horizon, sequences=sequences, seed=seed, random_policy=random)
+    animation, numbers = loaded.save_imagination(result, out)
+    data = {
+        "run": run,
+        "model": loaded.settings.model,
+        "env": loaded.settings.env,
+        "weights": loaded.weights,
+        "animation": animation,
+        "numbers": numbers,
+        **result.to_dict(),
+    }
+    shown = [h for h in (1, 2, 5, 10, 15, 20, 30, 50, 100) if h < horizon] + [horizon]
+    rows = [
+        (name, measure, *(f"{values[h - 1]:.4g}" for h in shown))
+        for name, measures in result.errors.items()
+        for measure, values in measures.items()
+    ]
+    text = table(("PREDICTED", "ERROR", *(f"STEP {h}" for h in shown)), rows)
+    emit(data, f"{text}\n\nanimation  {animation}\nnumbers    {numbers}", as_json=json)

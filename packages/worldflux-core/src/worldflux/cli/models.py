@@ -1,0 +1,62 @@
+"""``worldflux models``: what there is to train, from the manifests alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .output import JsonOption, emit, fields, table
+
+app = typer.Typer(
+    help="List the models there are and what is known of each.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command("list")
+def list_(
+    surface: Annotated[
+        str, typer.Option(help="Which presets: supported, public (with the advanced ones) or all.")
+    ] = "supported",
+    maturity: Annotated[str | None, typer.Option(help="Only this maturity, such as reference.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List model presets.
+
+    \b
+    Example:
+      worldflux models list --surface all --json
+    """
+    from worldflux import list_models
+
+    found = list_models(verbose=True, maturity=maturity, surface=surface)
+    rows = [
+        (name, info.get("params", ""), info.get("maturity", ""), info.get("description", ""))
+        for name, info in found.items()
+    ]
+    text = table(("MODEL", "PARAMS", "MATURITY", "DESCRIPTION"), rows)
+    if not rows:
+        text = (
+            "No model is installed that fits. Install a family, such as: pip install worldflux-dreamer; "
+            "'worldflux plugins list' tells why an installed one is left out."
+        )
+    emit(found, text, as_json=json)
+
+
+@app.command()
+def info(
+    model: Annotated[str, typer.Argument(help="A preset or an alias, such as dreamer:ci.")],
+    json: JsonOption = False,
+) -> None:
+    """Show what is known of a model.
+
+    \b
+    Example:
+      worldflux models info dreamerv3:size12m
+    """
+    from worldflux import get_model_info
+
+    found = get_model_info(model)
+    emit(found, fields(found), as_json=json)

@@ -1,0 +1,132 @@
+"""``worldflux train``: a model's name and an environment in, a trained model out."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from worldflux.core.errors import ConfigurationError
+
+from .output import JsonOption, emit, fields, narrated
+
+
+def train(
+    model: Annotated[
+        str | None, typer.Argument(help="A preset, such as dreamer:ci (with --resume: the run's).")
+    ] = None,
+    env: Annotated[str | None, typer.Option(help="A Gymnasium id, such as CartPole-v1.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Directory of the run; by default runs/MODEL_ENV_SEED.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Environment steps; by default the model's, else 100000.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the model, the environments and the replay; default 0.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint of --run.")] = False,
+    num_envs: Annotated[int | None, typer.Option(min=1, help="Environments in lockstep.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Observe the rendered picture of this many pixels a side.")
+    ] = None,
+    replay_ratio: Annotated[float | None, typer.Option(min=0, help="Replayed rows for each environment step.")] = None,
+    replay_capacity: Annotated[int | None, typer.Option(min=1, help="Rows the replay holds.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Sequences in a batch.")] = None,
+    sequence_length: Annotated[int | None, typer.Option(min=1, help="Rows in a sequence.")] = None,
+    eval_every: Annotated[
+        int | None, typer.Option(min=0, help="Environment steps between evaluations; 0: only at the end.")
+    ] = None,
+    eval_episodes: Annotated[int | None, typer.Option(min=1, help="Episodes of an evaluation.")] = None,
+    save_every: Annotated[
+        int | None, typer.Option(min=0, help="Environment steps between checkpoints; 0: only at the end.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the model's config; may be repeated."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Train a model in an environment, then evaluate it beside the random policy and save it.
+
+    Ctrl-C and SIGTERM save a checkpoint after the update at hand; --resume goes on from it.
+
+    \b
+    Examples:
+      worldflux train dreamer:ci --env CartPole-v1 --run runs/cartpole
+      worldflux train --run runs/cartpole --resume
+      worldflux train dreamer:ci --env Pendulum-v1 --steps 20000 --set hidden_dim=128
+    """
+    from worldflux.experiment import fit, resume_run
+
+    given: dict[str, Any] = {
+        "model": model,
+        "env": env,
+        "steps": steps,
+        "seed": seed,
+        "num_envs": num_envs,
+        "image_size": image_size,
+        "replay_ratio": replay_ratio,
+        "replay_capacity": replay_capacity,
+        "batch_size": batch_size,
+        "sequence_length": sequence_length,
+        "eval_every": eval_every,
+        "eval_episodes": eval_episodes,
+        "save_every": save_every,
+        "device": device,
+        "model_options": _assignments(set_) if set_ else None,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    with narrated():
+        if resume:
+            if run is None:
+                raise ConfigurationError("--resume needs --run DIR, the run to go on with")
+            finished = resume_run(run, **given)
+        else:
+            if model is None or env is None:
+                missing = "MODEL" if model is None else "--env ID"
+                raise ConfigurationError(f"{missing} is missing, as in: worldflux train dreamer:ci --env CartPole-v1")
+            finished = fit(given.pop("model"), env=given.pop("env"), run=run, **given)
+    directory, evaluation = finished.directory, finished.evaluation
+    if evaluation is None:
+        command = f"worldflux train --run {shlex.quote(str(directory))} --resume"
+        data = {"run": directory, "status": finished.status, "resume": command}
+        emit(data, f"Stopped and saved. Go on with: {command}", as_json=json)
+        return
+    places = {
+        "run": directory,
+        "model": directory / "model",
+        "metrics": directory / "metrics.jsonl",
+        "evaluation": directory / "evaluation.json",
+        "curve": directory / "learning_curve.png",
+    }
+    places = {name: path for name, path in places.items() if path.exists()}
+    trained, random = evaluation.trained, evaluation.random
+    numbers = {
+        "trained": f"{trained.mean:.2f} ± {trained.std:.2f} over {trained.episodes} episodes",
+        "random": f"{random.mean:.2f} ± {random.std:.2f}",
+    }
+    data = {"status": finished.status, **evaluation.to_dict(), "places": places}
+    emit(data, fields({**numbers, **places}), as_json=json)
+
+
+def _assignments(pairs: list[str]) -> dict[str, Any]:
+    """Return ``KEY=VALUE`` pairs as a mapping; a value that reads as a Python literal is one, else text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise ConfigurationError(f"--set takes KEY=VALUE, got {pair!r}")
+        found[key] = _literal(text)
+    return found
+
+
+def _literal(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,169 @@
+"""From a model's name and an environment to a trained, measured and saved model."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from worldflux.core.errors import ConfigurationError
+from worldflux.core.model import WorldModel
+from worldflux.core.persistence import write_json
+from worldflux.data import EnvironmentSource, Replay
+from worldflux.evals import EvalResult, evaluate_policy
+from worldflux.training import Callback, EvalCallback, ProgressCallback, Trainer, TrainingConfig
+
+from .run import Evaluation, Run, create_model, eval_envs, seeded_policy
+from .settings import Plan, Settings, make_plan, read_settings
+
+logger = logging.getLogger(__name__)
+
+KEEP_CHECKPOINTS = 2  # each holds the replay
+
+
+def fit(
+    model: str,
+    *,
+    env: str | Callable[[], Any],
+    run: str | Path | None = None,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+    **options: Any,
+) -> Run:
+    """Train ``model`` in ``env``, evaluate it beside the random policy, save everything, and return the run.
+
+    Args:
+        model: a preset such as ``"dreamer:ci"``, an alias, or the folder of a saved model.
+        env: a Gymnasium id, or a callable that makes a ``gym.Env``.
+        run: the run's directory; by default ``runs/MODEL_ENV_SEED``.
+        resume: go on from the newest whole checkpoint in ``run``.
+        callbacks: beside those for progress, metrics, checkpoints and evaluation.
+        options: the other fields of ``Settings`` (``steps=``, ``seed=``, ``num_envs=``, …).
+
+    Raises:
+        ConfigurationError: an unknown model, environment or option; ``run`` holds another run.
+        CheckpointError: nothing to resume from, or something cannot be written.
+        TrainingError: the loss is not finite, or the environment failed.
+    """
+    name = env if isinstance(env, str) else getattr(env, "__qualname__", type(env).__name__)
+    settings = Settings.from_dict({"model": model, "env": name, **options})
+    directory = Path(run) if run is not None else default_directory(settings)
+    if resume:
+        settings.refuse_changes(read_settings(directory))
+    elif (directory / "config.json").exists():
+        raise ConfigurationError(
+            f"{directory} already holds a run; resume it (--resume, or resume=True), or choose another directory"
+        )
+    with contextlib.closing(Run(directory, settings, env=env).make_env(seed=settings.seed)) as probe:
+        built = create_model(settings, probe)
+    plan = make_plan(settings, built)
+    finished = Run(directory, plan.settings, env=env, model=built, status="running")
+    trainer = _trainer(built, plan, directory, callbacks)
+    with _collecting(finished, trainer.model) as source, _periodic_evaluation(finished) as evaluate:
+        trainer.add_callback(EvalCallback(evaluate))
+        trainer.train(source, resume_from=directory if resume else None)
+        finished.status = trainer.status
+        built.eval()
+        if trainer.status == "finished":
+            _conclude(finished, trainer)
+    return finished
+
+
+def resume_run(directory: str | Path, *, env: Callable[[], Any] | None = None, **changes: Any) -> Run:
+    """Go on with the run in a directory; ``changes`` may set a new number of ``steps`` and the like.
+
+    Raises:
+        ConfigurationError: a change would make it another run.
+        CheckpointError: nothing to resume from.
+    """
+    stored = read_settings(directory)
+    options = {**{item.name: getattr(stored, item.name) for item in fields(stored)}, **changes}
+    model, name = options.pop("model"), options.pop("env")
+    return fit(model, env=env or name, run=directory, resume=True, **options)
+
+
+def default_directory(settings: Settings) -> Path:
+    """Return ``runs/MODEL_ENV_SEED`` with every character that is awkward in a file's name as a dash."""
+    name = f"{Path(settings.model).name}_{settings.env}_{settings.seed}"
+    return Path("runs") / "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
+
+
+def _trainer(model: WorldModel, plan: Plan, directory: Path, callbacks: Sequence[Callback]) -> Trainer:
+    settings = plan.settings
+    config = TrainingConfig(
+        total_steps=plan.updates,
+        batch_size=settings.batch_size,
+        sequence_length=settings.sequence_length,
+        device=settings.device,
+        seed=settings.seed,
+        log_interval=max(1, min(100, plan.updates // 100)),
+        eval_interval=plan.interval(settings.eval_every),
+        save_interval=plan.interval(settings.save_every),
+        keep_checkpoints=KEEP_CHECKPOINTS,
+        output_dir=str(directory),
+    )
+    return Trainer(model, config, [ProgressCallback(), *callbacks], run_info=settings.to_dict())
+
+
+@contextlib.contextmanager
+def _collecting(run: Run, model: WorldModel) -> Iterator[EnvironmentSource]:
+    """Give the environments and their replay as a source, and close them in the end."""
+    settings = run.settings
+    assert settings.num_envs and settings.replay_capacity and settings.replay_ratio  # make_plan has chosen
+    with contextlib.closing(run.make_env(num_envs=settings.num_envs, seed=settings.seed)) as env:
+        policy = model.policy()
+        replay = Replay(
+            settings.replay_capacity,
+            obs_spec=env.obs_spec,
+            action_spec=env.action_spec,
+            num_streams=env.num_envs,
+            latent_spec=policy.latent_spec,
+            sequence_length=settings.sequence_length,
+            seed=settings.seed,
+        )
+        yield EnvironmentSource(
+            env,
+            policy,
+            replay,
+            replay_ratio=settings.replay_ratio,
+            context_rows=model.context_rows,
+            seed=settings.seed,
+        )
+
+
+@contextlib.contextmanager
+def _periodic_evaluation(run: Run) -> Iterator[Callable[[Trainer], Mapping[str, float]]]:
+    """Give the evaluation that runs now and then: always the same episodes, in environments kept open."""
+    seed, episodes = run.eval_seed(None), run.settings.eval_episodes
+    with contextlib.closing(run.make_env(num_envs=eval_envs(episodes), seed=seed)) as env:
+
+        def evaluate(trainer: Trainer) -> Mapping[str, float]:
+            policy = seeded_policy(trainer.model, seed)
+            return _record(evaluate_policy(env, policy, episodes=episodes, seed=seed))
+
+        yield evaluate
+
+
+def _record(result: EvalResult) -> dict[str, float]:
+    return {
+        "eval/return": result.mean,
+        "eval/return_std": result.std,
+        "eval/return_min": result.min,
+        "eval/return_max": result.max,
+        "eval/length": result.mean_length,
+    }
+
+
+def _conclude(run: Run, trainer: Trainer) -> None:
+    """Evaluate a finished run beside the random policy, and write evaluation.json and the learning curve."""
+    episodes = run.settings.eval_episodes
+    run.evaluation = Evaluation(run.evaluate(episodes=episodes), run.random_baseline(episodes=episodes))
+    trainer.log(_record(run.evaluation.trained))
+    write_json(run.directory / "evaluation.json", run.evaluation.to_dict())
+    try:
+        run.save_learning_curve(random_mean=run.evaluation.random.mean)
+    except ConfigurationError as error:  # a picture is not worth failing a training for
+        logger.warning("no learning curve: %s", error)

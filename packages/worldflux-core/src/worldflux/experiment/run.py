@@ -1,0 +1,184 @@
+"""A run's directory, opened: evaluate its policy, look into its imagination, draw its learning curve."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worldflux.core.model import WorldModel
+from worldflux.core.persistence import load_pretrained, load_weights, write_json
+from worldflux.core.policy import Policy
+from worldflux.envs import RandomPolicy, VectorEnv, make_env
+from worldflux.evals import (
+    EvalResult,
+    Imagination,
+    evaluate_policy,
+    imagine,
+    random_baseline,
+    record_segments,
+    save_animation,
+    save_learning_curve,
+)
+from worldflux.factory import create_world_model
+from worldflux.training import find_checkpoint
+
+from .settings import Settings, read_json, read_settings
+
+EVAL_SEED = 10_000  # added to the run's seed, so that no evaluation repeats the episodes trained on
+MAX_EVAL_ENVS = 32
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the trained policy earned in a run's final evaluation, and what acting at random earns."""
+
+    trained: EvalResult
+    random: EvalResult
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return both as JSON-able values."""
+        return {"trained": self.trained.to_dict(), "random": self.random.to_dict()}
+
+
+class Run:
+    """A directory with a trained model.
+
+    ``settings`` is what it was asked for; ``status`` is how its training ended ("finished", "preempted", …);
+    ``evaluation`` is what ``fit`` measured at its end (None in a run that was opened from its directory).
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        settings: Settings,
+        *,
+        env: str | Callable[[], Any] | None = None,
+        model: WorldModel | None = None,
+        status: str = "finished",
+    ) -> None:
+        self.directory, self.settings, self.status = Path(directory), settings, status
+        self.evaluation: Evaluation | None = None
+        self._env: str | Callable[[], Any] = settings.env if env is None else env
+        self._model = model
+
+    @classmethod
+    def load(cls, directory: str | Path, *, env: Callable[[], Any] | None = None) -> Run:
+        """Open the run in a directory. ``env`` makes the environment of a run that was trained on a factory.
+
+        Raises:
+            CheckpointError: there is no run.
+        """
+        settings = read_settings(directory)
+        status = read_json(Path(directory) / "run_manifest.json").get("status", "unknown")
+        return cls(directory, settings, env=env, status=str(status))
+
+    @property
+    def weights(self) -> Path:
+        """Where the newest weights are: the saved model of a finished run, else its newest whole checkpoint."""
+        saved = self.directory / "model"
+        return saved if self.status == "finished" and saved.is_dir() else find_checkpoint(self.directory)
+
+    @property
+    def model(self) -> WorldModel:
+        """The trained model, loaded when first asked for. Raises CheckpointError if it is missing or damaged."""
+        if self._model is None:
+            weights = self.weights
+            if weights.name == "model":
+                self._model = load_pretrained(weights)
+            else:
+                with contextlib.closing(self.make_env()) as env:
+                    self._model = create_model(self.settings, env)
+                load_weights(self._model, weights / "model.safetensors")
+            self._model.eval()
+        return self._model
+
+    def make_env(self, *, num_envs: int = 1, seed: int = 0) -> VectorEnv:
+        """Return the run's environment."""
+        options = self.settings.env_options or None
+        return make_env(
+            self._env,
+            num_envs=num_envs,
+            seed=seed,
+            image_size=self.settings.image_size,
+            env_options=options,
+        )
+
+    def evaluate(self, *, episodes: int = 20, seed: int | None = None) -> EvalResult:
+        """Return what the trained policy earns, without exploring; the default seed is the run's + 10000."""
+        seed = self.eval_seed(seed)
+        with contextlib.closing(self.make_env(num_envs=eval_envs(episodes), seed=seed)) as env:
+            return evaluate_policy(env, seeded_policy(self.model, seed), episodes=episodes, seed=seed)
+
+    def random_baseline(self, *, episodes: int = 20, seed: int | None = None) -> EvalResult:
+        """Return what acting at random earns from the same starts."""
+        seed = self.eval_seed(seed)
+        with contextlib.closing(self.make_env(num_envs=eval_envs(episodes), seed=seed)) as env:
+            return random_baseline(env, episodes=episodes, seed=seed)
+
+    def imagine(
+        self,
+        *,
+        context: int = 5,
+        horizon: int = 15,
+        sequences: int = 16,
+        seed: int | None = None,
+        random_policy: bool = False,
+    ) -> Imagination:
+        """Return ``sequences`` open-loop predictions of ``horizon`` rows after ``context`` real ones.
+
+        Raises:
+            ConfigurationError: the episodes are shorter than context and horizon together.
+        """
+        seed, rows = self.eval_seed(seed), context + horizon
+        with contextlib.closing(self.make_env(num_envs=min(sequences, MAX_EVAL_ENVS), seed=seed)) as env:
+            random = RandomPolicy(env.action_spec, seed=seed) if random_policy else None
+            policy = random or seeded_policy(self.model, seed)
+            segments = record_segments(env, policy, sequences=sequences, rows=rows, explore=random_policy, seed=seed)
+        return imagine(self.model, segments, context=context)
+
+    def save_imagination(self, result: Imagination, path: str | Path | None = None) -> tuple[Path, Path]:
+        """Write an animation (default ``imagined.gif`` in the run) and, beside it, the numbers as JSON."""
+        animation = save_animation(result, path or self.directory / "imagined.gif")
+        numbers = animation.with_suffix(".json")
+        write_json(numbers, result.to_dict())
+        return animation, numbers
+
+    def save_learning_curve(self, path: str | Path | None = None, *, random_mean: float | None = None) -> Path:
+        """Draw the returns over environment steps (default ``learning_curve.png`` in the run)."""
+        return save_learning_curve(
+            self.directory / "metrics.jsonl",
+            path or self.directory / "learning_curve.png",
+            title=f"{self.settings.model} in {self.settings.env}, seed {self.settings.seed}",
+            random_mean=random_mean,
+        )
+
+    def eval_seed(self, seed: int | None) -> int:
+        """Return ``seed``, or the one evaluations take by default."""
+        return self.settings.seed + EVAL_SEED if seed is None else seed
+
+
+def create_model(settings: Settings, env: VectorEnv) -> WorldModel:
+    """Build the model of a run for an environment, its weights drawn from the run's seed."""
+    return create_world_model(
+        settings.model,
+        observation_modalities=dict(env.obs_spec),
+        action_spec=env.action_spec,
+        **{"seed": settings.seed, **settings.model_options},
+    )
+
+
+def seeded_policy(model: WorldModel, seed: int) -> Policy:
+    """Return the model's policy with randomness of its own, so that the same seed acts the same."""
+    device = next(model.parameters()).device
+    return model.policy(generator=torch.Generator(device).manual_seed(seed))
+
+
+def eval_envs(episodes: int) -> int:
+    """Return how many environments to run ``episodes`` in, so that each has about as many."""
+    rounds = -(-episodes // MAX_EVAL_ENVS)
+    return -(-episodes // rounds)

@@ -1,0 +1,171 @@
+"""What a run is asked for, and what that means for a given model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
+from worldflux.core.model import WorldModel
+from worldflux.training import TrainingConfig
+
+DEFAULT_STEPS = 100_000
+DEFAULT_REPLAY_RATIO = 32.0
+MAX_REPLAY_ROWS = 1_000_000
+FREE_TO_CHANGE = frozenset({"steps", "eval_every", "eval_episodes", "save_every", "device"})
+_LOWEST = {"seed": 0, "eval_every": 0, "save_every": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a run was asked for; ``None`` leaves a choice to the model's ``training_defaults()``, then to ``fit``.
+
+    ``steps``, ``eval_every`` and ``save_every`` count environment steps, over all environments (0: only at the
+    end); ``replay_ratio`` is in replayed rows for each of them. ``image_size`` observes the rendered picture.
+    ``model_options`` go to ``create_world_model``, ``env_options`` to the environment's constructor.
+
+    Raises:
+        ConfigurationError: a number is out of range, or of another type.
+    """
+
+    model: str
+    env: str
+    steps: int | None = None
+    seed: int = 0
+    env_options: Mapping[str, Any] = field(default_factory=dict)
+    image_size: int | None = None
+    num_envs: int | None = None
+    replay_ratio: float | None = None
+    replay_capacity: int | None = None
+    batch_size: int | None = None
+    sequence_length: int | None = None
+    eval_every: int | None = None
+    eval_episodes: int = 20
+    save_every: int | None = None
+    device: str = "auto"
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if str(item.type).startswith("int") and value is not None:
+                low = _LOWEST.get(item.name, 1)
+                if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                    raise ConfigurationError(f"{item.name} is {value!r}, expected a whole number of at least {low}")
+        ratio = self.replay_ratio
+        if ratio is not None and not (isinstance(ratio, (int, float)) and ratio > 0 and math.isfinite(ratio)):
+            raise ConfigurationError(f"replay_ratio is {ratio!r}, expected a positive number")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
+        """Build from a mapping. Raises ConfigurationError for an unknown name, with the nearest right one."""
+        known = [item.name for item in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ConfigurationError(f"unknown option {name!r}.{did_you_mean(name, known)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything by name, ready for JSON."""
+        return asdict(self)
+
+    def refuse_changes(self, stored: Settings) -> None:
+        """Raise ConfigurationError if this differs from the ``stored`` settings in what makes a run another run."""
+        for name, before in stored.to_dict().items():
+            now = getattr(self, name)
+            if now is not None and now != before and name not in FREE_TO_CHANGE:
+                raise ConfigurationError(
+                    f"the run was started with {name} {before!r}, it cannot go on with {now!r}; "
+                    f"only {', '.join(sorted(FREE_TO_CHANGE))} may change"
+                )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings in which every choice is made, and the number of updates they amount to.
+
+    ``warmup`` is the number of environment steps before the first update, ``steps_per_update`` those for each after.
+    """
+
+    settings: Settings
+    updates: int
+    warmup: int
+    steps_per_update: float
+
+    def interval(self, env_steps: int | None) -> int:
+        """Return environment steps as a number of updates (0 stays 0)."""
+        return max(1, round(env_steps / self.steps_per_update)) if env_steps else 0
+
+
+def make_plan(settings: Settings, model: WorldModel) -> Plan:
+    """Fill in what the settings leave open: from the model's ``training_defaults()``, then from what suits most."""
+    training = TrainingConfig()
+    fallback = {
+        "env_steps": DEFAULT_STEPS,
+        "num_envs": 1,
+        "replay_ratio": DEFAULT_REPLAY_RATIO,
+        "batch_size": training.batch_size,
+        "sequence_length": training.sequence_length,
+        **model.training_defaults(),
+    }
+
+    def choose(name: str, default: Any) -> Any:
+        value = getattr(settings, name)
+        return default if value is None else value
+
+    steps = choose("steps", fallback["env_steps"])
+    num_envs = choose("num_envs", fallback["num_envs"])
+    ratio = float(choose("replay_ratio", fallback["replay_ratio"]))
+    batch_size = choose("batch_size", fallback["batch_size"])
+    length = choose("sequence_length", fallback["sequence_length"])
+    rows = batch_size * length
+    # The source collects until a batch of different sequences can be drawn.
+    warmup = num_envs * -(-(rows + (length + model.context_rows) * num_envs) // num_envs)
+    capacity = choose("replay_capacity", max(min(steps, MAX_REPLAY_ROWS), warmup))
+    settings = replace(
+        settings,
+        steps=steps,
+        num_envs=num_envs,
+        replay_ratio=ratio,
+        replay_capacity=capacity,
+        batch_size=batch_size,
+        sequence_length=length,
+        eval_every=choose("eval_every", max(1, steps // 10)),
+        save_every=choose("save_every", max(1, steps // 4)),
+    )
+    updates = 1 + max(0, math.floor((steps - warmup) * ratio / rows))
+    return Plan(settings=settings, updates=updates, warmup=warmup, steps_per_update=rows / ratio)
+
+
+def read_settings(directory: str | Path) -> Settings:
+    """Return what the run in a directory was asked for. Raises CheckpointError if there is no run."""
+    config = read_json(Path(directory) / "config.json")
+    config.pop("training", None)
+    try:
+        return Settings.from_dict(config)
+    except (ConfigurationError, TypeError) as error:
+        raise CheckpointError(f"{directory} was not made by 'worldflux train' or worldflux.fit: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of a run. Raises CheckpointError if it is missing or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path.parent} holds no run: {path.name} is missing{_near(path.parent)}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds no JSON object")
+    return value
+
+
+def _near(directory: Path) -> str:
+    """Name the run beside a directory whose name is nearest."""
+    runs = [p.parent.name for p in directory.parent.glob("*/config.json")] if directory.parent.is_dir() else []
+    hint = did_you_mean(directory.name, runs)
+    return f".{hint}" if hint else ""
