@@ -33,7 +33,7 @@ def contents(checkpoint: Path) -> dict[str, object]:
     return {"state": state, **files}
 
 
-@pytest.mark.parametrize("source", ["NoiseSource", "WalkSource"])
+@pytest.mark.parametrize("source", ["noise", "environment", "iterable"])
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit(toy, tmp_path: Path, source: str) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     toy.main([str(whole), "--source", source])

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import torch
 from torch import nn
@@ -16,11 +17,16 @@ from worldflux.core.batch import Batch
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.model import WorldModel
 from worldflux.core.output import LossOutput
-from worldflux.training import Callback, Trainer, TrainingConfig
+from worldflux.data import EnvironmentSource
+from worldflux.envs import make_env
+from worldflux.training import Callback, CollectConfig, Trainer, TrainingConfig, environment_source
 
 
 class ToyModel(WorldModel):
     """Predicts the next observation; draws from torch's global generator (dropout) and from its own (noise)."""
+
+    def policy(self) -> Pusher:
+        return Pusher(self)
 
     def __init__(self, *, dropout: float = 0.5, noise: float = 0.1, context_rows: int = 0, defaults=None) -> None:
         super().__init__(WorldModelConfig(model_type="toy-of-tests", obs_shape=(3,), action_dim=2, learning_rate=1e-2))
@@ -76,41 +82,43 @@ class NoiseSource:
         self.rng.bit_generator.state = meta["rng"]
 
 
-class WalkSource:
-    """An environment that cannot be saved mid-episode, and the rows it gave; a fresh episode begins from a seed."""
+class Walk(gym.Env):
+    """A random walk pushed by the action; an episode is 7 steps."""
 
-    replay_ratio = 4.0
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
 
-    def __init__(self) -> None:
-        self.rng, self.rows, self.walk, self.env_steps = np.random.default_rng(1), np.zeros((0, 3), np.float32), None, 0
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time, self.position = 0, self.np_random.standard_normal(3).astype(np.float32)
+        return self.position, {}
 
-    def _step(self) -> None:
-        if self.walk is None:
-            self.walk = np.random.default_rng(int(self.rng.integers(2**31)))
-            self.position = self.walk.standard_normal(3).astype(np.float32)
-        self.position = 0.9 * self.position + self.walk.standard_normal(3).astype(np.float32)
-        self.rows = np.concatenate([self.rows, self.position[None]])
-        self.env_steps += 1
+    def step(self, action):
+        push = np.array([*action, 0], np.float32)
+        self.time += 1
+        self.position = 0.9 * self.position + push + 0.1 * self.np_random.standard_normal(3).astype(np.float32)
+        return self.position, float(self.position.sum()), False, self.time == 7, {}
 
-    def sample(self, request) -> Batch:
-        for _ in range(2 if len(self.rows) > 8 else 9):
-            self._step()
-        starts = self.rng.integers(len(self.rows) - request.seq_len + 1, size=request.batch_size)
-        obs = torch.from_numpy(np.stack([self.rows[s : s + request.seq_len] for s in starts]))
-        return Batch(obs=obs, actions=obs[..., :2].clone())
 
-    def metrics(self):
-        return {"episode/return": float(self.rows[-1].sum())}
+class Pusher:
+    """A policy whose actions depend on the model, on its generator and on a carry."""
 
-    def checkpoint_boundary(self) -> None:
-        self.walk = None
+    latent_spec = {"hidden": ((8,), "float32")}
 
-    def state_dict(self):
-        return {"rows": self.rows}, {"rng": self.rng.bit_generator.state, "env_steps": self.env_steps}
+    def __init__(self, model: ToyModel) -> None:
+        self.model = model
 
-    def load_state_dict(self, arrays, meta) -> None:
-        self.rng.bit_generator.state, self.env_steps = meta["rng"], meta["env_steps"]
-        self.rows, self.walk = np.array(arrays["rows"]), None
+    def initial(self, batch_size: int):
+        return {"hidden": torch.zeros(batch_size, 8)}
+
+    def __call__(self, obs, carry, *, is_first, explore):
+        hidden = torch.where(is_first[:, None], 0.0, carry["hidden"])
+        noise = torch.rand(len(is_first), 2, generator=self.model.generator())
+        hidden = 0.5 * hidden + self.model.encoder(torch.cat([obs["obs"], noise], -1))
+        return torch.tanh(hidden[:, :2] + noise - 0.5), {"hidden": hidden}
+
+    def latents(self, carry):
+        return carry
 
 
 class Killer(Callback):
@@ -130,18 +138,35 @@ def options(directory: Path, **changes) -> TrainingConfig:
     return TrainingConfig(**{**given, "output_dir": str(directory), "device": "cpu", **changes})
 
 
+def walking(model: ToyModel, config: TrainingConfig) -> EnvironmentSource:
+    collect = CollectConfig(replay_ratio=4.0, replay_capacity=40)
+    return environment_source(model, make_env(Walk, num_envs=2), training=config, collect=collect, policy=Pusher(model))
+
+
+def items() -> list[Batch]:
+    return [batch_of(np.random.default_rng(i), 4, 5) for i in range(5)]
+
+
+SOURCES = {
+    "noise": lambda model, config: NoiseSource(),
+    "environment": walking,
+    "iterable": lambda model, config: items(),
+}
+
+
 def main(arguments: list[str] | None = None) -> Trainer:
     parser = argparse.ArgumentParser()
     parser.add_argument("directory")
-    parser.add_argument("--source", default="NoiseSource")
+    parser.add_argument("--source", default="noise", choices=SOURCES)
     parser.add_argument("--signal")
     parser.add_argument("--at", type=int, default=0)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args(arguments)
     callbacks = [Killer(signal.Signals[given.signal], given.at)] if given.signal else []
-    trainer = Trainer(ToyModel(), options(Path(given.directory), total_steps=given.steps), callbacks)
-    trainer.train(globals()[given.source](), resume_from=given.directory if given.resume else None)
+    model, config = ToyModel(), options(Path(given.directory), total_steps=given.steps)
+    trainer = Trainer(model, config, callbacks)
+    trainer.train(SOURCES[given.source](model, config), resume_from=given.directory if given.resume else None)
     return trainer
 
 

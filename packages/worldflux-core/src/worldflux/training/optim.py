@@ -20,12 +20,12 @@ def build_optimizer(model: WorldModel, config: TrainingConfig) -> torch.optim.Op
     """
     optimizer = model.configure_optimizer(config)
     if optimizer is None:
+        groups = [dict(group) for group in model.parameter_groups()]
+        for group in groups:
+            if "lr" in group:
+                group["lr"] = group["lr"] / model.config.learning_rate * config.learning_rate
         kind = _OPTIMIZERS[config.optimizer]
-        groups = model.parameter_groups()
         optimizer = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
-        for group, own in zip(optimizer.param_groups, groups, strict=True):
-            if "lr" in own:
-                group["lr"] = own["lr"] / model.config.learning_rate * config.learning_rate
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", float(group["lr"]))
     return optimizer

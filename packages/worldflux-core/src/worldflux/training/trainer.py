@@ -299,15 +299,20 @@ class Trainer:
         self._save_wanted = True
 
     def save_checkpoint(self) -> Path:
-        """Save everything now and return the checkpoint. Raises CheckpointError; earlier checkpoints stay whole then.
-
-        A source with ``checkpoint_boundary`` ends its running episodes first: environments cannot be saved in the
-        middle of one, so the run that goes on and the run that resumes both begin new ones here, and stay equal.
-        """
+        """Save everything now and return the checkpoint. Raises CheckpointError; earlier ones stay whole then."""
         self._save_wanted = False
-        if self.config.save_replay and hasattr(self.source, "checkpoint_boundary"):
-            self.source.checkpoint_boundary()
-        return self._write_checkpoint()
+        path = write_checkpoint(
+            self.run_dir / "checkpoints",
+            step=self.step,
+            write=lambda stage: write_snapshot(stage, self),
+            keep=self.config.keep_checkpoints,
+        )
+        self.last_checkpoint = path
+        if self._manifest is not None:
+            self._manifest.write(**self._facts())
+        for callback in self.callbacks:
+            callback.on_checkpoint(self, path)
+        return path
 
     def load_checkpoint(self, path: str | Path, source: Any = None) -> None:
         """Load a run's newest whole checkpoint, or one checkpoint. Raises CheckpointError."""
@@ -317,23 +322,11 @@ class Trainer:
         load_snapshot(found, self)
         self.last_checkpoint = found
 
-    def _write_checkpoint(self) -> Path:
-        folder = self.run_dir / "checkpoints"
-        path = write_checkpoint(
-            folder, step=self.step, write=lambda stage: write_snapshot(stage, self), keep=self.config.keep_checkpoints
-        )
-        self.last_checkpoint = path
-        if self._manifest is not None:
-            self._manifest.write(**self._facts())
-        for callback in self.callbacks:
-            callback.on_checkpoint(self, path)
-        return path
-
     def _save_despite(self, error: Exception) -> str:
         if self.step == 0 or (self.last_checkpoint and self.last_checkpoint.name == f"step-{self.step:06d}"):
             return ""
         try:
-            path = self._write_checkpoint()
+            path = self.save_checkpoint()
         except Exception as second:
             logger.error("after %r the state could not be saved either: %s", error, second)
             return ""

@@ -1,0 +1,130 @@
+"""Training in an environment, and the one-liner over everything here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigurationError, did_you_mean
+from ..core.model import WorldModel
+from ..core.policy import Policy
+from ..data import EnvironmentSource, Replay
+from ..envs import VectorEnv, make_env
+from .callbacks import Callback
+from .config import TrainingConfig
+from .options import Options, option
+from .progress import ProgressCallback
+from .trainer import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectConfig(Options):
+    """Options of collecting experience; those not given take the model's ``training_defaults()``, then the values here.
+
+    ``replay_ratio`` is the number of replayed rows per environment step (DreamerV3's train ratio). The replay keeps
+    ``replay_capacity`` rows in all; ``min_rows`` sequence starts are there before the first update (default: one
+    batch's rows). ``boundary`` "cross" lets a sequence run into the next episode, "within" does not; ``online`` gives
+    each fresh sequence once before it draws. ``image_size`` observes the rendered image of this many pixels a side.
+    """
+
+    num_envs: int = option(1, low=1)
+    replay_ratio: float = option(32.0, low=1e-6)
+    replay_capacity: int = option(1_000_000, low=1)
+    min_rows: int | None = option(None, low=1)
+    boundary: str = option("cross", choices=("cross", "within"))
+    online: bool = option(False)
+    image_size: int | None = option(None, low=1)
+
+
+def environment_source(
+    model: WorldModel,
+    env: VectorEnv,
+    *,
+    training: TrainingConfig,
+    collect: CollectConfig | None = None,
+    policy: Policy | None = None,
+) -> EnvironmentSource:
+    """Return a source in which the model's policy (or another one) acts in ``env`` while its replay is sampled.
+
+    Raises ConfigurationError if the model does not observe what the environment shows, CapabilityError if it has no
+    policy.
+    """
+    training = training.with_defaults(model.training_defaults())
+    collect = (collect or CollectConfig()).with_defaults(model.training_defaults())
+    policy = model.policy() if policy is None else policy
+    replay = Replay(
+        collect.replay_capacity,
+        obs_spec=env.obs_spec,
+        action_spec=env.action_spec,
+        num_streams=env.num_envs,
+        latent_spec=policy.latent_spec,
+        sequence_length=training.sequence_length + model.context_rows,
+        boundary=collect.boundary,
+        online=collect.online,
+        seed=training.seed,
+    )
+    return EnvironmentSource(
+        env,
+        policy,
+        replay,
+        replay_ratio=collect.replay_ratio,
+        min_rows=collect.min_rows,
+        context_rows=model.context_rows,
+        seed=training.seed,
+    )
+
+
+def train(
+    model: WorldModel,
+    data: Any,
+    total_steps: int | None = None,
+    *,
+    callbacks: Sequence[Callback] | None = None,
+    resume_from: str | Path | None = None,
+    **options: Any,
+) -> WorldModel:
+    """Train a model on any source of batches, or in an environment, and return it.
+
+    ``data`` is what ``as_provider`` takes, or what ``make_env`` takes (an environment's id, a factory, environments).
+    ``options`` are fields of TrainingConfig and, with an environment, of CollectConfig. Without ``callbacks`` progress
+    is shown on stderr. Raises ConfigurationError for options that do not exist or do not apply; see ``Trainer.train``.
+    """
+    if total_steps is not None:
+        options["total_steps"] = total_steps
+    collecting = _is_environment(data)
+    settings, collect = _split(options, collecting=collecting)
+    defaults = model.training_defaults()
+    info: dict[str, Any] = {}
+    with contextlib.ExitStack() as stack:
+        if collecting:
+            collect = collect.with_defaults(defaults)
+            info = {"env": data if isinstance(data, str) else repr(data), "collect": collect.to_dict()}
+            if not isinstance(data, VectorEnv):
+                num_envs = 1 if hasattr(data, "step") else collect.num_envs
+                data = make_env(data, num_envs=num_envs, seed=settings.seed, image_size=collect.image_size)
+                stack.callback(data.close)
+            data = environment_source(model, data, training=settings, collect=collect)
+        shown = [ProgressCallback()] if callbacks is None else callbacks
+        return Trainer(model, settings, shown, run_info=info).train(data, resume_from=resume_from)
+
+
+def _is_environment(data: Any) -> bool:
+    if isinstance(data, str) or (hasattr(data, "reset") and hasattr(data, "step")):
+        return True
+    return isinstance(data, Callable) and not isinstance(data, Iterable) and not hasattr(data, "sample")  # type: ignore[arg-type]
+
+
+def _split(options: Mapping[str, Any], *, collecting: bool) -> tuple[TrainingConfig, CollectConfig]:
+    ours = {name: value for name, value in options.items() if name in CollectConfig.names()}
+    if ours and not collecting:
+        message = f"{next(iter(ours))!r} is about collecting from an environment, but the data given is no environment"
+        raise ConfigurationError(message)
+    known = (*TrainingConfig.names(), *CollectConfig.names(), *TrainingConfig.gone)
+    for name in options:
+        if name not in known:
+            raise ConfigurationError(f"unknown option {name!r}.{did_you_mean(name, known)}", config_name="train")
+    others = {name: value for name, value in options.items() if name not in ours}
+    return TrainingConfig(**others), CollectConfig(**ours)
