@@ -124,7 +124,9 @@ def install_wheels(session: nox.Session, extras: str, *more: str) -> None:
 
 def assert_installed(session: nox.Session) -> None:
     """Stop unless the packages come from the environment, not from the checkout."""
-    check = "import sys, {0}; sys.exit(None if 'site-packages' in {0}.__file__ else {0}.__file__)"
+    check = (
+        "import sys, importlib.util as u; p = u.find_spec('{}').origin; sys.exit(None if 'site-packages' in p else p)"
+    )
     for package in PACKAGES:
         module = package.replace("-core", "").replace("-", "_")
         session.run("python", "-I", "-c", check.format(module), silent=True)
