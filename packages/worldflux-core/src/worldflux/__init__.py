@@ -1,62 +1,14 @@
-"""WorldFlux: one Python interface to world models. Names load on first use; importing this imports no torch."""
+"""WorldFlux: one Python interface to world models.
+
+Names load on first use, so importing this imports no torch. ``__init__.pyi`` tells type checkers the same names.
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worldflux.core.registry import WorldModelRegistry
-
-if TYPE_CHECKING:
-    from worldflux.core.backends import OfficialBackendHandle
-    from worldflux.core.batch import Batch
-    from worldflux.core.components import ComponentSpec
-    from worldflux.core.config import WorldModelConfig
-    from worldflux.core.errors import (
-        BufferError,
-        CapabilityError,
-        CheckpointError,
-        ConfigurationError,
-        ContractValidationError,
-        ModelNotFoundError,
-        PluginError,
-        ShapeMismatchError,
-        StateError,
-        TrainingError,
-        ValidationError,
-        WorldFluxError,
-    )
-    from worldflux.core.latent_space import (
-        CategoricalLatentSpace,
-        GaussianLatentSpace,
-        LatentSpace,
-        SimNormLatentSpace,
-    )
-    from worldflux.core.model import WorldModel
-    from worldflux.core.output import LossOutput, ModelOutput
-    from worldflux.core.payloads import ActionPayload, ActionSequence, ConditionPayload, WorldModelInput
-    from worldflux.core.policy import Policy
-    from worldflux.core.spec import (
-        ActionPart,
-        ActionSpec,
-        Capability,
-        ConditionSpec,
-        ModalityKind,
-        ModalitySpec,
-        ModelIOContract,
-        ObservationSpec,
-        PredictionSpec,
-        SequenceFieldSpec,
-        SequenceLayout,
-        StateSpec,
-    )
-    from worldflux.core.state import State
-    from worldflux.core.trajectory import Trajectory
-    from worldflux.data import BatchProvider, BatchProviderV2, BatchRequest, EnvironmentSource, Replay, ReplayBuffer
-    from worldflux.envs import RandomPolicy, VectorEnv, make_env
-    from worldflux.evals import evaluate_policy, imagine
-    from worldflux.factory import create_world_model, get_config, get_model_info, import_weights, list_models
-    from worldflux.training import Trainer, TrainingConfig, train
 
 _HOME = {
     "core.backends": "OfficialBackendHandle",

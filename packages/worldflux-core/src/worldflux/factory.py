@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from worldflux.core.backends import NATIVE_BACKEND, OfficialBackendHandle
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import ConfigurationError, ModelNotFoundError, did_you_mean
 from worldflux.core.registry import WorldModelRegistry
+from worldflux.core.spec import ActionSpec
 from worldflux.plugins.catalog import Resolved
 from worldflux.plugins.kernel import get_kernel
 
@@ -34,7 +36,7 @@ def create_world_model(
     obs_shape: tuple[int, ...] | None = None,
     action_dim: int | None = None,
     observation_modalities: Mapping[str, Any] | None = None,
-    action_spec: Mapping[str, Any] | None = None,
+    action_spec: ActionSpec | Mapping[str, Any] | None = None,
     component_overrides: Mapping[str, Any] | None = None,
     device: str | torch.device = "cpu",
     api_version: str = "v3",
@@ -42,8 +44,9 @@ def create_world_model(
 ) -> WorldModel | OfficialBackendHandle:
     """Build a model from a preset or alias, or load one from the folder ``save_pretrained`` wrote.
 
-    ``obs_shape`` is one observation without batch and time ((8,), or (3, 64, 64) for images), ``observation_modalities``
-    maps names to ``{"shape", "kind", "dtype"}`` for several; ``action_spec`` is ``{"kind", "dim", "num_actions"}``.
+    ``obs_shape`` is one observation without batch and time, (8,) or for images (3, 64, 64);
+    ``observation_modalities`` maps names to ``{"shape", "kind", "dtype"}`` for several; ``action_spec`` is
+    ``{"kind", "dim", "num_actions"}`` (an environment's ``obs_spec`` and ``action_spec`` fit as they are).
     ``component_overrides`` maps slots to registered ids, classes or instances. Further keywords are fields of the
     family's config. ``backend=`` other than "native_torch" gives a handle on an official program instead.
 
@@ -176,10 +179,11 @@ def _given(
     obs_shape: tuple[int, ...] | None,
     action_dim: int | None,
     observation_modalities: Mapping[str, Any] | None,
-    action_spec: Mapping[str, Any] | None,
+    action_spec: ActionSpec | Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The config fields the caller stated."""
-    named = {"obs_shape": obs_shape, "action_dim": action_dim}
+    action_spec = asdict(action_spec) if isinstance(action_spec, ActionSpec) else action_spec
+    named: dict[str, Any] = {"obs_shape": obs_shape, "action_dim": action_dim}
     named |= {"observation_modalities": observation_modalities, "action_spec": action_spec}
     dim = (action_spec or {}).get("dim")
     if None not in (dim, action_dim) and dim != action_dim:
@@ -219,7 +223,7 @@ def _load(path: Path, given: Mapping[str, Any]) -> WorldModel:
     for name in given:
         saved, wanted = getattr(loaded.config, name), getattr(asked, name)
         if saved != wanted:
-            raise ConfigurationError(f"{path} was saved with {name}={saved!r}, which {wanted!r} contradicts; leave it out")
+            raise ConfigurationError(f"{path} was saved with {name}={saved!r}, not {wanted!r}; leave it out")
     return loaded
 
 

@@ -6,6 +6,7 @@ isolates none, and settles duplicates in silence.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import functools
 import inspect
@@ -13,7 +14,6 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -59,7 +59,7 @@ class Stage:
     def check_complete(self) -> None:
         """Raises PluginError if the manifest declares what was not registered."""
         for kind in ("models", "components", "backends"):
-            for missing in sorted(set(self.declared(kind)) - set(getattr(self, kind))):
+            for missing in sorted(self.declared(kind).keys() - getattr(self, kind).keys()):
                 raise PluginError(f"its manifest declares {kind}:{missing}, but it does not register it")
 
 
@@ -177,9 +177,9 @@ class Host:
         return stage
 
     def _commit(self, stage: Stage, kept: Snapshot) -> None:
-        for now, known in zip(self.registry.snapshot(), kept):
-            for stray in sorted(set(now) - set(known)):
-                raise PluginError(f"it registers {stray!r} while it is imported; plugins register through their hooks")
+        models, components = self.registry.snapshot()
+        for stray in sorted({*models, *components} - {*kept[0], *kept[1]}):
+            raise PluginError(f"it registers {stray!r} while it is imported; plugins register through their hooks")
         label = stage.plugin.label
         for name, (factory, config_type) in stage.models.items():
             self.registry.register(name, config_type, plugin=label)(factory)  # type: ignore[type-var]
@@ -221,14 +221,12 @@ def _call(impl: Any, **arguments: Any) -> Any:
     return impl.function(*(arguments[name] for name in impl.argnames), **named)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _watched(plugin: Plugin) -> Iterator[None]:
     """Show where a plugin hangs, and say when it was slow; nothing in this process could safely stop it."""
     started = time.monotonic()
-    try:
-        faulthandler.dump_traceback_later(HANG_SECONDS, file=sys.__stderr__)
-    except (AttributeError, ValueError, OSError):  # no stderr to write to
-        pass
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # where there is a stderr to write to
+        faulthandler.dump_traceback_later(HANG_SECONDS, file=sys.__stderr__ or 2)
     try:
         yield
     finally:

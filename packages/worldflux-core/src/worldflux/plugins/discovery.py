@@ -153,8 +153,8 @@ def _version_mismatch(raw: dict[str, Any], kernel: str) -> str | None:
     if type(raw.get("manifest_version")) is int and raw["manifest_version"] > MANIFEST_VERSION:
         newer, known = raw["manifest_version"], MANIFEST_VERSION
         return f"its manifest has format {newer}, this kernel reads {known}; update {versions.KERNEL}"
-    header = {key: raw.get(key) for key in ("manifest_version", "name", "plugin_api_version", "worldflux_version_range")}
-    manifest, _ = parse({key: value for key, value in header.items() if value is not None})
+    keys = ("manifest_version", "name", "plugin_api_version", "worldflux_version_range")
+    manifest, _ = parse({key: raw[key] for key in keys if key in raw})
     api = versions.api_mismatch(manifest.plugin_api_version, kernel)
     return api or versions.range_mismatch(manifest.worldflux_version_range, kernel)
 
@@ -163,7 +163,9 @@ def _check_entry_points(plugin: Plugin, manifest: Manifest) -> None:
     """Entry points and manifest say the same twice, so a drift between them is caught before anything runs."""
     names = {group: {ep.name for ep in plugin.entry_points if ep.group == group} for group in GROUPS}
     models = {model.id for model in manifest.models}
-    may = models | set(manifest.aliases) | {item.id for item in (*manifest.backends, *manifest.importers)}
+    may = (
+        models | set(manifest.aliases) | {name for kind, name in manifest.owned() if kind in ("backends", "importers")}
+    )
     components = {component.id for component in manifest.components}
     for missing in sorted(models - names[MODELS]):
         raise ManifestError(f"model {missing!r} has no entry point of that name in [{MODELS}]")
@@ -172,9 +174,10 @@ def _check_entry_points(plugin: Plugin, manifest: Manifest) -> None:
     for extra in sorted((names[MODELS] - may) | (names[COMPONENTS] - components)):
         raise ManifestError(f"entry point {extra!r} is not declared: expected an id or alias of the manifest")
     roots = {ep.module.partition(".")[0] for ep in plugin.entry_points}
-    for item in (*manifest.importers, *manifest.commands):
-        if item.target.partition(":")[0].partition(".")[0] not in roots:
-            raise ManifestError(f"target {item.target!r} is outside the plugin's own package {sorted(roots)}")
+    targets = [item.target for item in manifest.importers] + [item.target for item in manifest.commands]
+    for target in targets:
+        if target.partition(":")[0].partition(".")[0] not in roots:
+            raise ManifestError(f"target {target!r} is outside the plugin's own package {sorted(roots)}")
 
 
 def find_spec_static(name: str) -> ModuleSpec | None:

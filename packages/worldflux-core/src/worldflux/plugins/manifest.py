@@ -13,7 +13,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 MANIFEST_VERSION = 1
@@ -180,8 +179,7 @@ def _fields(cls: type) -> dict[str, tuple[Any, bool]]:
     hints = get_type_hints(cls, include_extras=True)
     missing = dataclasses.MISSING
     return {
-        f.name: (hints[f.name], f.default is missing and f.default_factory is missing)
-        for f in dataclasses.fields(cls)
+        f.name: (hints[f.name], f.default is missing and f.default_factory is missing) for f in dataclasses.fields(cls)
     }
 
 
@@ -256,6 +254,8 @@ def _check(manifest: Manifest) -> None:
         wrong = manifest.worldflux_version_range
         raise ManifestError(f"worldflux_version_range: expected a range such as '>=0.1,<0.2', not {wrong!r}") from None
     for line in manifest.requires:
+        from packaging.requirements import InvalidRequirement, Requirement  # rarely needed, and slow to import
+
         try:
             Requirement(line)
         except InvalidRequirement:

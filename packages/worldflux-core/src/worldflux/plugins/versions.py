@@ -10,7 +10,6 @@ import importlib.metadata
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
@@ -71,7 +70,10 @@ def requires_unmet(requires: Iterable[str], installed: Callable[[str], str | Non
     ``installed`` gives the version of a distribution or None. Nothing is imported.
     """
     lacking = []
-    for requirement in map(Requirement, requires):
+    for line in requires:
+        from packaging.requirements import Requirement  # rarely needed, and slow to import
+
+        requirement = Requirement(line)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         version = installed(requirement.name)
