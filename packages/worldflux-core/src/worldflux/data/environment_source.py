@@ -34,7 +34,8 @@ class EnvironmentSource:
         env: the environments; they are seeded by ``seed`` at the first step.
         policy: acts with exploration; its latents are stored with the rows if the replay has a place for them.
         replay: one stream for each environment.
-        min_rows: sequence starts the replay must offer before the first batch; default: the rows of one batch.
+        min_rows: sequence starts the replay must offer before the first batch; default: the rows of one batch, or
+            all it can hold if that is less.
         context_rows: leading rows of a sequence that only warm up the model's state.
 
     Raises:
@@ -110,9 +111,9 @@ class EnvironmentSource:
     # -- collecting ------------------------------------------------------------------------------------------------
 
     def _begin(self, rows: int, length: int) -> None:
-        wanted = rows if self._min_rows is None else self._min_rows
         streams = self.replay.num_streams
         possible = (self.replay.capacity // streams - length + 1) * streams
+        wanted = min(rows, max(1, possible)) if self._min_rows is None else self._min_rows
         if wanted > possible:
             raise ConfigurationError(
                 f"a first batch needs {wanted} sequence starts, but a replay of {self.replay.capacity} rows in "
@@ -122,7 +123,7 @@ class EnvironmentSource:
         every = f"1 update per {steps:g}" if steps >= 1 else f"{1 / steps:g} updates per 1"
         _LOG.info("replay ratio %g = %s environment steps", self.replay_ratio, every)
         limit = 100 * self.replay.capacity
-        while self.replay.num_valid_starts(length) < max(1, wanted):
+        while self.replay.num_valid_starts(length) < wanted:
             if self._env_steps > limit:
                 raise BufferError(
                     f"after {self._env_steps} environment steps no {wanted} sequences of {length} rows came together: "

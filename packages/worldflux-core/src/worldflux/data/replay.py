@@ -146,9 +146,9 @@ class Replay:
         self._run_start[row["is_first"]] = self._rows
         self._rows += 1
         runs = self._run_start if self.boundary == "within" else np.zeros_like(self._run_start)
-        for queue in (*self._index.values(), *((self._online,) if self._online else ())):
-            queue.expire(self._oldest)
-            queue.extend(self._rows - 1, runs)
+        for index in self._indices():
+            index.expire(self._oldest)
+            index.extend(self._rows - 1, runs)
         return (self._rows - 1) * self._streams + np.arange(self._streams)
 
     def end_episodes(self) -> None:
@@ -233,11 +233,14 @@ class Replay:
         if not len(starts):
             raise BufferError(self._too_short(length))
         fresh = np.empty(0, np.int64)
-        if self._online and length == self._online.length:
+        if self._online is not None and length == self._online.length:
             fresh = self._online.pop(request.batch_size)
         drawn = starts.draw(self._rng, request.batch_size - len(fresh))
         batch = self._gather(np.concatenate([fresh, drawn]) if len(fresh) else drawn, length)
         return batch if torch.device(request.device).type == "cpu" else batch.to(request.device)
+
+    def _indices(self) -> list[CrossStarts | WithinStarts | OnlineQueue]:
+        return [*self._index.values(), *([] if self._online is None else [self._online])]
 
     def _starts(self, length: int) -> CrossStarts | WithinStarts:
         starts = self._index.get(length)
@@ -309,7 +312,7 @@ class Replay:
         """Return the stored rows (views, by name) and the JSON-able rest, generator included."""
         arrays = {name: array[:, : self._stored] for name, array in self._data.items()}
         arrays["run_start"] = self._run_start.copy()
-        if self._online:
+        if self._online is not None:
             arrays |= {f"online/{name}": array for name, array in self._online.state().items()}
         meta = {"format": 1, "rows": self._rows, "rng": self._rng.bit_generator.state, **self._identity()}
         return arrays, meta
@@ -333,7 +336,7 @@ class Replay:
             self._data[name][:, :stored] = arrays[name]
         self._rows, self._index = int(meta["rows"]), {}
         self._run_start[:] = arrays["run_start"]
-        if self._online:
+        if self._online is not None:
             self._online.load({name: arrays[f"online/{name}"] for name in ("queue", "next")})
         self._rng.bit_generator.state = meta["rng"]
 
@@ -350,7 +353,7 @@ class Replay:
             "streams": self._streams,
             "stream_capacity": self._capacity,
             "boundary": self.boundary,
-            "online": self._online.length if self._online else 0,
+            "online": 0 if self._online is None else self._online.length,
             "row": {name: [list(field.shape), field.dtype.name] for name, field in self._layout.items()},
         }
 

@@ -117,7 +117,7 @@ class ReplayBuffer:
             CheckpointError: it is missing, damaged, or would need pickle.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 data = {name: file[name] for name in file.files}
             obs, actions, rewards, dones = (data[name] for name in ("obs", "actions", "rewards", "dones"))
             shape, dim, capacity = tuple(data["obs_shape"]), int(data["action_dim"]), int(data["capacity"])

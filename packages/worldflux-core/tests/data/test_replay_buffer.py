@@ -1,0 +1,91 @@
+"""The earlier buffer: episodes as Gymnasium gives them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from worldflux.core.errors import BufferError, CheckpointError, ShapeMismatchError
+from worldflux.data import ReplayBuffer
+
+
+def episode(steps=4, extra=0):
+    obs = np.arange(steps + extra, dtype=np.float32)[:, None]
+    return obs, -np.arange(steps, dtype=np.float32)[:, None], np.arange(steps, dtype=np.float32) + 1
+
+
+def buffer(**options):
+    return ReplayBuffer(100, obs_shape=(1,), action_dim=1, **options)
+
+
+def test_rewards_move_to_the_row_they_lead_to():
+    it = buffer()
+    obs, actions, rewards = episode(4, extra=1)
+    it.add_episode(obs, actions, rewards, np.array([0, 0, 0, 1]))
+    batch = it.sample(1, 5)
+    assert batch.obs[0, :, 0].tolist() == [0, 1, 2, 3, 4]
+    assert batch.rewards[0].tolist() == [0, 1, 2, 3, 4]
+    assert batch.actions[0, :4, 0].tolist() == [0, -1, -2, -3]
+    assert batch.terminations[0].tolist() == [False] * 4 + [True]
+    assert len(it) == 4 and it.num_episodes == 1
+
+
+def test_the_last_reward_is_kept_where_the_last_observation_is_unknown():
+    it = buffer()
+    it.add_episode(*episode(3))
+    batch = it.sample(1, 4)
+    assert batch.obs[0, :, 0].tolist() == [0, 1, 2, 2] and batch.rewards[0].tolist() == [0, 1, 2, 3]
+    assert batch.is_last[0, -1] and not batch.is_terminal.any()
+
+
+def test_a_sequence_never_holds_two_episodes():
+    it = buffer()
+    for _ in range(5):
+        it.add_episode(*episode(4))
+    assert not it.sample(200, 3).is_first[:, 1:].any()
+    with pytest.raises(BufferError, match="no episode has 6 rows"):
+        it.sample(1, 6)
+
+
+def test_a_bad_episode_is_refused_whole():
+    it = buffer()
+    obs, actions, rewards = episode(4)
+    with pytest.raises(BufferError, match="'rewards' is not finite at step 2"):
+        it.add_episode(obs, actions, np.array([0, 0, np.nan, 0]))
+    with pytest.raises(ShapeMismatchError, match="rewards"):
+        it.add_episode(obs, actions, rewards[:2])
+    with pytest.raises(BufferError, match="done at step 1 of 4"):
+        it.add_episode(obs, actions, rewards, np.array([0, 1, 0, 0]))
+    with pytest.raises(BufferError, match="empty"):
+        it.add_episode(obs[:0], actions[:0], rewards[:0])
+    assert len(it) == 0
+
+
+def test_a_saved_buffer_comes_back(tmp_path):
+    it = buffer(seed=2)
+    it.add_episode(*episode(4), np.array([0, 0, 0, 1]))
+    it.add_episode(*episode(6))
+    it.save(tmp_path / "buffer.npz")
+    again = ReplayBuffer.load(tmp_path / "buffer.npz", seed=2)
+    left, right = it.sample(50, 3), again.sample(50, 3)
+    for name in ("obs", "rewards", "is_first", "is_last", "is_terminal"):
+        assert torch.equal(getattr(left, name), getattr(right, name))
+    assert (len(again), again.num_episodes, again.capacity) == (10, 2, 100)
+
+
+def test_a_file_of_the_earlier_worldflux_is_read(tmp_path):
+    obs, actions, rewards = (np.concatenate([part, part]) for part in episode(4))
+    old = {"dones": np.array([0, 0, 0, 1] * 2), "obs_shape": [1], "action_dim": 1, "capacity": 50}
+    np.savez(tmp_path / "old.npz", obs=obs, actions=actions, rewards=rewards, **old)
+    it = ReplayBuffer.load(tmp_path / "old.npz")
+    assert it.num_episodes == 2 and len(it) == 8
+    assert it.sample(1, 5).rewards[0].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"\x80\x04K\x01."])
+def test_a_damaged_file_is_named(tmp_path, content):
+    path = tmp_path / "buffer.npz"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="not a readable replay buffer"):
+        ReplayBuffer.load(path)

@@ -1,0 +1,137 @@
+"""Rows of vector environments: the arrival convention, whoever resets."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+
+from worldflux.core.errors import ConfigurationError, ShapeMismatchError, ValidationError
+from worldflux.envs import EnvironmentFailure, VectorEnv, make_env
+
+
+def one_hot(*indices: int) -> np.ndarray:
+    return np.eye(3, dtype=np.float32)[list(indices)]
+
+
+def rows_of(env, num: int, actions=(1, 2)):
+    """The first ``num`` rows of every environment as readable tuples, one list an environment."""
+    out = [[] for _ in range(env.num_envs)]
+    step = env.reset(seed=0)
+    for _ in range(num):
+        for i in range(env.num_envs):
+            flags = "".join(
+                letter for letter, flag in zip("FLT", (step.is_first, step.is_last, step.is_terminal)) if flag[i]
+            )
+            out[i].append((int(step.obs["obs"][i].argmax()), float(step.reward[i]), flags))
+        step = env.step(one_hot(*actions))
+    return out
+
+
+EXPECTED = [  # action 1 in environment 0, which terminates after 3; action 2 in environment 1, which is cut after 2
+    [(0, 0, "F"), (1, 11, ""), (2, 12, ""), (3, 13, "LT"), (0, 0, "F"), (1, 11, ""), (2, 12, ""), (3, 13, "LT")],
+    [(0, 0, "F"), (1, 21, ""), (2, 22, "L"), (0, 0, "F"), (1, 21, ""), (2, 22, "L"), (0, 0, "F"), (1, 21, "")],
+]
+
+
+def test_a_row_carries_the_reward_received_on_arriving_and_each_episode_has_one_first_row(counter):
+    made = iter([counter(3), counter(2, terminates=False)])
+    assert rows_of(make_env(lambda: next(made), num_envs=2), 8) == EXPECTED
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_every_autoreset_mode_of_a_foreign_vector_gives_the_same_rows(counter, mode):
+    foreign = gymnasium.vector.SyncVectorEnv(
+        [lambda: counter(3), lambda: counter(2, terminates=False)], autoreset_mode=mode
+    )
+    env = make_env(foreign)
+    assert isinstance(env, VectorEnv)
+    assert rows_of(env, 8) == EXPECTED
+
+
+def test_a_foreign_vector_without_a_known_autoreset_mode_is_refused(counter):
+    foreign = gymnasium.vector.SyncVectorEnv([counter])
+    foreign.metadata = {"autoreset_mode": "sometimes"}
+    with pytest.raises(ConfigurationError, match="autoreset mode 'sometimes'.*NEXT_STEP"):
+        make_env(foreign)
+
+
+def test_a_foreign_vector_that_resets_more_than_the_mask_says_is_refused(counter):
+    class ResetsAll(gymnasium.vector.SyncVectorEnv):
+        def reset(self, *, seed=None, options=None):
+            return super().reset(seed=seed)
+
+    env = make_env(ResetsAll([lambda: counter(3), lambda: counter(2)], autoreset_mode=AutoresetMode.DISABLED))
+    env.reset(seed=0)
+    with pytest.raises(ConfigurationError, match="reset_mask"):
+        [env.step(one_hot(1, 1)) for _ in range(4)]
+
+
+def test_a_failing_environment_is_named_and_a_reset_goes_on(counter):
+    made = iter([counter(5), counter(5, fails_at=2)])
+    env = make_env(lambda: next(made), num_envs=2)
+    env.reset()
+    env.step(one_hot(0, 0))
+    with pytest.raises(
+        EnvironmentFailure, match="environment 1 raised in step 2 .*RuntimeError: the gripper"
+    ) as caught:
+        env.step(one_hot(0, 0))
+    assert caught.value.env_index == 1
+    assert env.step(one_hot(0, 0)).is_first.all()
+
+
+def test_equal_seeds_give_equal_episodes_and_environments_differ():
+    def run(seed):
+        env = make_env("CartPole-v1", num_envs=2, seed=seed)
+        steps = [env.reset()] + [env.step(np.eye(2, dtype=np.float32)) for _ in range(30)]
+        return np.stack([step.obs["obs"] for step in steps])
+
+    assert np.array_equal(run(1), run(1))
+    assert not np.array_equal(run(1), run(2))
+    assert not np.array_equal(run(1)[0, 0], run(1)[0, 1])
+
+
+def test_later_episodes_do_not_repeat_the_first():
+    env = make_env("CartPole-v1")
+    starts = [env.reset().obs["obs"] for _ in range(3)]
+    assert not np.array_equal(starts[0], starts[1]) and not np.array_equal(starts[1], starts[2])
+    assert np.array_equal(env.reset(seed=0).obs["obs"], starts[0])
+
+
+def test_open_episodes_are_played_again_from_the_saved_state():
+    env = make_env("CartPole-v1", num_envs=2, seed=3)
+    env.reset()
+    for _ in range(25):  # both environments are in later episodes by now
+        step = env.step(np.array([[1, 0], [1, 0]], np.float32))
+    arrays, meta = env.state_dict()
+    other = make_env("CartPole-v1", num_envs=2)
+    again = other.load_state_dict(arrays, meta)
+    for _ in range(20):
+        assert np.array_equal(step.obs["obs"], again.obs["obs"])
+        assert np.array_equal(step.is_last, again.is_last) and np.array_equal(step.is_first, again.is_first)
+        step, again = (e.step(np.array([[0, 1], [1, 0]], np.float32)) for e in (env, other))
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        (np.zeros((2, 4), np.float32), "expected .2, 3.*got .2, 4"),
+        (np.zeros(2, np.int64), "one-hot here, not class indices"),
+        (np.full((2, 3), np.nan), "finite"),
+        (np.full((2, 3), "left"), "numbers"),
+    ],
+)
+def test_wrong_actions_are_refused_at_the_door(counter, actions, message):
+    env = make_env(counter, num_envs=2)
+    env.reset()
+    with pytest.raises((ShapeMismatchError, ValidationError), match=message):
+        env.step(actions)
+
+
+def test_environments_with_different_spaces_are_refused(counter):
+    other = counter()
+    other.action_space = gymnasium.spaces.Discrete(5)
+    made = iter([counter(), other])
+    with pytest.raises(ConfigurationError, match="environment 1 has spaces"):
+        make_env(lambda: next(made), num_envs=2)
