@@ -1,0 +1,11 @@
+"""DreamerV3 for WorldFlux."""
+
+from __future__ import annotations
+
+from .config import DreamerV3Config
+from .import_official import load
+from .model import DreamerV3
+from .optim import LaProp
+from .policy import DreamerPolicy
+
+__all__ = ["DreamerPolicy", "DreamerV3", "DreamerV3Config", "LaProp", "load"]

@@ -1,0 +1,194 @@
+"""The distributions of DreamerV3: categorical latents, two-hot returns, actions. Small, explicit, noise passed in."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def symlog(x: Tensor) -> Tensor:
+    """``sign(x) ln(1 + |x|)``."""
+    return torch.sign(x) * torch.log1p(torch.abs(x))
+
+
+def symexp(x: Tensor) -> Tensor:
+    """The inverse of ``symlog``."""
+    return torch.sign(x) * torch.expm1(torch.abs(x))
+
+
+# -- categorical ------------------------------------------------------------------------------------------------------
+
+
+def unimix_probs(logits: Tensor, unimix: float) -> Tensor:
+    """Softmax over the last axis, mixed with ``unimix`` of the uniform distribution."""
+    probs = torch.softmax(logits.float(), -1)
+    return (1 - unimix) * probs + unimix / logits.shape[-1] if unimix else probs
+
+
+def unimix_log_probs(logits: Tensor, unimix: float) -> Tensor:
+    """Logarithm of ``unimix_probs``."""
+    if unimix:
+        return torch.log(unimix_probs(logits, unimix))
+    return torch.log_softmax(logits.float(), -1)
+
+
+def draw(probs: Tensor, uniform: Tensor) -> Tensor:
+    """Indices ``[...]`` drawn from ``probs [..., C]`` by inverting the distribution at ``uniform [...]`` in [0, 1)."""
+    cumulated = probs.cumsum(-1)
+    return (cumulated[..., :-1] <= (uniform * cumulated[..., -1]).unsqueeze(-1)).sum(-1)
+
+
+def one_hot(index: Tensor, classes: int) -> Tensor:
+    """Float one-hot vectors ``[..., C]`` of ``index [...]``."""
+    hot = torch.zeros(*index.shape, classes, device=index.device)
+    return hot.scatter_(-1, index.unsqueeze(-1), 1.0)
+
+
+def sample_latent(logits: Tensor, unimix: float, uniform: Tensor | None) -> Tensor:
+    """One-hot latents ``[..., S, C]`` with straight-through gradients; the mode where ``uniform`` is None."""
+    probs = unimix_probs(logits, unimix)
+    index = probs.argmax(-1) if uniform is None else draw(probs.detach(), uniform)
+    return one_hot(index, logits.shape[-1]) + (probs - probs.detach())
+
+
+class Categorical:
+    """A choice among ``C`` actions, as one-hot vectors. The official actor has no unimix.
+
+    Source: Hafner et al. 2023, "Mastering Diverse Domains through World Models"; danijar/dreamerv3 ``outs.py``.
+    """
+
+    def __init__(self, logits: Tensor, unimix: float = 0.0) -> None:
+        self.logits = unimix_log_probs(logits, unimix)
+
+    @property
+    def mode(self) -> Tensor:
+        """The likeliest action, one-hot ``[..., C]``."""
+        return one_hot(self.logits.argmax(-1), self.logits.shape[-1])
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """One-hot actions ``[..., C]`` by uniform noise ``[..., 1]`` in [0, 1)."""
+        return one_hot(draw(self.logits.detach().exp(), noise[..., 0]), self.logits.shape[-1])
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log probability ``[...]`` of one-hot actions."""
+        return (self.logits * action).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy ``[...]`` in nats."""
+        return -(self.logits.exp() * self.logits).sum(-1)
+
+
+class BoundedNormal:
+    """A normal whose mean lies in (-1, 1) and whose deviation lies between ``low`` and ``high``.
+
+    Samples are not clipped; environments clip them. ``mean_raw`` and ``stddev_raw [..., A]`` are plain linear outputs.
+    """
+
+    def __init__(self, mean_raw: Tensor, stddev_raw: Tensor, low: float = 0.1, high: float = 1.0) -> None:
+        self.mean = torch.tanh(mean_raw.float())
+        self.stddev = (high - low) * torch.sigmoid(stddev_raw.float() + 2.0) + low
+
+    @property
+    def mode(self) -> Tensor:
+        """The mean ``[..., A]``."""
+        return self.mean
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Actions ``[..., A]`` by normal noise ``[..., A]``."""
+        return (self.mean + self.stddev * noise).detach()
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log density ``[...]``, summed over the dimensions of the action."""
+        z = (action - self.mean) / self.stddev
+        return (-0.5 * z.square() - torch.log(self.stddev) - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy ``[...]`` in nats, summed over the dimensions; the bounds are not taken into account."""
+        return (torch.log(self.stddev) + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+
+def binary_loss(logit: Tensor, target: Tensor) -> Tensor:
+    """Cross entropy of a logit with a target in [0, 1]."""
+    return F.binary_cross_entropy_with_logits(logit.float(), target, reduction="none")
+
+
+# -- two-hot ----------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=16)
+def symexp_bins(count: int, device: torch.device = torch.device("cpu")) -> Tensor:
+    """``count`` values, symmetric about zero, exponentially spaced up to ``e^20 - 1``."""
+    if count % 2:
+        half = symexp(torch.linspace(-20, 0, (count - 1) // 2 + 1, device=device))
+        return torch.cat([half, -half[:-1].flip(0)])
+    half = symexp(torch.linspace(-20, 0, count // 2, device=device))
+    return torch.cat([half, -half.flip(0)])
+
+
+def two_hot(target: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices and weights ``[..., 2]`` of the two bins around ``target [...]``, interpolating between their values."""
+    last = len(bins) - 1
+    above = torch.searchsorted(bins, target.contiguous(), right=True)
+    below = (above - 1).clamp(0, last)
+    above = above.clamp(max=last)
+    equal = below == above
+    under = torch.where(equal, 1.0, (bins[below] - target).abs())
+    over = torch.where(equal, 1.0, (bins[above] - target).abs())
+    total = under + over
+    return torch.stack([below, above], -1), torch.stack([over / total, under / total], -1)
+
+
+class _TwoHotLoss(torch.autograd.Function):
+    """Cross entropy with a sum of two-hot targets, without ever building the targets."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, probs: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        mass = weight.sum(-1)
+        lse = torch.logsumexp(logits, -1)
+        ctx.save_for_backward(probs, index, weight, mass)
+        return mass * lse - (weight * logits.gather(-1, index)).sum(-1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        probs, index, weight, mass = ctx.saved_tensors
+        out = probs * (grad * mass).unsqueeze(-1)
+        return out.scatter_add_(-1, index, -grad.unsqueeze(-1) * weight), None, None, None
+
+
+class TwoHot:
+    """A categorical over exponentially spaced values: its mean, and its cross entropy with a number.
+
+    ``logits [..., N]``. Source: Hafner et al. 2023 (symexp two-hot); the mean sums symmetric pairs of bins so that
+    uniform logits give exactly zero.
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits.float()
+        self.bins = symexp_bins(logits.shape[-1], logits.device)
+        self.probs = torch.softmax(self.logits.detach(), -1)
+
+    def __getitem__(self, index: int | slice | tuple[slice, ...]) -> TwoHot:
+        """The distributions at ``index`` of the leading axes."""
+        part = object.__new__(TwoHot)
+        part.logits, part.bins, part.probs = self.logits[index], self.bins, self.probs[index]
+        return part
+
+    def pred(self) -> Tensor:
+        """Expected value ``[...]``."""
+        wants_grad = self.logits.requires_grad and torch.is_grad_enabled()
+        probs = torch.softmax(self.logits, -1) if wants_grad else self.probs
+        count = self.bins.shape[0]
+        low, high = probs[..., : count // 2], probs[..., (count + 1) // 2 :]
+        return (high - low.flip(-1)) @ self.bins[(count + 1) // 2 :]
+
+    def loss(self, *targets: Tensor, weights: tuple[float, ...] = (1.0,)) -> Tensor:
+        """Weighted sum ``[...]`` of the cross entropies with each of ``targets [...]``, which get no gradient."""
+        pairs = [two_hot(target.detach(), self.bins) for target in targets]
+        index = torch.cat([index for index, _ in pairs], -1)
+        weight = torch.cat([scale * weight for scale, (_, weight) in zip(weights, pairs)], -1)
+        return _TwoHotLoss.apply(self.logits, self.probs, index, weight)

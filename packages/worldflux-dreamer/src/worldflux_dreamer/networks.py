@@ -1,0 +1,158 @@
+"""The layers DreamerV3 is built from, and the one place where they are initialised.
+
+Weights keep the official layout (inputs first), because a layer's gradient is clipped per tensor: what is one tensor
+there is one tensor here. Only convolutions are stored as torch wants them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NORM_EPS = 1e-4
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Set every weight under ``module``; nothing else initialises anything.
+
+    Kernels: a normal cut at two deviations with deviation ``outscale / sqrt(fan_in)``; biases 0, norm scales 1. The
+    fan-in of a block layer is the full width of its input, as in the official code. Meta tensors are left alone.
+    """
+    for part in module.modules():
+        kernel = getattr(part, "kernel", None)
+        if not isinstance(kernel, nn.Parameter) or kernel.is_meta:
+            continue
+        fan_in = kernel[0].numel() if isinstance(part, Conv) else kernel.numel() // kernel.shape[-1]
+        with torch.no_grad():
+            nn.init.trunc_normal_(kernel, 0.0, 1.0, -2.0, 2.0, generator=generator)
+            kernel.mul_(1.1368 * getattr(part, "outscale", 1.0) / math.sqrt(fan_in))
+
+
+def rms(x: Tensor, scale: Tensor) -> Tensor:
+    """Divide by the root mean square of the last axis and scale; no shift."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + NORM_EPS) * scale
+
+
+class _RmsSilu(torch.autograd.Function):
+    """``silu(rms(u, scale))`` with a hand-written gradient: half the passes over memory, one saved activation."""
+
+    @staticmethod
+    def forward(ctx, u: Tensor, scale: Tensor) -> Tensor:
+        inverse = rms_inverse(u)
+        ctx.save_for_backward(u, inverse, scale)
+        return F.silu((u * inverse).mul_(scale), inplace=True)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
+        u, inverse, scale = ctx.saved_tensors
+        grad_u, dscale = rms_silu_backward(grad, u, inverse, scale)
+        return grad_u, dscale.reshape(-1, dscale.shape[-1]).sum(0)
+
+
+def rms_inverse(u: Tensor) -> Tensor:
+    """``1 / sqrt(mean(u^2) + eps)`` over the last axis, kept as an axis of one."""
+    square = torch.linalg.vector_norm(u, dim=-1, keepdim=True).square_()
+    return square.div_(u.shape[-1]).add_(NORM_EPS).rsqrt_()
+
+
+def rms_silu_backward(grad: Tensor, u: Tensor, inverse: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of ``silu(rms(u, scale))`` with respect to ``u``, and to ``scale`` before the sum over rows."""
+    unit = u * inverse
+    grad = torch.ops.aten.silu_backward(grad, unit * scale)
+    dscale = grad * unit
+    along = (dscale @ scale).div_(-u.shape[-1]).unsqueeze(-1)
+    return grad.mul_(scale).addcmul_(unit, along).mul_(inverse), dscale
+
+
+def rms_silu(u: Tensor, scale: Tensor) -> Tensor:
+    """``silu(rms(u, scale))``; computed in float32 whatever the input is."""
+    return _RmsSilu.apply(u.float() if u.dtype in (torch.bfloat16, torch.float16) else u, scale)
+
+
+class Linear(nn.Module):
+    """``x @ kernel + bias`` with ``kernel [in, out]``."""
+
+    def __init__(self, inputs: int, outputs: int, *, outscale: float = 1.0) -> None:
+        super().__init__()
+        self.outscale = outscale
+        self.kernel = nn.Parameter(torch.empty(inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.kernel.t(), self.bias)
+
+
+class NormedLinear(Linear):
+    """``silu(rms(x @ kernel + bias))``: the layer every network here is made of."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.scale = nn.Parameter(torch.ones(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_silu(super().forward(x), self.scale)
+
+
+class BlockLinear(nn.Module):
+    """A linear layer whose ``blocks`` groups of features see only their own group: ``kernel [g, in/g, out/g]``."""
+
+    def __init__(self, inputs: int, outputs: int, blocks: int) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.empty(blocks, inputs // blocks, outputs // blocks))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., in]`` grouped contiguously to ``[..., out]``."""
+        blocks, size, _ = self.kernel.shape
+        grouped = x.reshape(-1, blocks, size).transpose(0, 1)  # (g, N, in/g)
+        mixed = torch.bmm(grouped, self.kernel).transpose(0, 1)  # (N, g, out/g)
+        return mixed.reshape(*x.shape[:-1], -1) + self.bias
+
+
+class Conv(nn.Module):
+    """A convolution of stride 1 that keeps the size: images ``[N, C, H, W]``, ``kernel [out, in, k, k]``."""
+
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.empty(outputs, inputs, size, size))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel, self.bias, padding="same")
+
+
+class MLP(nn.Module):
+    """``layers`` normed linear layers of ``units``."""
+
+    def __init__(self, inputs: int, units: int, layers: int) -> None:
+        super().__init__()
+        sizes = [inputs] + [units] * layers
+        self.layers = nn.ModuleList(NormedLinear(a, b) for a, b in zip(sizes, sizes[1:]))
+        self.outputs = sizes[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class Head(nn.Module):
+    """An MLP and one linear output: two-hot logits (reward, values) or a single logit (continue)."""
+
+    def __init__(self, inputs: int, units: int, layers: int, outputs: int, *, outscale: float = 1.0) -> None:
+        super().__init__()
+        self.mlp = MLP(inputs, units, layers)
+        self.out = Linear(self.mlp.outputs, outputs, outscale=outscale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.mlp(x))
+
+
+def flatten_vectors(values: Sequence[Tensor], ranks: Sequence[int]) -> Tensor:
+    """Join vectors of several ranks along one last axis, keeping the leading axes."""
+    return torch.cat([v.reshape(*v.shape[: v.ndim - rank], -1) for v, rank in zip(values, ranks)], -1)
