@@ -237,13 +237,14 @@ def _handle(
         raise ConfigurationError(f"Unknown backend {backend!r}. Available: {known}.{did_you_mean(backend, known)}")
     if isinstance(found, Path):
         raise ConfigurationError(f"backend {backend!r} runs presets, not the saved model {str(found)!r}")
+    config = _config(found, given).to_dict()
     declared = provided[1]
     accepted = [(preset.family, preset.size) for preset in map(kernel.resolve, declared.models)]
     if accepted and (found.family, found.size) not in accepted:
         raise ConfigurationError(f"backend {backend!r} runs {', '.join(declared.models)}, not {found.model_id!r}")
     about = {"execution_kind": "backend_handle", "adapter_id": backend, "backend_profile": declared.profile}
     about |= {"requested_device": device, "api_version": api_version}
-    return OfficialBackendHandle(backend, found.model_id, about | {"config": _config(found, given).to_dict()})
+    return OfficialBackendHandle(backend, found.model_id, about | {"config": config})
 
 
 def _check_device(device: str | torch.device) -> None:
