@@ -63,4 +63,12 @@ def _load(kind: str, name: str) -> None:
     get_kernel().ensure(kind, name)
 
 
-WorldModelRegistry.set_loader(_load)  # an unknown id starts the plugin that declares it; core itself knows no plugins
+def _tell(event: str, model: Any, **facts: Any) -> None:
+    from worldflux.plugins.kernel import get_kernel
+
+    get_kernel().announce(event, model, **facts)
+
+
+# core itself knows no plugins: an unknown id starts the one that declares it, and events reach those that listen
+WorldModelRegistry.set_loader(_load)
+WorldModelRegistry.set_listener(_tell)

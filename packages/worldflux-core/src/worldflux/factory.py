@@ -80,7 +80,7 @@ def create_world_model(
     about = {"execution_kind": "native_model", "device": str(device), "api_version": built.api_version}
     handle = OfficialBackendHandle(NATIVE_BACKEND, model_id, about)
     vars(built).update(backend=NATIVE_BACKEND, backend_handle=handle)
-    _announce(built, model_id)
+    WorldModelRegistry.announce("model_created", built)
     return built
 
 
@@ -145,7 +145,7 @@ def import_weights(source: Any, *, importer: str, config: Mapping[str, Any] | No
         ConfigurationError: no such importer, or (from the importer) weights and settings that do not fit.
     """
     built: WorldModel = get_kernel().target("importers", importer)(source, config=config)
-    _announce(built, f"{built.config.model_type}:{built.config.model_name}")
+    WorldModelRegistry.announce("model_created", built)
     return built
 
 
@@ -256,11 +256,3 @@ def _check_device(device: str | torch.device) -> None:
         raise ConfigurationError(f"device {device!r} is not a torch device such as 'cpu' or 'cuda:0'") from error
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError(f"device {str(device)!r} is not available here; use device='cpu'")
-
-
-def _announce(built: WorldModel, model_id: str) -> None:
-    from worldflux.plugins.hookspecs import ModelSpec
-
-    family = built.config.model_type
-    spec = ModelSpec(model_id, family, WorldModelRegistry.model(family).plugin, built.api_version)
-    get_kernel().notify("model_created", model=built, spec=spec)

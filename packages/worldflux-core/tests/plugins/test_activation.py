@@ -122,7 +122,6 @@ BROKEN = {
     "not callable": (ALL.replace("'acme_world', Thing", "'acme_world', 3"), "with 3, expected a class or function"),
     "model missing": (HOOKS + COMPONENTS + BACKENDS, "declares models:acme_world, but it does not register it"),
     "component missing": (HOOKS + MODELS + BACKENDS, "declares components:acme.zero, but it does not register it"),
-    "backend missing": (HOOKS + MODELS + COMPONENTS, "declares backends:acme_remote, but it does not register it"),
     "other slot": (
         ALL.replace("'action_conditioner'", "'decoder'"),
         "for slot 'decoder', its manifest says 'action_cond",
@@ -242,6 +241,13 @@ def test_an_importer_target_is_loaded_with_its_plugin(site, text):
         kernel.target("importers", "gone")
     with pytest.raises(ConfigurationError, match=r"Unknown importer 'offcial'. Available: .* Did you mean 'official'"):
         kernel.target("importers", "offcial")
+
+
+def test_a_backend_may_have_no_adapter_and_then_says_so(add):
+    kernel = add(HOOKS + MODELS + COMPONENTS)
+    kernel.ensure("model", "acme_world")
+    with pytest.raises(PluginError, match="plugin acme-world 1.0 has no adapter for backend 'acme_remote'"):
+        kernel.backend("acme_remote")
 
 
 def test_an_unknown_backend_names_the_nearest(add):

@@ -222,6 +222,23 @@ def test_the_old_api_version_warns_and_lets_hybrid_pass(toy):
     assert any("hybrid" in str(warning.message) for warning in seen)
 
 
+def test_plugins_are_told_of_a_checkpoint_with_its_path(toy, tmp_path):
+    model = worldflux.create_world_model("toy:ci")
+    WorldModelRegistry.announce("checkpoint_saved", model, path=tmp_path)
+    path, spec = sys.modules["toy_family.plugin"].saved[-1]
+    assert (path, spec.model_id) == (tmp_path, "toy:ci")
+
+
+def test_a_model_nobody_registered_may_be_announced_too(toy):
+    class Loose(WorldModel):
+        def loss(self, batch):
+            return LossOutput(torch.zeros(()))
+
+    worldflux.create_world_model("toy:ci")
+    WorldModelRegistry.announce("checkpoint_saved", Loose(WorldModelConfig(model_type="loose")), path=HERE)
+    assert sys.modules["toy_family.plugin"].saved[-1][1].plugin is None
+
+
 # --- backends and importers -------------------------------------------------------------------------------------------
 
 
@@ -300,7 +317,7 @@ def test_a_backend_does_not_run_a_saved_model(saved):
 
 
 def test_the_saved_api_version_stays(toy, tmp_path):
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="v0.2"):
         worldflux.create_world_model("toy:ci", api_version="v0.2").save_pretrained(tmp_path)
     assert worldflux.create_world_model(tmp_path).api_version == "v0.2"
 

@@ -79,7 +79,7 @@ def load(source, config=None):
     return model
 
 
-created = []
+created, saved = [], []
 
 
 @hookimpl
@@ -105,3 +105,8 @@ def worldflux_resolve_preset(family, preset):
 @hookimpl
 def worldflux_model_created(model, spec):
     created.append((model, spec))
+
+
+@hookimpl
+def worldflux_checkpoint_saved(path, spec):
+    saved.append((path, spec))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ModelT = TypeVar("ModelT", bound=type)
 Loader = Callable[[str, str], None]
+Listener = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,20 @@ class Registry:
         self._models: dict[str, ModelEntry] = {}
         self._components: dict[str, ComponentEntry] = {}
         self._loader: Loader | None = None
+        self._listener: Listener | None = None
 
     def set_loader(self, loader: Loader) -> None:
         """Install what is called with ``("model" | "component", id)`` when an id is not yet registered."""
         self._loader = loader
+
+    def set_listener(self, listener: Listener) -> None:
+        """Install what is called with what ``announce`` is given."""
+        self._listener = listener
+
+    def announce(self, event: str, model: Any, **facts: Any) -> None:
+        """Tell of a "model_created", or of a "checkpoint_saved" with its ``path``; plugins may take note of it."""
+        if self._listener:
+            self._listener(event, model, **facts)
 
     def register(
         self,

@@ -20,6 +20,7 @@ from worldflux.plugins.discovery import Plugin, find_plugins
 from worldflux.plugins.versions import canonical, kernel_version
 
 if TYPE_CHECKING:
+    from worldflux.core.model import WorldModel
     from worldflux.plugins.activation import Host
 
 ALLOW, DENY, STRICT = "WORLDFLUX_PLUGINS", "WORLDFLUX_DISABLED_PLUGINS", "WORLDFLUX_STRICT_PLUGINS"
@@ -146,6 +147,8 @@ class Kernel:
             known = list(self.catalog.items("backends"))
             raise ConfigurationError(f"Unknown backend {name!r}. Available: {known}.{did_you_mean(name, known)}")
         self.activate(found[0])
+        if name not in self._hooks().backends:
+            raise PluginError(f"plugin {found[0].label} has no adapter for backend {name!r}")
         return self._hooks().backends[name]
 
     def preset_config(self, found: Resolved) -> dict[str, Any] | None:
@@ -162,6 +165,18 @@ class Kernel:
             if values is not None:
                 return dict(values)
         return None
+
+    def announce(self, event: str, model: WorldModel, **facts: Any) -> None:
+        """Tell plugins of an event about ``model``: the registry's listener."""
+        from worldflux.plugins.hookspecs import ModelSpec
+
+        config = model.config
+        known = self.registry.registered(config.model_type)
+        plugin = self.registry.model(config.model_type).plugin if known else None
+        handle = getattr(model, "backend_handle", None)  # what the front door built it from
+        model_id = handle.model_id if handle else f"{config.model_type}:{config.model_name}"
+        spec = ModelSpec(model_id, config.model_type, plugin, model.api_version)
+        self.notify(event, model=model, spec=spec, **facts)
 
     def notify(self, event: str, **arguments: Any) -> None:
         """Tell plugins of an event ("model_created", "checkpoint_saved"); one that raises is logged, by name."""

@@ -23,6 +23,7 @@ from ..core.errors import (
 )
 from ..core.model import WorldModel
 from ..core.output import LossOutput
+from ..core.registry import WorldModelRegistry
 from ..data.providers import BatchRequest, as_provider
 from .callbacks import Callback, CheckpointCallback, JSONLCallback
 from .checkpoint import find_checkpoint, write_checkpoint, write_text
@@ -312,6 +313,7 @@ class Trainer:
             self._manifest.write(**self._facts())
         for callback in self.callbacks:
             callback.on_checkpoint(self, path)
+        WorldModelRegistry.announce("checkpoint_saved", self.model, path=path)
         return path
 
     def load_checkpoint(self, path: str | Path, source: Any = None) -> None:
