@@ -210,16 +210,23 @@ def test_where_environments_cannot_be_played_again_new_episodes_begin(counter):
         def reset(self, *, seed=None, options=None):
             super().reset(seed=seed)
             Drifting.resets += 1
-            return np.full(8, Drifting.resets, np.float32), {}
+            self.drift = np.full(8, Drifting.resets, np.float32)
+            return self.drift, {}
+
+        def step(self, action):
+            obs, *rest = super().step(action)
+            return obs + self.drift, *rest
 
     def build():
         return source(make_env(lambda: Drifting(4)), min_rows=5, capacity=50)
 
     first, second = build(), build()
-    first.sample(BatchRequest(1, 2))
-    first.sample(BatchRequest(1, 2))
-    assert not first._step.is_first[0] or first.sample(BatchRequest(8, 2))
+    for _ in range(3):
+        first.sample(BatchRequest(1, 2))
+    newest = lambda s: bool(s.replay.state_dict()[0]["is_last"][0, -1])
+    assert not newest(first)
     second.load_state_dict(*first.state_dict())
+    assert newest(second)
     assert len(second.replay) == len(first.replay) and second.env_steps == first.env_steps
     for _ in range(30):
         second.sample(BatchRequest(4, 2))

@@ -172,9 +172,9 @@ def test_the_online_queue_of_sequences_within_episodes_starts_anew_with_them(mak
 
 
 def test_the_online_queue_drops_what_was_overwritten(make_replay, fill):
-    replay = make_replay(16, num_streams=1, online=True, sequence_length=4)
+    replay = make_replay(18, num_streams=1, online=True, sequence_length=4)
     fill(replay, 30)
-    assert starts(replay.sample(BatchRequest(3, 4))) == [16, 20, 24]
+    assert starts(replay.sample(BatchRequest(4, 4))) == [12, 16, 20, 24]
 
 
 def test_another_length_leaves_the_online_queue_alone(make_replay, fill):

@@ -26,7 +26,8 @@ def test_a_loaded_replay_samples_bit_for_bit_what_the_saved_one_would(make_repla
     replay.update(replay.sample(BatchRequest(5, 4)), {"h": torch.rand(5, 2, 2)})
     replay.save(tmp_path / "replay")
     other = make_replay(seed=99, **options)
-    fill(other, 2)  # whatever it held is replaced
+    fill(other, 8)  # whatever it held, and had drawn, is replaced
+    other.sample(BatchRequest(3, 3))
     other.load(tmp_path / "replay")
     for step in range(4):
         for length in (4, 3):

@@ -118,3 +118,11 @@ def test_many_components_keep_their_order():
     flat = np.zeros(24)
     flat[np.arange(12) * 2 + (np.arange(12) % 2)] = 1
     assert adapter(flat).tolist() == [0, 1] * 6
+
+
+def test_parts_are_read_where_their_sorted_names_stand():
+    space = spaces.Tuple([spaces.Discrete(i + 2) for i in range(11)])  # "10" sorts before "2"
+    adapter = ActionAdapter(space)
+    assert [part.name for part in adapter.spec.parts][:4] == ["0", "1", "10", "2"]
+    flat = np.concatenate([np.eye(part.dim)[part.dim - 1] for part in adapter.spec.parts])
+    assert adapter(flat) == tuple(range(1, 12))

@@ -17,7 +17,7 @@ from worldflux.envs import Step, VectorEnv
 
 from .episodes import EpisodeStatistics
 from .providers import BatchRequest
-from .replay import Replay
+from .replay import Replay, as_numpy
 
 _LOG = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class EnvironmentSource:
         flat = action.detach().cpu().numpy()
         self._step = None  # until the next row is there: a failure below begins new episodes
         try:
-            self.replay.add(step, flat, {name: _numpy(value) for name, value in latents.items()})
+            self.replay.add(step, flat, {name: as_numpy(value) for name, value in latents.items()})
         except (BufferError, ShapeMismatchError) as error:
             raise self._failure(error) from error
         self._env_steps += self.env.num_envs
@@ -194,8 +194,7 @@ class EnvironmentSource:
             env_arrays, more["env"] = self.env.state_dict()
             out |= {f"env/{name}": array for name, array in env_arrays.items()}
             out |= {f"obs/{name}": value for name, value in self._step.obs.items()}
-            more["carry"] = {name: str(value.dtype).removeprefix("torch.") for name, value in self._carry.items()}
-            out |= {f"carry/{name}": _numpy(value) for name, value in self._carry.items()}
+            out |= {f"carry/{name}": as_numpy(value) for name, value in self._carry.items()}
         return out, more
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
@@ -230,14 +229,10 @@ class EnvironmentSource:
         if step is None or any(not np.array_equal(step.obs[name], seen[name]) for name in step.obs):
             _LOG.warning("the open episodes did not come out where they were left, new ones begin")
             return None
-        carry = {name: torch.from_numpy(np.array(value)) for name, value in _below(arrays, "carry/").items()}
-        self._carry = {name: value.to(getattr(torch, meta["carry"][name])) for name, value in carry.items()}
+        carry = self.policy.initial(self.env.num_envs)  # for the dtypes, and the device the policy is on now
+        saved = _below(arrays, "carry/")
+        self._carry = {name: torch.from_numpy(np.array(saved[name])).to(value) for name, value in carry.items()}
         return step
-
-
-def _numpy(value: Tensor) -> np.ndarray:
-    value = value.detach().cpu()
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # numpy has no bfloat16
 
 
 def _below(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -174,7 +174,7 @@ class Replay:
         for name, value in latents.items():
             if name not in known:
                 raise BufferError(f"unknown latent {name!r}, stored are {known}.{did_you_mean(name, known)}")
-            array, field = value.detach().cpu().numpy(), self._layout[f"latent/{name}"]
+            array, field = as_numpy(value), self._layout[f"latent/{name}"]
             steps = array.shape[1] if array.ndim > 1 else 0
             expected = (len(handles), steps, *field.shape)
             if array.shape != expected or not 0 < steps <= handles.shape[1]:
@@ -356,6 +356,12 @@ class Replay:
             "online": 0 if self._online is None else self._online.length,
             "row": {name: [list(field.shape), field.dtype.name] for name, field in self._layout.items()},
         }
+
+
+def as_numpy(value: Tensor) -> np.ndarray:
+    """Return a tensor as an array; bfloat16, which numpy has not, as float32."""
+    value = value.detach().cpu()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def _check_options(capacity: int, streams: int, length: int | None, boundary: str, online: bool) -> None:
