@@ -30,6 +30,12 @@ LINT_TOOLS = ("ruff==0.17.6", "mypy==2.4.1", "import-linter==2.16")
 # What listing, judging and describing plugins needs: the kernel's dependencies less torch and its company.
 TORCH_FREE = ("pluggy", "packaging", "pydantic", "typer", "rich", "tomli; python_version < '3.11'")
 
+QUICKSTART_RESULTS = {
+    "saved model": "model",
+    "metrics (JSON lines)": "metrics.jsonl",
+    "learning curve": "learning_curve.png",
+    "imagined versus real": "imagined.gif",
+}
 TORCH_FREE_TESTS = ("tests/test_light.py", "tests/test_wheels.py")
 
 
@@ -84,9 +90,10 @@ def quickstart(session: nox.Session) -> None:
     session.run(*worldflux, "train", "dreamer:ci", "--env", "CartPole-v1", "--run", str(run), *session.posargs)
     session.run(*worldflux, "eval", str(run))
     session.run(*worldflux, "imagine", str(run))
-    session.log("Everything is in %s:", run)
-    for path in sorted(p for p in run.rglob("*") if p.is_file() and "checkpoints" not in p.parts):
-        session.log("  %s", path.relative_to(ROOT))
+    for what, name in QUICKSTART_RESULTS.items():
+        if not (run / name).exists():
+            session.error(f"the {what} should be at {run / name}")
+        session.log(f"{what:<24} {run / name}")
 
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"], requires=["wheels"])
