@@ -93,7 +93,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_no_rest(tmp_path: Path) -
 def test_a_run_that_went_back_overwrites_its_own_future(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         save(tmp_path, step)
-    again = save(tmp_path, 2, text="another future")
+    again = save(tmp_path, 2, text="another future", keep=2)
     assert (again / "inner" / "data.txt").read_text() == "another future of 2"
     assert [path.name for path in checkpoints(tmp_path)] == ["step-000002", "step-000001", "step-000003"]
 
@@ -167,6 +167,16 @@ def test_what_cannot_be_written_without_pickle_is_refused_by_name() -> None:
 
     with pytest.raises(CheckpointError, match=r"callbacks\.hook.*function"):
         pack({"hook": lambda: 1}, {}, "callbacks")
+
+
+@pytest.mark.parametrize("state", [{"position": 3}, ({}, {"hook": print})])
+def test_a_source_whose_state_cannot_be_written_is_named(toy, tmp_path: Path, state: object) -> None:
+    class Odd(toy.NoiseSource):
+        def state_dict(self):
+            return state
+
+    with pytest.raises(CheckpointError, match=r"Odd\.state_dict\(\) must return a pair"):
+        toy.Trainer(toy.ToyModel(), toy.options(tmp_path, total_steps=1)).train(Odd())
 
 
 def test_nothing_in_a_checkpoint_is_a_pickle(toy, tmp_path: Path) -> None:

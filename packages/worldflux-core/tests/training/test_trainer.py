@@ -113,6 +113,23 @@ def test_evaluating_learns_nothing_and_draws_nothing_from_the_training(toy, tmp_
     assert weights[0].equal(weights[1])
 
 
+def test_evaluating_asks_for_context_rows_and_draws_from_no_generator_it_began(toy, tmp_path: Path) -> None:
+    model = toy.ToyModel(context_rows=2)
+    fresh = toy.ToyModel().generator().get_state()
+    toy.Trainer(model, toy.options(tmp_path)).evaluate(toy.NoiseSource(), 2)
+    assert model.seen_shapes == [(4, 7, 3)] * 2
+    assert model.generator().get_state().equal(fresh)
+
+
+def test_one_of_several_processes_does_not_train_a_model_of_its_own(
+    toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(ConfigurationError, match="one of 2 processes"):
+        toy.Trainer(toy.ToyModel(), toy.options(tmp_path))
+
+
 def test_the_same_seed_gives_the_same_model_and_another_another(toy, tmp_path: Path) -> None:
     weights = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -273,6 +290,15 @@ def test_train_collects_in_an_environment(toy, tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["collect"]["num_envs"] == 2
     assert json.loads((tmp_path / "run_manifest.json").read_text())["env_steps"] > 0
+
+
+def test_an_environment_that_is_already_there_is_taken_as_many_as_it_is(toy, tmp_path: Path) -> None:
+    model = toy.ToyModel(defaults={"num_envs": 3, "batch_size": 2, "sequence_length": 4})
+    options = {"callbacks": [], "replay_capacity": 60, "output_dir": tmp_path, "device": "cpu"}
+    with pytest.raises(ConfigurationError, match="cannot be 2 environments"):
+        train(model, toy.Walk(), 1, num_envs=2, **options)
+    train(model, toy.Walk(), 1, **options)
+    assert model.updates == 1
 
 
 def _OnStep(toy, do):

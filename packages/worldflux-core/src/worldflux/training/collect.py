@@ -102,11 +102,12 @@ def train(
         if collecting:
             collect = collect.with_defaults(defaults)
             info = {"env": data if isinstance(data, str) else repr(data), "collect": collect.to_dict()}
-            if not isinstance(data, VectorEnv):
-                num_envs = 1 if hasattr(data, "step") else collect.num_envs
-                data = make_env(data, num_envs=num_envs, seed=settings.seed, image_size=collect.image_size)
-                stack.callback(data.close)
-            data = environment_source(model, data, training=settings, collect=collect)
+            # An environment that is already there is as many as it is: the model's defaults do not apply to it.
+            wanted = collect if not hasattr(data, "step") else CollectConfig(**_among(CollectConfig, options))
+            env = make_env(data, num_envs=wanted.num_envs, seed=settings.seed, image_size=wanted.image_size)
+            if env is not data:
+                stack.callback(env.close)
+            data = environment_source(model, env, training=settings, collect=collect)
         shown = [ProgressCallback()] if callbacks is None else callbacks
         return Trainer(model, settings, shown, run_info=info).train(data, resume_from=resume_from)
 
@@ -118,7 +119,7 @@ def _is_environment(data: Any) -> bool:
 
 
 def _split(options: Mapping[str, Any], *, collecting: bool) -> tuple[TrainingConfig, CollectConfig]:
-    ours = {name: value for name, value in options.items() if name in CollectConfig.names()}
+    ours = _among(CollectConfig, options)
     if ours and not collecting:
         message = f"{next(iter(ours))!r} is about collecting from an environment, but the data given is no environment"
         raise ConfigurationError(message)
@@ -128,3 +129,7 @@ def _split(options: Mapping[str, Any], *, collecting: bool) -> tuple[TrainingCon
             raise ConfigurationError(f"unknown option {name!r}.{did_you_mean(name, known)}", config_name="train")
     others = {name: value for name, value in options.items() if name not in ours}
     return TrainingConfig(**others), CollectConfig(**ours)
+
+
+def _among(kind: type[Options], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name in kind.names()}

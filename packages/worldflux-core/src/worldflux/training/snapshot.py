@@ -82,7 +82,13 @@ def _write_source(folder: Path, trainer: Trainer) -> bool:
     """Write what the source needs to go on, if it can say so."""
     if not hasattr(trainer.source, "state_dict"):
         return False
-    save_arrays(folder, *trainer.source.state_dict())
+    state = trainer.source.state_dict()
+    try:
+        arrays, rest = state if isinstance(state, tuple) else (None, state)
+        save_arrays(folder, dict(arrays), rest)
+    except (TypeError, ValueError) as error:
+        what = f"cannot save the source: {type(trainer.source).__name__}.state_dict() must return a pair"
+        raise CheckpointError(f"{what}, a dict of numpy arrays and a dict that JSON can hold ({error})") from error
     return True
 
 

@@ -58,8 +58,9 @@ class Trainer:
         scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
         run_info: Mapping[str, Any] | None = None,
     ) -> None:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            raise ConfigurationError("torch.distributed is initialised, but this Trainer trains in one process")
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if distributed and (ranks := torch.distributed.get_world_size()) > 1:  # each would train a model of its own
+            raise ConfigurationError(f"this is one of {ranks} processes, but a Trainer trains in one: start just one")
         own = {"learning_rate": model.config.learning_rate, "grad_clip": model.config.grad_clip}
         defaults = {**own, **model.training_defaults()}
         self.config = (config or TrainingConfig()).with_defaults(defaults)
