@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/replay.py [--json]
 
 One line per case: the median of a batch of 16 sequences of 64 rows (the ``Batch`` of torch tensors included), its ratio
-to the same case at one million rows, and the median of storing one row of each stream while the ring is full.
+to the same data at one million rows, and the median of storing one row of each of 16 streams while the ring is full.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
+from statistics import median
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,14 +25,11 @@ BATCH, LENGTH, STREAMS, EPISODE = 16, 64, 16, 501
 VECTOR = {"obs": ModalitySpec(ModalityKind.VECTOR, (24,))}
 IMAGE = {"obs": ModalitySpec(ModalityKind.IMAGE, (3, 64, 64), "uint8")}
 LATENTS = {"deter": ((512,), "float32"), "stoch": ((32, 4), "float32")}
-CASES = [  # name, observations, latents, boundary, rows
-    ("vector", VECTOR, None, "cross", 100_000),
-    ("vector", VECTOR, None, "cross", 1_000_000),
-    ("vector", VECTOR, None, "cross", 10_000_000),
-    ("vector within", VECTOR, None, "within", 1_000_000),
-    ("vector within", VECTOR, None, "within", 10_000_000),
-    ("vector + latents", VECTOR, LATENTS, "cross", 100_000),
-    ("image 64x64", IMAGE, None, "cross", 100_000),
+CASES = [  # name, observations, latents, boundary, numbers of rows
+    ("vector", VECTOR, None, "cross", [100_000, 1_000_000, 10_000_000]),
+    ("vector within", VECTOR, None, "within", [100_000, 1_000_000, 10_000_000]),
+    ("vector + latents", VECTOR, LATENTS, "cross", [100_000]),
+    ("image 64x64", IMAGE, None, "cross", [100_000]),
 ]
 
 
@@ -63,7 +62,7 @@ def filled(obs_spec: dict, latents: dict | None, boundary: str, rows: int) -> Re
     return replay
 
 
-def rows_to_add(replay: Replay, obs_spec: dict, latents: dict | None) -> tuple:
+def row_to_add(obs_spec: dict, latents: dict | None) -> tuple:
     """One row of every stream, in the middle of an episode."""
     spec = obs_spec["obs"]
     no = np.zeros(STREAMS, bool)
@@ -78,39 +77,55 @@ def rows_to_add(replay: Replay, obs_spec: dict, latents: dict | None) -> tuple:
     return step, np.zeros((STREAMS, 6), np.float32), stored
 
 
-def median_ms(call: Callable[[], object], *, repeats: int) -> float:
-    times = []
+def medians_ms(calls: list[Callable[[], object]], *, repeats: int) -> list[float]:
+    """The median of each call, taken in turns so that whatever else the machine does slows all of them alike."""
+    times: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times)) * 1e3
+        for call, taken in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - start)
+    return [median(taken) * 1e3 for taken in times]
+
+
+def measure(name: str, obs_spec: dict, latents: dict | None, boundary: str, sizes: list[int]) -> list[dict]:
+    """One result for each number of rows."""
+    replays = [filled(obs_spec, latents, boundary, rows) for rows in sizes]
+    row = row_to_add(obs_spec, latents)
+    request = BatchRequest(BATCH, LENGTH)
+    samples = medians_ms([partial(replay.sample, request) for replay in replays], repeats=1000)
+    adds = medians_ms([partial(replay.add, *row) for replay in replays], repeats=300)
+    at_a_million = dict(zip(sizes, samples, strict=True)).get(1_000_000)
+    return [
+        {
+            "data": name,
+            "rows": len(replay),
+            "bytes": replay.nbytes,
+            "sample_ms": sample,
+            "ratio_to_1M": sample / at_a_million if at_a_million else None,
+            "add_ms": add,
+        }
+        for replay, sample, add in zip(replays, samples, adds, strict=True)
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object per case")
     as_json = parser.parse_args().json
-    at_a_million: dict[str, float] = {}
     if not as_json:
         print(f"{'data':18} {'rows':>11} {'memory':>9} {'sample':>10} {'ratio':>7} {'add row':>10}")
-    for name, obs_spec, latents, boundary, rows in CASES:
-        replay = filled(obs_spec, latents, boundary, rows)
-        request = BatchRequest(BATCH, LENGTH)
-        replay.sample(request)  # builds the index
-        sample = median_ms(lambda: replay.sample(request), repeats=1000)  # noqa: B023 (called at once)
-        row = rows_to_add(replay, obs_spec, latents)
-        add = median_ms(lambda: replay.add(*row), repeats=300)  # noqa: B023
-        if rows == 1_000_000:
-            at_a_million[name] = sample
-        ratio = sample / at_a_million[name] if name in at_a_million else None
-        if as_json:
-            case = {"data": name, "rows": rows, "bytes": replay.nbytes, "sample_ms": sample}
-            print(json.dumps(case | {"ratio_to_1M": ratio, "add_ms": add}))
-        else:
-            shown = f"{ratio:.2f}" if ratio else "-"
-            size = f"{replay.nbytes / 1e9:.2f} GB"
-            print(f"{name:18} {rows:11,} {size:>9} {sample:7.3f} ms {shown:>7} {add * 1e3:7.1f} us", flush=True)
+    for case in CASES:
+        for result in measure(*case):
+            if as_json:
+                print(json.dumps(result), flush=True)
+                continue
+            ratio = f"{result['ratio_to_1M']:.2f}" if result["ratio_to_1M"] else "-"
+            print(
+                f"{result['data']:18} {result['rows']:11,} {result['bytes'] / 1e9:6.2f} GB "
+                f"{result['sample_ms']:7.3f} ms {ratio:>7} {result['add_ms'] * 1e3:7.1f} us",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
