@@ -13,7 +13,6 @@ from worldflux.core.registry import WorldModelRegistry
 _HOME = {
     "core.backends": "OfficialBackendHandle",
     "core.batch": "Batch",
-    "core.components": "ComponentSpec",
     "core.config": "WorldModelConfig",
     "core.errors": "BufferError CapabilityError CheckpointError ConfigurationError ContractValidationError "
     "ModelNotFoundError PluginError ShapeMismatchError StateError TrainingError ValidationError WorldFluxError",
@@ -22,7 +21,7 @@ _HOME = {
     "core.output": "LossOutput ModelOutput",
     "core.payloads": "ActionPayload ActionSequence ConditionPayload WorldModelInput",
     "core.policy": "Policy",
-    "core.registry": "WorldModelRegistry",
+    "core.registry": "ComponentSpec WorldModelRegistry",
     "core.spec": "ActionPart ActionSpec Capability ConditionSpec ModalityKind ModalitySpec ModelIOContract "
     "ObservationSpec PredictionSpec SequenceFieldSpec SequenceLayout StateSpec",
     "core.state": "State",

@@ -1,6 +1,5 @@
 from worldflux.core.backends import OfficialBackendHandle
 from worldflux.core.batch import Batch
-from worldflux.core.components import ComponentSpec
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import (
     BufferError,
@@ -21,7 +20,7 @@ from worldflux.core.model import WorldModel
 from worldflux.core.output import LossOutput, ModelOutput
 from worldflux.core.payloads import ActionPayload, ActionSequence, ConditionPayload, WorldModelInput
 from worldflux.core.policy import Policy
-from worldflux.core.registry import WorldModelRegistry
+from worldflux.core.registry import ComponentSpec, WorldModelRegistry
 from worldflux.core.spec import (
     ActionPart,
     ActionSpec,

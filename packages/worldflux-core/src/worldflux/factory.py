@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from worldflux.core import legacy
 from worldflux.core.backends import NATIVE_BACKEND, OfficialBackendHandle
@@ -41,7 +41,7 @@ def create_world_model(
     device: str | torch.device = "cpu",
     api_version: str = "v3",
     **kwargs: Any,
-) -> WorldModel | OfficialBackendHandle:
+) -> WorldModel:
     """Build a model from a preset or alias, or load one from the folder ``save_pretrained`` wrote.
 
     ``obs_shape`` is one observation without batch and time, (8,) or for images (3, 64, 64);
@@ -61,8 +61,9 @@ def create_world_model(
     given = _given(kwargs, obs_shape, action_dim, observation_modalities, action_spec)
     _refuse_hybrid(given, api_version)
     found = _find(model)
-    if backend != NATIVE_BACKEND:
-        return _handle(found, backend, given, device=str(device), api_version=api_version)
+    if backend != NATIVE_BACKEND:  # the one case that is no model; who asks for it knows, all others are spared a union
+        handle = _handle(found, backend, given, device=str(device), api_version=api_version)
+        return cast("WorldModel", handle)
     _check_device(device)
     if isinstance(found, Path):
         built = _load(found, given)
@@ -78,12 +79,17 @@ def create_world_model(
         built.set_component(slot, component)
     built.to(device)
     about = {"execution_kind": "native_model", "device": str(device), "api_version": built.api_version}
-    handle = OfficialBackendHandle(NATIVE_BACKEND, model_id, about)
-    vars(built).update(backend=NATIVE_BACKEND, backend_handle=handle)
+    vars(built).update(backend=backend, backend_handle=OfficialBackendHandle(backend, model_id, about))
     WorldModelRegistry.announce("model_created", built)
     return built
 
 
+@overload
+def list_models(verbose: Literal[False] = ..., maturity: str | None = ..., surface: str = ...) -> list[str]: ...
+@overload
+def list_models(
+    verbose: Literal[True], maturity: str | None = ..., surface: str = ...
+) -> dict[str, dict[str, Any]]: ...
 def list_models(
     verbose: bool = False, maturity: str | None = None, surface: str = "supported"
 ) -> list[str] | dict[str, dict[str, Any]]:

@@ -9,11 +9,10 @@ import torch
 from torch import nn
 
 from worldflux.core.batch import Batch
-from worldflux.core.components import ComponentSpec
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.model import WorldModel
 from worldflux.core.output import LossOutput
-from worldflux.core.registry import WorldModelRegistry
+from worldflux.core.registry import ComponentSpec, WorldModelRegistry
 from worldflux.core.spec import Capability, ModalitySpec, ModelIOContract, ObservationSpec, StateSpec
 from worldflux.core.state import State
 

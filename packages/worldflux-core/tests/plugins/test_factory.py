@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
-import worldflux
-from worldflux.core.config import WorldModelConfig
-from worldflux.core.errors import ConfigurationError, ModelNotFoundError, PluginError
-from worldflux.core.model import WorldModel
-from worldflux.core.output import LossOutput
-from worldflux.core.registry import WorldModelRegistry
-from worldflux.plugins.kernel import get_kernel
+torch = pytest.importorskip("torch")  # these are the only tests of plugins that build models
+
+import worldflux  # noqa: E402
+from worldflux.core.config import WorldModelConfig  # noqa: E402
+from worldflux.core.errors import ConfigurationError, ModelNotFoundError, PluginError  # noqa: E402
+from worldflux.core.model import WorldModel  # noqa: E402
+from worldflux.core.output import LossOutput  # noqa: E402
+from worldflux.core.registry import WorldModelRegistry  # noqa: E402
+from worldflux.plugins.kernel import get_kernel  # noqa: E402
 
 HERE = Path(__file__).parent
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,16 +30,6 @@ SLOTS: Mapping[str, str] = MappingProxyType(
     }
 )
 SLOT_ALIASES: Mapping[str, str] = MappingProxyType({"decoder_module": "decoder", "rollout_engine": "rollout_executor"})
-
-
-@dataclass(frozen=True)
-class ComponentSpec:
-    """What a registered component is: its name, its slot, its version and default options."""
-
-    name: str
-    component_type: str
-    version: str = "v0"
-    config: dict[str, Any] = field(default_factory=dict)
 
 
 class ObservationEncoder(Protocol):

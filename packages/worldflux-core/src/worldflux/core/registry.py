@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from .config import WorldModelConfig
 from .errors import ConfigurationError, ModelNotFoundError, did_you_mean
-
-if TYPE_CHECKING:
-    from .components import ComponentSpec
 
 ModelT = TypeVar("ModelT", bound=type)
 Loader = Callable[[str, str], None]
@@ -24,6 +21,16 @@ class ModelEntry:
     model_class: Any
     config_class: type[WorldModelConfig]
     plugin: str | None = None
+
+
+@dataclass(frozen=True)
+class ComponentSpec:
+    """What a registered component is: its name, its slot, its version and default options."""
+
+    name: str
+    component_type: str
+    version: str = "v0"
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ from typing import Any
 
 import pluggy
 
-from worldflux.core.components import ComponentSpec
 from worldflux.core.errors import PluginError, did_you_mean
-from worldflux.core.registry import ComponentEntry, ModelEntry, Registry
+from worldflux.core.registry import ComponentEntry, ComponentSpec, ModelEntry, Registry
 from worldflux.plugins import hookspecs
 from worldflux.plugins.discovery import COMPONENTS, MODELS, Plugin
 

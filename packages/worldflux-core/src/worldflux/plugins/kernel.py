@@ -194,7 +194,7 @@ class Kernel:
 
     def _hooks(self) -> Host:
         if self._host is None:
-            from worldflux.plugins.activation import Host  # brings pluggy and torch: only to start a plugin
+            from worldflux.plugins.activation import Host  # brings pluggy: only to start a plugin
 
             self._host = Host(self.registry)
         return self._host
