@@ -237,14 +237,10 @@ def _handle(
     found: Resolved | Path, backend: str, given: Mapping[str, Any], *, device: str, api_version: str
 ) -> OfficialBackendHandle:
     kernel = get_kernel()
-    provided = kernel.catalog.find("backends", backend)
-    if provided is None:
-        known = [NATIVE_BACKEND, *kernel.catalog.items("backends")]
-        raise ConfigurationError(f"Unknown backend {backend!r}. Available: {known}.{did_you_mean(backend, known)}")
+    _, declared = kernel.catalog.provider("backends", backend, NATIVE_BACKEND)
     if isinstance(found, Path):
         raise ConfigurationError(f"backend {backend!r} runs presets, not the saved model {str(found)!r}")
     config = _config(found, given).to_dict()
-    declared = provided[1]
     accepted = [(preset.family, preset.size) for preset in map(kernel.resolve, declared.models)]
     if accepted and (found.family, found.size) not in accepted:
         raise ConfigurationError(f"backend {backend!r} runs {', '.join(declared.models)}, not {found.model_id!r}")

@@ -151,6 +151,17 @@ def test_a_third_party_cannot_take_an_id_of_ours_even_where_ours_is_not_installe
     assert site.kernel().plugins[0].reason == "models:tdmpc2 belongs to 'worldflux-tdmpc'; give the model another id"
 
 
+def test_a_third_party_cannot_take_an_alias_of_ours(site, text):
+    manifest = text.model.format(id="dreamer") + '[aliases]\ndreaming = "dreamer:ci"\n'
+    site.add("worldflux-dreamer", id="dreamer", manifest=manifest)
+    site.add("acme-world", id="dreaming")
+    site.add("beta-world", id="dreamer-large")
+    kernel = site.kernel()
+    assert [plugin.state for plugin in kernel.plugins] == ["indexed", "rejected", "rejected"]
+    assert kernel.plugins[1].reason == "models:dreaming is an alias of 'dreamer:ci'; give the model another id"
+    assert kernel.resolve("dreaming").model_id == "dreamer:ci"
+
+
 @pytest.mark.parametrize(
     ("alias", "means"),
     [

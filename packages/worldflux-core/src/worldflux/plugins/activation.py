@@ -62,11 +62,13 @@ class Stage:
                 raise PluginError(f"its manifest declares {kind}:{missing}, but it does not register it")
 
 
-class ModelRegistrar:
-    """Stages families."""
-
+class _Registrar:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+
+
+class ModelRegistrar(_Registrar):
+    """Stages families."""
 
     def add(self, id: str, factory: Callable[..., Any], config_type: type | None = None) -> None:
         """See ``hookspecs.ModelRegistrar``."""
@@ -74,11 +76,8 @@ class ModelRegistrar:
         self._stage.models[id] = (factory, config_type)
 
 
-class ComponentRegistrar:
+class ComponentRegistrar(_Registrar):
     """Stages components."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
 
     def add(self, id: str, kind: str, factory: Callable[..., Any]) -> None:
         """See ``hookspecs.ComponentRegistrar``."""
@@ -89,11 +88,8 @@ class ComponentRegistrar:
         self._stage.components[id] = factory
 
 
-class BackendRegistrar:
+class BackendRegistrar(_Registrar):
     """Stages backends."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
 
     def add(self, id: str, factory: Callable[..., Any]) -> None:
         """See ``hookspecs.BackendRegistrar``."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from worldflux.core.errors import ModelNotFoundError, PluginError, did_you_mean
+from worldflux.core.errors import ConfigurationError, ModelNotFoundError, PluginError, did_you_mean
 from worldflux.plugins.discovery import FIRST_PARTY, Plugin
 from worldflux.plugins.manifest import Backend, Command, Component, Importer, Model, Preset
 from worldflux.plugins.versions import canonical
@@ -52,15 +52,18 @@ class Catalog:
         self._presets: dict[str, Resolved] = {}
         self._aliases: dict[str, str] = {}
         usable = [plugin for plugin in self.plugins if plugin.state in ("indexed", "active")]
-        accepted = [plugin for plugin in usable if self._claim(plugin)]
-        for plugin in accepted:  # after every id is known, so that an alias cannot shadow a later plugin's model
-            self._take_aliases(plugin)
+        ours = [plugin for plugin in usable if canonical(plugin.name) in FIRST_PARTY]
+        for group in (ours, [plugin for plugin in usable if plugin not in ours]):
+            for plugin in [plugin for plugin in group if self._claim(plugin)]:
+                self._take_aliases(plugin)  # once all ids are known: an alias cannot shadow a later plugin's model
 
     def _claim(self, plugin: Plugin) -> bool:
         assert plugin.manifest is not None  # an unread manifest means rejected
         for kind, name in plugin.manifest.owned():
-            home = _FIRST_PARTY_OF.get(name) if kind == "models" else None
-            if (kind, name) in self._owner:
+            home = first_party_of(name) if kind == "models" else None
+            if kind == "models" and name in self._aliases:
+                plugin.reason = f"models:{name} is an alias of {self._aliases[name]!r}; give the model another id"
+            elif (kind, name) in self._owner:
                 other = self._owner[kind, name][0].name
                 plugin.reason = f"{kind}:{name} is already provided by {other!r}; disable one of the two"
             elif home is not None and home != canonical(plugin.name):
@@ -128,6 +131,14 @@ class Catalog:
         if (kind, name) not in self._owner:
             self.blame(kind, name)
         return self._owner.get((kind, name))
+
+    def provider(self, kind: str, name: str, *others: str) -> tuple[Plugin, Any]:
+        """Like ``find``, but an id that nobody provides is a ConfigurationError; ``others`` exist beside."""
+        if (found := self.find(kind, name)) is None:
+            known = [*others, *self.items(kind)]
+            near = did_you_mean(name, known)
+            raise ConfigurationError(f"Unknown {kind.removesuffix('s')} {name!r}. Available: {known}.{near}")
+        return found
 
     def blame(self, kind: str, *names: str) -> None:
         """Raise the reason of a plugin that would have provided one of ``names`` if it could."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import Distribution
 from typing import TYPE_CHECKING, Any
 
-from worldflux.core.errors import ConfigurationError, PluginError, did_you_mean
+from worldflux.core.errors import ConfigurationError, PluginError
 from worldflux.core.registry import Registry, WorldModelRegistry
 from worldflux.plugins.catalog import Catalog, Resolved, first_party_of
 from worldflux.plugins.discovery import Plugin, find_plugins
@@ -126,12 +126,7 @@ class Kernel:
         Raises:
             ConfigurationError: nobody provides that id, or the plugin does not have what its manifest names.
         """
-        found = self.catalog.find(kind, name)
-        if found is None:
-            known = list(self.catalog.items(kind))
-            near = did_you_mean(name, known)
-            raise ConfigurationError(f"Unknown {kind.removesuffix('s')} {name!r}. Available: {known}.{near}")
-        plugin, item = found
+        plugin, item = self.catalog.provider(kind, name)
         self.activate(plugin)
         module, _, attribute = item.target.partition(":")
         try:
@@ -142,13 +137,10 @@ class Kernel:
 
     def backend(self, name: str) -> Callable[..., Any]:
         """The adapter factory of a backend, its plugin started. Raises ConfigurationError if nobody has it."""
-        found = self.catalog.find("backends", name)
-        if found is None:
-            known = list(self.catalog.items("backends"))
-            raise ConfigurationError(f"Unknown backend {name!r}. Available: {known}.{did_you_mean(name, known)}")
-        self.activate(found[0])
+        plugin, _ = self.catalog.provider("backends", name)
+        self.activate(plugin)
         if name not in self._hooks().backends:
-            raise PluginError(f"plugin {found[0].label} has no adapter for backend {name!r}")
+            raise PluginError(f"plugin {plugin.label} has no adapter for backend {name!r}")
         return self._hooks().backends[name]
 
     def preset_config(self, found: Resolved) -> dict[str, Any] | None:
