@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from . import doctor, evaluate, imagine, models, plugins, train
+from .commands import Verbs
+from .light import Command
 
 # Without rich markup, help costs 40 ms less and reads the same in a log.
 app = typer.Typer(
     name="worldflux",
+    cls=Verbs,
     help="Train, evaluate and look into world models.\n\n"
     "\b\nExample:\n  worldflux train dreamer:ci --env CartPole-v1 --run runs/cartpole",
     no_args_is_help=True,
@@ -40,7 +43,10 @@ def _root(
 
 app.add_typer(models.app, name="models")
 app.add_typer(plugins.app, name="plugins")
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("imagine")(imagine.imagine)
-app.command("doctor")(doctor.doctor)
+for name, verb, summary in (
+    ("train", train.train, "Train a model in an environment."),
+    ("eval", evaluate.evaluate, "Measure what a run's policy earns."),
+    ("imagine", imagine.imagine, "Animate what a run's model imagines."),
+    ("doctor", doctor.doctor, "Check the installation."),
+):
+    app.command(name, cls=Command, short_help=summary)(verb)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from importlib import metadata
 from typing import Any
 
 import typer
@@ -42,6 +41,8 @@ def doctor(json: JsonOption = False) -> None:
 
 def _packages(problems: list[str]) -> tuple[dict[str, str | None], dict[str, dict[str, Any]]]:
     """Return the versions of what worldflux-core needs, and of what its extras bring; None where missing."""
+    from importlib import metadata
+
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
@@ -78,6 +79,8 @@ def _packages(problems: list[str]) -> tuple[dict[str, str | None], dict[str, dic
 
 
 def _version(name: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

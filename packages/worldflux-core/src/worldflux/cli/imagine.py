@@ -28,8 +28,10 @@ def imagine(
     Example:
       worldflux imagine runs/cartpole --horizon 15 --out imagined.webp
     """
+    from worldflux.evals import animation_path
     from worldflux.experiment import Run
 
+    animation_path(run / "imagined.gif" if out is None else out)  # before the work, not after it
     loaded = Run.load(run)
     result = loaded.imagine(context=context, horizon=horizon, sequences=sequences, seed=seed, random_policy=random)
     animation, numbers = loaded.save_imagination(result, out)

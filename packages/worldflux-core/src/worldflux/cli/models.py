@@ -6,32 +6,33 @@ from typing import Annotated
 
 import typer
 
+from .light import Command, Group
 from .output import JsonOption, emit, fields, table
 
 app = typer.Typer(
+    cls=Group,
     help="List the models there are and what is known of each.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(
-    surface: Annotated[
-        str, typer.Option(help="Which presets: supported, public (with the advanced ones) or all.")
-    ] = "supported",
-    maturity: Annotated[str | None, typer.Option(help="Only this maturity, such as reference.")] = None,
+    advanced: Annotated[bool, typer.Option("--advanced", help="Also the presets for those who know.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every preset, also experimental ones.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """List model presets.
+    """List model presets; by default the supported ones.
 
     \b
     Example:
-      worldflux models list --surface all --json
+      worldflux models list --all --json
     """
     from worldflux import list_models
 
-    found = list_models(verbose=True, maturity=maturity, surface=surface)
+    surface = "all" if every else "public" if advanced else "supported"
+    found = list_models(verbose=True, surface=surface)
     rows = [
         (name, info.get("params", ""), info.get("maturity", ""), info.get("description", ""))
         for name, info in found.items()
@@ -45,7 +46,7 @@ def list_(
     emit(found, text, as_json=json)
 
 
-@app.command()
+@app.command(cls=Command)
 def info(
     model: Annotated[str, typer.Argument(help="A preset or an alias, such as dreamer:ci.")],
     json: JsonOption = False,

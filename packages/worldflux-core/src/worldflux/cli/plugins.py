@@ -6,16 +6,18 @@ from typing import Annotated
 
 import typer
 
+from .light import Command, Group
 from .output import JsonOption, emit, fields, table
 
 app = typer.Typer(
+    cls=Group,
     help="List the installed plugins, their states and the reasons.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(json: JsonOption = False) -> None:
     """List plugins: indexed (found, not started), rejected or blocked, with the reason.
 
@@ -33,7 +35,7 @@ def list_(json: JsonOption = False) -> None:
     emit([p.to_dict() for p in found], text, as_json=json)
 
 
-@app.command()
+@app.command(cls=Command)
 def show(
     name: Annotated[str, typer.Argument(help="The plugin's distribution, such as worldflux-dreamer.")],
     json: JsonOption = False,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from worldflux.core.errors import ConfigurationError
+from worldflux.core.errors import ConfigurationError, TrainingError
 
-from .output import JsonOption, emit, fields, narrated
+from .output import JsonOption, emit, fields, narrated, say
 
 
 def train(
@@ -79,7 +81,7 @@ def train(
         "model_options": _assignments(set_) if set_ else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    with narrated():
+    with narrated(), _way_back(run):
         if resume:
             if run is None:
                 raise ConfigurationError("--resume needs --run DIR, the run to go on with")
@@ -91,7 +93,7 @@ def train(
             finished = fit(given.pop("model"), env=given.pop("env"), run=run, **given)
     directory, evaluation = finished.directory, finished.evaluation
     if evaluation is None:
-        command = f"worldflux train --run {shlex.quote(str(directory))} --resume"
+        command = _resume_command(directory)
         data = {"run": directory, "status": finished.status, "resume": command}
         emit(data, f"Stopped and saved. Go on with: {command}", as_json=json)
         return
@@ -110,6 +112,21 @@ def train(
     }
     data = {"status": finished.status, **evaluation.to_dict(), "places": places}
     emit(data, fields({**numbers, **places}), as_json=json)
+
+
+@contextmanager
+def _way_back(run: Path | None) -> Iterator[None]:
+    """Say how to go on if training fails after a checkpoint."""
+    try:
+        yield
+    except TrainingError:
+        if run is not None and any((run / "checkpoints").glob("step-*")):
+            say(f"Go on with: {_resume_command(run)}")
+        raise
+
+
+def _resume_command(run: Path) -> str:
+    return f"worldflux train --run {shlex.quote(str(run))} --resume"
 
 
 def _assignments(pairs: list[str]) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from .curve import read_metrics, save_learning_curve
 from .imagination import Imagination, imagine
 from .policy import EvalResult, evaluate_policy, random_baseline
 from .segments import Segments, record_segments
-from .video import save_animation
+from .video import animation_path, save_animation
 
 __all__ = [
     "EvalResult",
     "Imagination",
     "Segments",
+    "animation_path",
     "evaluate_policy",
     "imagine",
     "random_baseline",

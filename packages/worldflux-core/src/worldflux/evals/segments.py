@@ -57,13 +57,13 @@ def record_segments(
     several. The default ``max_steps`` is 200 times ``rows`` for each environment.
 
     Raises:
-        ConfigurationError: within ``max_steps`` too few episodes were long enough.
+        ConfigurationError: within ``max_steps`` too few episodes were long enough, or none of the first many.
     """
-    limit = max_steps or 200 * rows
+    limit, patience = max_steps or 200 * rows, 32 + 4 * sequences
     rng = np.random.default_rng(seed)
     episodes: list[list[Row]] = [[] for _ in range(env.num_envs)]
     kept: list[list[Row]] = []
-    longest = 0
+    longest = ended = 0
     carry, step = policy.initial(env.num_envs), env.reset(seed)
     for _ in range(limit):
         with torch.no_grad():
@@ -80,12 +80,15 @@ def record_segments(
                 start = int(rng.integers(len(episode) - rows + 1))
                 kept.append(episode[start : start + rows])
                 episode.clear()
+            ended += int(step.is_last[i])
             if len(kept) == sequences:
                 return _stack(kept)
+        if not kept and ended >= patience:
+            break
         step = env.step(actions)
     raise ConfigurationError(
-        f"after {limit} steps {len(kept)} of {sequences} episodes had {rows} rows (context + horizon); "
-        f"the longest had {longest}. Ask for a shorter horizon or fewer sequences"
+        f"of {ended} episodes too few had {rows} rows (context + horizon), {sequences} were asked for and the longest "
+        f"had {longest}: ask for a shorter horizon or fewer sequences"
     )
 
 

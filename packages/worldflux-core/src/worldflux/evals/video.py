@@ -40,9 +40,7 @@ def save_animation(
     Raises:
         ConfigurationError: another suffix, an unknown modality, or pillow is missing.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".gif", ".webp"):
-        raise ConfigurationError(f"an animation is written as .gif or .webp, got {path.name!r}")
+    path = animation_path(path)
     name = modality or (result.images or tuple(result.truth))[0]
     if name not in result.truth:
         near = did_you_mean(name, result.truth)
@@ -55,6 +53,19 @@ def save_animation(
     path.parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {"optimize": True}
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, **options)
+    return path
+
+
+def animation_path(path: str | Path) -> Path:
+    """Return ``path`` if an animation can be written there.
+
+    Raises:
+        ConfigurationError: its suffix is neither ``.gif`` nor ``.webp``, or pillow is missing.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".gif", ".webp"):
+        raise ConfigurationError(f"an animation is written as .gif or .webp, got {path.name!r}")
+    require_viz("PIL.Image", "writing an animation")
     return path
 
 

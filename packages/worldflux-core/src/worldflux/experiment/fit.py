@@ -12,9 +12,17 @@ from typing import Any
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import write_json
-from worldflux.data import EnvironmentSource, Replay
+from worldflux.data import EnvironmentSource
 from worldflux.evals import EvalResult, evaluate_policy
-from worldflux.training import Callback, EvalCallback, ProgressCallback, Trainer, TrainingConfig
+from worldflux.training import (
+    Callback,
+    CollectConfig,
+    EvalCallback,
+    ProgressCallback,
+    Trainer,
+    TrainingConfig,
+    environment_source,
+)
 
 from .run import Evaluation, Run, create_model, eval_envs, seeded_policy
 from .settings import Plan, Settings, make_plan, read_settings
@@ -53,7 +61,7 @@ def fit(
     directory = Path(run) if run is not None else default_directory(settings)
     if resume:
         settings.refuse_changes(read_settings(directory))
-    elif (directory / "config.json").exists():
+    elif any((directory / "checkpoints").glob("step-*")):
         raise ConfigurationError(
             f"{directory} already holds a run; resume it (--resume, or resume=True), or choose another directory"
         )
@@ -62,7 +70,7 @@ def fit(
     plan = make_plan(settings, built)
     finished = Run(directory, plan.settings, env=env, model=built, status="running")
     trainer = _trainer(built, plan, directory, callbacks)
-    with _collecting(finished, trainer.model) as source, _periodic_evaluation(finished) as evaluate:
+    with _collecting(finished, trainer) as source, _periodic_evaluation(finished) as evaluate:
         trainer.add_callback(EvalCallback(evaluate))
         trainer.train(source, resume_from=directory if resume else None)
         finished.status = trainer.status
@@ -109,29 +117,17 @@ def _trainer(model: WorldModel, plan: Plan, directory: Path, callbacks: Sequence
 
 
 @contextlib.contextmanager
-def _collecting(run: Run, model: WorldModel) -> Iterator[EnvironmentSource]:
+def _collecting(run: Run, trainer: Trainer) -> Iterator[EnvironmentSource]:
     """Give the environments and their replay as a source, and close them in the end."""
     settings = run.settings
-    assert settings.num_envs and settings.replay_capacity and settings.replay_ratio  # make_plan has chosen
+    collect = CollectConfig(
+        num_envs=settings.num_envs,
+        replay_ratio=settings.replay_ratio,
+        replay_capacity=settings.replay_capacity,
+    )
+    assert settings.num_envs is not None  # make_plan has chosen
     with contextlib.closing(run.make_env(num_envs=settings.num_envs, seed=settings.seed)) as env:
-        policy = model.policy()
-        replay = Replay(
-            settings.replay_capacity,
-            obs_spec=env.obs_spec,
-            action_spec=env.action_spec,
-            num_streams=env.num_envs,
-            latent_spec=policy.latent_spec,
-            sequence_length=settings.sequence_length,
-            seed=settings.seed,
-        )
-        yield EnvironmentSource(
-            env,
-            policy,
-            replay,
-            replay_ratio=settings.replay_ratio,
-            context_rows=model.context_rows,
-            seed=settings.seed,
-        )
+        yield environment_source(trainer.model, env, training=trainer.config, collect=collect)
 
 
 @contextlib.contextmanager

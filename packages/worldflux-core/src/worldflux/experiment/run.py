@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from worldflux.core.errors import ConfigurationError
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import load_pretrained, load_weights, write_json
 from worldflux.core.policy import Policy
@@ -163,13 +164,17 @@ class Run:
 
 
 def create_model(settings: Settings, env: VectorEnv) -> WorldModel:
-    """Build the model of a run for an environment, its weights drawn from the run's seed."""
-    return create_world_model(
+    """Build the model of a run for an environment: a preset's weights are drawn from the run's seed."""
+    seed = {} if Path(settings.model).is_dir() else {"seed": settings.seed}
+    model = create_world_model(
         settings.model,
         observation_modalities=dict(env.obs_spec),
         action_spec=env.action_spec,
-        **{"seed": settings.seed, **settings.model_options},
+        **{**seed, **settings.model_options},
     )
+    if not isinstance(model, WorldModel):
+        raise ConfigurationError(f"{settings.model!r} runs in a backend of its own and cannot be trained here")
+    return model
 
 
 def seeded_policy(model: WorldModel, seed: int) -> Policy:

@@ -11,10 +11,9 @@ from typing import Any
 
 from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
 from worldflux.core.model import WorldModel
-from worldflux.training import TrainingConfig
+from worldflux.training import CollectConfig, TrainingConfig
 
 DEFAULT_STEPS = 100_000
-DEFAULT_REPLAY_RATIO = 32.0
 MAX_REPLAY_ROWS = 1_000_000
 FREE_TO_CHANGE = frozenset({"steps", "eval_every", "eval_episodes", "save_every", "device"})
 _LOWEST = {"seed": 0, "eval_every": 0, "save_every": 0}
@@ -103,15 +102,8 @@ class Plan:
 
 def make_plan(settings: Settings, model: WorldModel) -> Plan:
     """Fill in what the settings leave open: from the model's ``training_defaults()``, then from what suits most."""
-    training = TrainingConfig()
-    fallback = {
-        "env_steps": DEFAULT_STEPS,
-        "num_envs": 1,
-        "replay_ratio": DEFAULT_REPLAY_RATIO,
-        "batch_size": training.batch_size,
-        "sequence_length": training.sequence_length,
-        **model.training_defaults(),
-    }
+    common = {**TrainingConfig().to_dict(), **CollectConfig().to_dict()}
+    fallback = {**common, "env_steps": DEFAULT_STEPS, **model.training_defaults()}
 
     def choose(name: str, default: Any) -> Any:
         value = getattr(settings, name)
@@ -165,7 +157,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _near(directory: Path) -> str:
-    """Name the run beside a directory whose name is nearest."""
-    runs = [p.parent.name for p in directory.parent.glob("*/config.json")] if directory.parent.is_dir() else []
-    hint = did_you_mean(directory.name, runs)
-    return f".{hint}" if hint else ""
+    """Name the runs in a directory that is none itself, or the run beside it whose name is nearest."""
+    inside = sorted(path.parent.name for path in directory.glob("*/config.json"))
+    if inside:
+        return f"; the runs in it are {', '.join(inside[:10])}"
+    return did_you_mean(directory.name, [path.parent.name for path in directory.parent.glob("*/config.json")])

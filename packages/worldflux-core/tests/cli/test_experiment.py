@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from worldflux.core.errors import CheckpointError, ConfigurationError
+from worldflux.core.registry import WorldModelRegistry
+from worldflux.experiment import Run, Settings, fit, resume_run
+from worldflux.experiment.run import eval_envs
+from worldflux.experiment.settings import make_plan
+from worldflux.training import Callback
+
+gym = pytest.importorskip("gymnasium")
+TOY = Path(__file__).parent / "toy_world" / "plugin.py"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toy():
+    """The toy family, registered as a user's own script would."""
+    spec = importlib.util.spec_from_file_location("toy_world_script", TOY)
+    module = importlib.util.module_from_spec(spec)
+    before = WorldModelRegistry.snapshot()
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    WorldModelRegistry.register("toyworld")(module.ToyWorld)
+    yield module
+    WorldModelRegistry.restore(before)
+    del sys.modules[spec.name]
+
+
+SMALL = {"steps": 40, "eval_episodes": 2, "device": "cpu"}
+
+
+class Short(gym.Env):
+    """Two actions, four steps."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,), "float32")
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self.observation_space.sample() * 0, {}
+
+    def step(self, action):
+        self.time += 1
+        return self.observation_space.sample() * 0, 1.0, False, self.time == 4, {}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, toy):
+    return fit("toyworld", env=Short, run=tmp_path_factory.mktemp("run") / "a", **SMALL)
+
+
+def test_fit_returns_a_trained_measured_run(run):
+    assert run.status == "finished"
+    assert run.evaluation.trained.returns == run.evaluation.random.returns == (4.0, 4.0)
+    assert run.model.updates > 0
+    assert not run.model.training
+
+
+def test_a_run_on_a_factory_is_opened_with_the_factory(run):
+    opened = Run.load(run.directory, env=Short)
+    assert opened.evaluate(episodes=3).mean == 4
+    for name, value in opened.model.state_dict().items():
+        torch.testing.assert_close(value, run.model.state_dict()[name])
+
+
+def test_the_same_seed_trains_the_same_model(run, tmp_path):
+    again = fit("toyworld", env=Short, run=tmp_path / "b", **SMALL)
+    other = fit("toyworld", env=Short, run=tmp_path / "c", **SMALL, seed=1)
+    weights, same, different = (r.model.step.weight for r in (run, again, other))
+    torch.testing.assert_close(weights, same, rtol=0, atol=0)
+    assert not torch.equal(weights, different)
+
+
+def test_a_run_that_did_not_finish_gives_its_newest_checkpoint(tmp_path):
+    class Interrupt(Callback):
+        def on_step_end(self, trainer):
+            if trainer.step == 20:
+                raise KeyboardInterrupt
+
+    options = {**SMALL, "save_every": 8}
+    with pytest.raises(KeyboardInterrupt):
+        fit("toyworld", env=Short, run=tmp_path / "a", callbacks=[Interrupt()], **options)
+    opened = Run.load(tmp_path / "a", env=Short)
+    assert opened.status == "failed"
+    assert opened.weights.name == "step-000016"
+    assert opened.model.updates == 16
+    resumed = resume_run(tmp_path / "a", env=Short)
+    assert resumed.status == "finished"
+    assert resumed.model.updates > 20
+
+
+def test_a_run_killed_before_its_first_checkpoint_may_start_anew(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.json").write_text("{}")
+    assert fit("toyworld", env=Short, run=tmp_path / "a", **SMALL).status == "finished"
+
+
+def test_an_option_that_does_not_exist_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(ConfigurationError, match="unknown option 'step'. Did you mean 'steps'"):
+        fit("toyworld", env=Short, run=tmp_path / "a", step=3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"steps": 1.5}, {"num_envs": True}, {"replay_ratio": 0}, {"replay_ratio": "x"}, {"seed": -1}],
+)
+def test_a_number_that_makes_no_sense_is_named(wrong):
+    name = next(iter(wrong))
+    with pytest.raises(ConfigurationError, match=f"{name} is "):
+        Settings(model="m", env="e", **wrong)
+
+
+def test_a_directory_that_training_alone_made_is_no_run_of_ours(tmp_path):
+    (tmp_path / "config.json").write_text('{"collect": {}, "training": {}}')
+    with pytest.raises(CheckpointError, match="was not made by"):
+        Run.load(tmp_path)
+
+
+def test_what_is_not_asked_for_is_the_models_choice_then_the_common_one(run):
+    chosen = make_plan(Settings(model="m", env="e", batch_size=3), run.model).settings
+    assert (chosen.batch_size, chosen.sequence_length, chosen.num_envs, chosen.steps) == (3, 4, 2, 120)
+    assert chosen.replay_capacity == 120
+
+
+def test_updates_follow_from_steps_and_replay_ratio(run):
+    plan = make_plan(Settings(model="m", env="e", steps=1000, replay_ratio=4.0), run.model)
+    assert plan.steps_per_update == 2 * 4 / 4
+    assert plan.updates == 1 + (1000 - plan.warmup) // 2
+    assert (plan.interval(100), plan.interval(1), plan.interval(0)) == (50, 1, 0)
+
+
+def test_the_source_takes_about_the_steps_that_were_asked_for(run):
+    lines = (run.directory / "metrics.jsonl").read_text().splitlines()
+    assert 36 <= json.loads(lines[-1])["env_steps"] <= 42
+
+
+@pytest.mark.parametrize(("episodes", "envs"), [(1, 1), (20, 20), (32, 32), (33, 17), (100, 25)])
+def test_evaluation_spreads_episodes_evenly_over_environments(episodes, envs):
+    assert eval_envs(episodes) == envs
