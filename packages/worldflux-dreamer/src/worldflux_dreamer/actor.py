@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
 from worldflux.core.spec import ActionPart
 
 from .config import DreamerV3Config
@@ -58,7 +59,10 @@ class Actor(nn.Module):
 
     def forward(self, feat: Tensor) -> ActionDistribution:
         """``feat [..., D + S * C]`` to a distribution over actions ``[..., A]``."""
-        x = self.mlp(feat)
+        return self.distribution(self.mlp(feat))
+
+    def distribution(self, x: Tensor) -> ActionDistribution:
+        """The distribution given what the MLP made of the features."""
         dists: dict[str, Categorical | BoundedNormal] = {}
         for part in self.action_parts:
             outputs = {name: layer(x) for name, layer in self.heads[part.name].items()}  # type: ignore[operator, union-attr]
@@ -69,7 +73,7 @@ class Actor(nn.Module):
         return ActionDistribution(dists, [part.dim for part in self.action_parts], self.noise_sizes)
 
     def noise(self, *shape: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Noise ``[*shape, K]`` to sample actions with: one uniform for a discrete part, normals for a continuous one."""
+        """Noise ``[*shape, K]`` to sample with: one uniform for a discrete part, normals for a continuous one."""
         pieces = []
         for part, size in zip(self.action_parts, self.noise_sizes):
             make = torch.rand if part.kind == "discrete" else torch.randn

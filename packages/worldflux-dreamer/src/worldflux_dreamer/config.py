@@ -149,11 +149,16 @@ class DreamerV3Config(WorldModelConfig):
         for option in ("encoder_type", "decoder_type"):
             kind = getattr(self, option)
             if kind not in ("auto", "mlp", "cnn"):
-                raise self._error(f"{option} must be 'auto', 'mlp' or 'cnn', got {kind!r}.{did_you_mean(kind, ('auto', 'mlp', 'cnn'))}")
+                near = did_you_mean(kind, ("auto", "mlp", "cnn"))
+                raise self._error(f"{option} must be 'auto', 'mlp' or 'cnn', got {kind!r}.{near}")
             if kind == "mlp" and self.image_names:
-                raise self._error(f"{option}='mlp' takes vectors only, but {self.image_names[0]!r} is an image: use 'auto'")
+                raise self._error(
+                    f"{option}='mlp' takes vectors only, but {self.image_names[0]!r} is an image: use 'auto'"
+                )
             if kind == "cnn" and not self.image_names:
-                raise self._error(f"{option}='cnn' needs an image observation [C, H, W]: use 'auto' or 'mlp' for vectors")
+                raise self._error(
+                    f"{option}='cnn' needs an image observation [C, H, W]: use 'auto' or 'mlp' for vectors"
+                )
         if self.image_names:
             self._check_images()
 
@@ -166,7 +171,10 @@ class DreamerV3Config(WorldModelConfig):
         step, (rows, cols) = 2 ** len(self.multipliers), next(iter(sizes.values()))
         if rows % step or cols % step:
             near = tuple(max(step, round(size / step) * step) for size in (rows, cols))
-            raise self._error(f"images must be divisible by {step} ({len(self.multipliers)} halvings), got {rows}x{cols}: use {near[0]}x{near[1]}")
+            raise self._error(
+                f"images must be divisible by {step} ({len(self.multipliers)} halvings), got {rows}x{cols}: "
+                f"use {near[0]}x{near[1]}"
+            )
         if self.channels[-1] % self.decoder_blocks or self.deter_dim % self.decoder_blocks:
             raise self._error(
                 f"depth * {self.multipliers[-1]} = {self.channels[-1]} and deter_dim {self.deter_dim} must be "

@@ -7,6 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
 from worldflux.core.payloads import ConditionPayload
 from worldflux.core.state import State
 
@@ -95,7 +96,7 @@ class Decoder(nn.Module):
         return means
 
     def losses(self, state: State, targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses ``[...]`` by name of ``targets``: each observation as stored, ``reward``, and ``continue`` in [0, 1]."""
+        """Losses ``[...]`` by name; ``targets``: each observation as stored, ``reward``, and ``continue`` in [0, 1]."""
         deter, stoch = state["deter"], state["stoch"]
         found: dict[str, Tensor] = {}
         for name, mean in self.observations(deter, stoch).items():

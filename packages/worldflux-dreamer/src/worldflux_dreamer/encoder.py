@@ -7,6 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
 from worldflux.core.spec import ModalityKind
 from worldflux.core.state import State
 

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
 from worldflux.core.state import State
 
+from .actor import ActionDistribution
 from .decoder import Decoder
-from .distributions import draw
+from .distributions import TwoHot, class_softmax, draw
 from .networks import rms_inverse, rms_silu_backward
 from .objective import Imagined, Noise, Trace
 from .rollout import OpenLoop
-from .rssm import ActionConditioner, Dynamics
+from .rssm import ActionConditioner, Dynamics, NormedBlockLinear
 from .sequences import Sequence
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ class Weights(NamedTuple):
     in_scale: Tensor  # [2, H]
     hidden_deter: Tensor  # [g, k, k]
     hidden_shared: Tensor  # [2H, D]
-    hidden_scale: Tensor  # [D]
+    hidden_bias: Tensor  # [D], its norm scale
+    hidden_scale: Tensor
     gru: Tensor  # [g, k, 3k]
     gru_bias: Tensor  # [g, 1, 3k], one already taken off the update gate
     post: Tensor  # [D, H], its norm scale
@@ -65,16 +68,18 @@ def _weights(model: DreamerV3) -> tuple[Weights, Tensor, Tensor]:
     """The weights, and what the action ``[H, D]`` and the tokens ``[E, H]`` are multiplied with."""
     dyn, post = model.dynamics_model, model.posterior
     blocks, size = dyn.blocks, model.config.deter_dim // dyn.blocks
-    kernel = dyn.hidden[0].kernel
+    mixer = dyn.hidden[0]
+    assert isinstance(mixer, NormedBlockLinear)
+    kernel = mixer.kernel
     shared = kernel[:, size:].permute(1, 0, 2).reshape(-1, model.config.deter_dim)  # (3H, D)
     hidden = dyn.from_deter.kernel.shape[1]
     offset = torch.zeros(3, size, device=kernel.device)
     offset[2] = 1.0
-    layer = post.mlp.layers[0]
+    layer = post.mlp[0]
     weights = Weights(
         dyn.from_deter.kernel, dyn.from_deter.bias, dyn.from_stoch.kernel, dyn.from_stoch.bias,
         torch.stack([dyn.from_deter.scale, dyn.from_stoch.scale]),
-        kernel[:, :size], shared[: 2 * hidden], dyn.hidden[0].scale,
+        kernel[:, :size], shared[: 2 * hidden], mixer.bias, mixer.scale,
         dyn.gru.kernel, dyn.gru.bias.view(blocks, 1, 3 * size) - offset.view(1, 1, -1),
         layer.kernel[: model.config.deter_dim], layer.scale, post.logits.kernel, post.logits.bias,
     )  # fmt: skip
@@ -89,35 +94,46 @@ def observe(model: DreamerV3, seq: Sequence, tokens: Tensor, noise: Tensor | Non
     action = action / action.detach().abs().clamp(min=1.0)
     with torch.autocast(tokens.device.type, enabled=False):
         weights, action_kernel, token_kernel = _weights(model)
-        hidden = dyn.from_action(action.float()) @ action_kernel + dyn.hidden[0].bias  # (B, T, D)
-        seen = tokens.float() @ token_kernel + model.posterior.mlp.layers[0].bias  # (B, T, H)
+        hidden = dyn.from_action(action.float()) @ action_kernel + weights.hidden_bias  # (B, T, D)
+        seen = tokens.float() @ token_kernel + model.posterior.mlp[0].bias  # (B, T, H)
         by_time = [value.transpose(0, 1).contiguous() for value in (hidden, seen, keep)]
         uniform = None if noise is None else noise.transpose(0, 1)
         deter, stoch, post = _Scan.apply(
-            *by_time, uniform, seq.carry["deter"], seq.carry["stoch"].flatten(-2), config.unimix, config.classes, *weights
+            *by_time,
+            uniform,
+            seq.carry["deter"],
+            seq.carry["stoch"].flatten(-2),
+            config.unimix,
+            config.classes,
+            *weights,
         )
         deter = deter.transpose(0, 1)
         prior = dyn.prior(deter)
     latents = (config.stoch, config.classes)
-    return Trace(deter, stoch.transpose(0, 1).unflatten(-1, latents), post.transpose(0, 1).unflatten(-1, latents), prior)
+    return Trace(
+        deter, stoch.transpose(0, 1).unflatten(-1, latents), post.transpose(0, 1).unflatten(-1, latents), prior
+    )
 
 
 def _silu_norm(u: Tensor, inverse: Tensor, scale: Tensor) -> Tensor:
     return F.silu((u * inverse).mul_(scale), inplace=True)
 
 
-def _pick(probs: Tensor, uniform: Tensor | None, out: Tensor) -> None:
+def _pick(probs: Tensor, uniform: Tensor | None, classes: Tensor, out: Tensor) -> None:
     """Write one-hot draws from ``probs [N, S, C]`` into ``out [N, S, C]``; the mode where ``uniform`` is None."""
     index = probs.argmax(-1) if uniform is None else draw(probs, uniform)
-    out.zero_().scatter_(-1, index.unsqueeze(-1), 1.0)
+    torch.eq(index.unsqueeze(-1), classes, out=out)
 
 
 def _gru(gates: Tensor, h: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-    """Mix ``h [g, N, k]`` with its candidate into ``out``; return the sigmoid of ``gates [g, N, 3, k]``, and candidates."""
-    opened = torch.sigmoid(gates)
+    """Mix ``h [g, N, k]`` with its candidate into ``out``, by raw ``gates [g, N, 3, k]`` (reset, candidate, update).
+
+    Returns the opened reset and update gates ``[g, N, 2, k]`` and the candidate.
+    """
+    opened = torch.sigmoid(gates[:, :, ::2])
     # tanh(x) = 2 sigmoid(2x) - 1 is several times faster here than tanh itself
     candidate = (opened[:, :, 0] * gates[:, :, 1]).mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)
-    torch.lerp(h, candidate, opened[:, :, 2], out=out)
+    torch.lerp(h, candidate, opened[:, :, 1], out=out)
     return opened, candidate
 
 
@@ -135,10 +151,10 @@ class _Scan(torch.autograd.Function):
 
         h_in, z_in, u_in, u_hid, u_post = series(size), series(latent), series(2 * width), series(size), series(width)
         deters, stochs, logits = series(size), series(latent), series(latent)
-        soft = series(latent // classes, classes)
+        numbers = torch.arange(classes, device=hidden.device)
         x_hid, x_post, x_in = series(size), series(width), series(2 * width)
         r_in, r_hid, r_post = [], [], []
-        gates, opened, candidates = [], [], []
+        gates, opened, candidates, soft = [], [], [], []
         grouped = (blocks, size // blocks)
         for t in range(steps):
             h, z = torch.mul(deter, keep[t], out=h_in[t]), torch.mul(stoch, keep[t], out=z_in[t])
@@ -162,20 +178,20 @@ class _Scan(torch.autograd.Function):
             r_post.append(rms_inverse(u))
             x_post[t] = _silu_norm(u, r_post[t], w.post_scale)
             torch.addmm(w.logits_bias, x_post[t], w.logits, out=logits[t])
-            probs = torch.softmax(logits[t].unflatten(-1, (-1, classes)), -1, out=soft[t])
-            probs = probs.mul(1 - unimix).add_(unimix / classes)
+            soft.append(class_softmax(logits[t].unflatten(-1, (-1, classes))))
+            probs = soft[t].mul(1 - unimix).add_(unimix / classes)
             stoch = stochs[t]
-            _pick(probs, None if uniform is None else uniform[t], stoch.unflatten(-1, (-1, classes)))
+            _pick(probs, None if uniform is None else uniform[t], numbers, stoch.unflatten(-1, (-1, classes)))
         ctx.unimix = unimix
-        ctx.lists = r_in, r_hid, r_post, gates, opened, candidates
-        ctx.save_for_backward(keep, h_in, z_in, u_in, x_in, u_hid, x_hid, u_post, x_post, soft, deters, *weights)
+        ctx.lists = r_in, r_hid, r_post, gates, opened, candidates, soft
+        ctx.save_for_backward(keep, h_in, z_in, u_in, x_in, u_hid, x_hid, u_post, x_post, deters, *weights)
         return deters, stochs, logits
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_deter, d_stoch, d_logits):  # type: ignore[no-untyped-def]
-        keep, h_in, z_in, u_in, x_in, u_hid, x_hid, u_post, x_post, soft, deters, *weights = ctx.saved_tensors
-        r_in, r_hid, r_post, gates, opened, candidates = ctx.lists
+        keep, h_in, z_in, u_in, x_in, u_hid, x_hid, u_post, x_post, deters, *weights = ctx.saved_tensors
+        r_in, r_hid, r_post, gates, opened, candidates, soft = ctx.lists
         w = Weights(*weights)
         steps, batch, size = h_in.shape
         blocks, width = w.gru.shape[0], w.post.shape[1]
@@ -195,7 +211,7 @@ class _Scan(torch.autograd.Function):
             gh = torch.addmm(gh.add_(d_deter[t]), g_post[t], w.post.t())
             # the gates
             o, c, raw = opened[t], candidates[t], gates[t]
-            reset, update = o[:, :, 0], o[:, :, 2]
+            reset, update = o[:, :, 0], o[:, :, 1]
             g = gh.unflatten(-1, grouped).transpose(0, 1)
             h = h_in[t].unflatten(-1, grouped).transpose(0, 1)
             out = g_gates[t]
@@ -235,6 +251,7 @@ class _Scan(torch.autograd.Function):
             in_scale=s_in.sum((0, 1)).view(2, width),
             hidden_deter=block_product(h_in, by_block(g_hid)),
             hidden_shared=product(x_in, g_hid),
+            hidden_bias=torch.zeros_like(w.hidden_scale),  # it came in with ``hidden``
             hidden_scale=s_hid.sum((0, 1)),
             gru=block_product(x_hid, gg),
             gru_bias=gg.sum(1, keepdim=True),
@@ -256,32 +273,84 @@ def _rms_silu_backward_pair(grad: Tensor, u: Tensor, inverse: Tensor, scale: Ten
 
 
 @torch.no_grad()
-def imagine(model: DreamerV3, start: State, noise: Noise) -> Imagined:
+def imagine(model: DreamerV3, start: State, noise: Noise) -> list[Imagined]:
     """Let the actor act in imagination from states ``[N, ...]``."""
-    config, steps = model.config, model.config.imagination
-    count, deter = start["deter"].shape
-    feat = start["deter"].new_empty(steps + 1, count, deter + config.stoch_dim)
-    feat[0, :, :deter] = start["deter"]
-    feat[0, :, deter:] = start["stoch"].flatten(-2)
-    action = feat.new_empty(steps, count, config.actions.dim)
-    reward, cont = feat.new_empty(steps + 1, count), feat.new_empty(steps + 1, count)
-    with torch.autocast(feat.device.type, enabled=False):
+    count, device = start["deter"].shape[0], start["deter"].device
+    with torch.autocast(device.type, enabled=False):
         weights, action_kernel, _ = _weights(model)
-        chunk = CHUNK if feat.device.type == "cpu" else count
-        for begin in range(0, count, chunk):
-            rows = slice(begin, begin + chunk)
-            for h in range(steps):
-                drawn = None if noise.action is None else noise.action[h, rows]
-                action[h, rows] = model.actor(feat[h, rows]).sample(drawn)
-                uniform = None if noise.prior is None else noise.prior[h, rows]
-                _imagine_step(model, weights, action_kernel, feat[h, rows], action[h, rows], uniform, feat[h + 1, rows])
-            for h in range(steps + 1):
-                reward[h, rows], cont[h, rows] = model.decoder.arrival(feat[h, rows])
-    return Imagined(feat, action, reward, cont)
+        heads = _Heads(model)
+        chunk = CHUNK * torch.get_num_threads() if device.type == "cpu" else count
+        begins = range(0, count, chunk)
+        return [
+            _imagine(model, heads, weights, action_kernel, start, noise, slice(b, min(b + chunk, count)))
+            for b in begins
+        ]
+
+
+def _imagine(
+    model: DreamerV3, heads: _Heads, weights: Weights, action_kernel: Tensor, start: State, noise: Noise, rows: slice
+) -> Imagined:
+    """Imagination from some of the starts."""
+    config, steps, count = model.config, model.config.imagination, rows.stop - rows.start
+    size = config.deter_dim
+    feat = start["deter"].new_empty(steps + 1, count, size + config.stoch_dim)
+    feat[0, :, :size] = start["deter"][rows]
+    feat[0, :, size:] = start["stoch"][rows].flatten(-2)
+    action = feat.new_empty(steps, count, config.actions.dim)
+    predictions = feat.new_empty(4, steps + 1, count)
+    first = feat.new_empty(2, steps + 1, count, config.units)
+    for h in range(steps + 1):
+        hidden = heads.hidden(feat[h], first[:, h])
+        predictions[:, h] = heads.predict(hidden)
+        if h < steps:
+            action[h] = heads.act(hidden).sample(None if noise.action is None else noise.action[h, rows])
+            uniform = None if noise.prior is None else noise.prior[h, rows]
+            _imagine_step(model, weights, action_kernel, feat[h], action[h], uniform, feat[h + 1])
+    reward, cont, value, slow = predictions
+    return Imagined(feat, action, reward, cont, value, slow, first=(first[0], first[1]))
+
+
+class _Heads:
+    """Everything that is read off imagined features, the first layers of all of it in one product."""
+
+    def __init__(self, model: DreamerV3) -> None:
+        self.actor, decoder = model.actor, model.decoder
+        self.critics = (model.critic, model.slow_critic, decoder.reward, decoder.cont)
+        self.mlps = [self.actor.mlp, *(head.mlp for head in self.critics)]
+        layers = [mlp[0] for mlp in self.mlps]
+        self.kernel, self.bias = torch.cat([x.kernel for x in layers], 1), torch.cat([x.bias for x in layers])
+        self.scale = torch.stack([x.scale for x in layers])
+
+    def hidden(self, feat: Tensor, first: Tensor) -> list[Tensor]:
+        """What each head's MLP makes of ``feat [N, F]``; those of actor and critic also to ``first``."""
+        u = torch.addmm(self.bias, feat, self.kernel).unflatten(-1, self.scale.shape)
+        first.copy_(u[:, :2].transpose(0, 1))
+        hidden = list(_silu_norm(u, rms_inverse(u), self.scale).unbind(1))
+        for i, mlp in enumerate(self.mlps):
+            for layer in (mlp[j] for j in range(1, len(mlp))):
+                u = torch.addmm(layer.bias, hidden[i], layer.kernel)
+                hidden[i] = _silu_norm(u, rms_inverse(u), layer.scale)
+        return hidden
+
+    def act(self, hidden: list[Tensor]) -> ActionDistribution:
+        """The actor's distribution."""
+        return self.actor.distribution(hidden[0])
+
+    def predict(self, hidden: list[Tensor]) -> Tensor:
+        """Reward, continue, value and slow value ``[4, N]``."""
+        outputs = [torch.addmm(head.out.bias, x, head.out.kernel) for head, x in zip(self.critics, hidden[1:])]
+        value, slow, reward = (TwoHot(logits).pred() for logits in outputs[:3])
+        return torch.stack([reward, torch.sigmoid(outputs[3][:, 0]), value, slow])
 
 
 def _imagine_step(
-    model: DreamerV3, w: Weights, action_kernel: Tensor, feat: Tensor, action: Tensor, uniform: Tensor | None, out: Tensor
+    model: DreamerV3,
+    w: Weights,
+    action_kernel: Tensor,
+    feat: Tensor,
+    action: Tensor,
+    uniform: Tensor | None,
+    out: Tensor,
 ) -> None:
     """One step of dynamics and prior from features ``[N, D + Z]`` into ``out``."""
     dyn, size = model.dynamics_model, w.hidden_scale.shape[0]
@@ -289,13 +358,16 @@ def _imagine_step(
     h, z = feat[:, :size], feat[:, size:]
     action = model.action_conditioner.condition(State(), action)["action"]
     x_act = dyn.from_action(action / action.abs().clamp_(min=1.0))
-    pair = torch.stack([torch.addmm(w.from_deter_bias, h, w.from_deter), torch.addmm(w.from_stoch_bias, z, w.from_stoch)], 1)
+    pair = torch.stack(
+        [torch.addmm(w.from_deter_bias, h, w.from_deter), torch.addmm(w.from_stoch_bias, z, w.from_stoch)], 1
+    )
     x_in = _silu_norm(pair, rms_inverse(pair), w.in_scale).flatten(-2)
-    u = torch.addmm(dyn.hidden[0].bias, x_act, action_kernel).addmm_(x_in, w.hidden_shared)
+    u = torch.addmm(w.hidden_bias, x_act, action_kernel).addmm_(x_in, w.hidden_shared)
     by_block = h.unflatten(-1, grouped).transpose(0, 1)
     u.unflatten(-1, grouped).transpose(0, 1).add_(torch.bmm(by_block, w.hidden_deter))
     x = _silu_norm(u, rms_inverse(u), w.hidden_scale).unflatten(-1, grouped).transpose(0, 1)
     gates = torch.baddbmm(w.gru_bias, x, w.gru).unflatten(-1, (3, -1))
     _gru(gates, by_block, out[:, :size].unflatten(-1, grouped).transpose(0, 1))
-    probs = torch.softmax(dyn.prior(out[:, :size]), -1).mul_(1 - dyn.unimix).add_(dyn.unimix / model.config.classes)
-    _pick(probs, uniform, out[:, size:].unflatten(-1, (-1, model.config.classes)))
+    probs = class_softmax(dyn.prior(out[:, :size])).mul_(1 - dyn.unimix).add_(dyn.unimix / model.config.classes)
+    numbers = torch.arange(model.config.classes, device=out.device)
+    _pick(probs, uniform, numbers, out[:, size:].unflatten(-1, (-1, model.config.classes)))

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+
 from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
 
 from .config import DreamerV3Config
@@ -53,19 +55,17 @@ _SAME = {
 
 _REQUIRED = ("deter_dim", "hidden_dim", "stoch", "classes", "blocks", "units")
 # Settings of parts that are fixed above, of what initialises weights we overwrite, and of reporting.
-_FREE_ENDINGS = (".winit", ".outscale", "report", "report_gradnorms", "policy.unimix", "opt.schedule", "opt.anneal", "opt.wd")
+_FREE_ENDINGS = (".winit", ".outscale", "policy.unimix", "opt.schedule", "opt.anneal", "opt.wd", "report", "_gradnorms")
 _FREE_STARTS = ("valnorm.", "advnorm.", "loss_scales.")
 # Counters and optimizer state: training by our optimizer starts afresh.
 _OTHER_STATE = ("opt/", "slowval_count/")
 _NOT_OBSERVED = ("reward", "is_first", "is_last", "is_terminal")
 # What an array is pickled as, across versions of numpy.
-_ADMITTED = {
-    (module, name)
+_ADMITTED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
+    (f"{package}.{module}", name)
     for package in ("numpy.core", "numpy._core")
-    for module, name in (
-        (f"{package}.multiarray", "_reconstruct"), (f"{package}.multiarray", "scalar"), (f"{package}.numeric", "_frombuffer"),
-    )
-} | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}  # fmt: skip
+    for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
+}
 
 
 def load(source: Mapping[str, Any] | str | Path, config: Mapping[str, Any]) -> DreamerV3:
@@ -91,7 +91,9 @@ def load(source: Mapping[str, Any] | str | Path, config: Mapping[str, Any]) -> D
     expected = official_names(model, sorted(set(config["act_space"]) - {"reset"}))
     unknown, missing = sorted(set(official) - set(expected)), sorted(set(expected) - set(official))
     if missing:
-        raise ConfigurationError(f"official weights lack {missing[:3]} ({len(missing)} in all).{did_you_mean(missing[0], unknown)}")
+        raise ConfigurationError(
+            f"official weights lack {missing[:3]} ({len(missing)} in all).{did_you_mean(missing[0], unknown)}"
+        )
     if unknown:
         raise ConfigurationError(
             f"official weights hold {unknown[:3]} ({len(unknown)} in all), which these settings do not build."
@@ -105,7 +107,9 @@ def load(source: Mapping[str, Any] | str | Path, config: Mapping[str, Any]) -> D
                 value = value.permute(3, 2, 0, 1)  # HWIO to OIHW
             if value.shape != target[own].shape:
                 wanted = tuple(target[own].permute(2, 3, 1, 0).shape if value.ndim == 4 else target[own].shape)
-                raise ConfigurationError(f"official weight {name!r} has shape {np.shape(official[name])}, the settings make it {wanted}")
+                raise ConfigurationError(
+                    f"official weight {name!r} has shape {np.shape(official[name])}, the settings make it {wanted}"
+                )
             target[own].copy_(value)
     return model.eval()
 
@@ -128,8 +132,12 @@ def official_config(config: Mapping[str, Any]) -> DreamerV3Config:
             raise ConfigurationError(f"unknown official setting {key!r}.{did_you_mean(key, known)}")
     for key, field in _SAME.items():
         value = given.get(key)
-        if value is not None and (tuple(value) if isinstance(value, list) else value) != values.setdefault(field, value):
-            raise ConfigurationError(f"official setting {key} = {value!r} differs from {field} = {values[field]!r}; one model has one")
+        if value is not None and (tuple(value) if isinstance(value, list) else value) != values.setdefault(
+            field, value
+        ):
+            raise ConfigurationError(
+                f"official setting {key} = {value!r} differs from {field} = {values[field]!r}; one model has one"
+            )
     lacking = [official for official, own in _SETTINGS.items() if own in _REQUIRED and own not in values]
     if lacking:
         raise ConfigurationError(f"the official settings lack {lacking}, which no weight tells")
@@ -147,7 +155,9 @@ def _observations(space: Mapping[str, Any]) -> dict[str, Any]:
             continue
         shape = tuple(space[name]["shape"] if isinstance(space[name], Mapping) else space[name])
         if isinstance(space[name], Mapping) and space[name].get("classes"):
-            raise ConfigurationError(f"official observation {name!r} is discrete, which is not supported: encode it one-hot")
+            raise ConfigurationError(
+                f"official observation {name!r} is discrete, which is not supported: encode it one-hot"
+            )
         if len(shape) == 3:
             found[name] = {"kind": "image", "shape": (shape[2], *shape[:2]), "dtype": "uint8"}
         else:
@@ -214,7 +224,9 @@ def official_names(model: DreamerV3, actions: Iterable[str] = ()) -> dict[str, s
     mlp("pol", "actor", model.actor.mlp.layers)
     parts = [part.name for part in model.actor.action_parts]
     for official, own in zip(list(actions) or parts, parts):
-        for output in model.actor.heads[own]:
+        outputs = model.actor.heads[own]
+        assert isinstance(outputs, nn.ModuleDict)
+        for output in outputs:
             add(f"pol/head/{official}/{output}", f"actor.heads.{own}.{output}")
     for official, own in (("val", "critic"), ("slowval", "slow_critic")):
         mlp(official, own, model.critic.mlp.layers)
@@ -228,10 +240,21 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     try:
         with file.open("rb") as handle:
             content = _ArrayUnpickler(handle).load()
-    except (OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, ImportError, IndexError) as error:
+    except (
+        OSError,
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ImportError,
+        IndexError,
+    ) as error:
         raise CheckpointError(f"{file} cannot be read as an official checkpoint: {error}") from error
     params = content.get("params", content) if isinstance(content, dict) else None
-    if not isinstance(params, dict) or not all(isinstance(value, (np.ndarray, np.generic)) for value in params.values()):
+    if not isinstance(params, dict) or not all(
+        isinstance(value, (np.ndarray, np.generic)) for value in params.values()
+    ):
         raise CheckpointError(f"{file} holds no official parameters: expected {{'params': {{name: array}}}}")
     return {str(name): np.asarray(value) for name, value in params.items()}
 

@@ -1,4 +1,4 @@
-"""DreamerV3's losses as pure functions of tensors. Shapes: B sequences, T steps, N imagined starts, L = H + 1 states."""
+"""DreamerV3's losses as pure functions of tensors. B sequences, T steps, N imagined starts, L = H + 1 states."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ def kl_losses(post: Tensor, prior: Tensor, *, unimix: float, free_nats: float) -
     return dyn, rep
 
 
-def lambda_return(
-    *, last: Tensor, term: Tensor, rew: Tensor, boot: Tensor, disc: float, lam: float
-) -> Tensor:
+def lambda_return(*, last: Tensor, term: Tensor, rew: Tensor, boot: Tensor, disc: float, lam: float) -> Tensor:
     """Lambda returns ``[N, L-1]`` of sequences ``[N, L]`` in the arrival convention.
 
     ``rew[t]`` was received on arriving at t; ``term`` (may be fractional) ends the return, ``last`` cuts the trace and
@@ -78,10 +76,6 @@ def value_loss(value: TwoHot, slow: Tensor, *, returns: Tensor, weight: Tensor, 
     return weight.detach() * value.loss(returns, slow, weights=(1.0, slow_scale))
 
 
-def replay_returns(
-    *, last: Tensor, term: Tensor, rew: Tensor, boot: Tensor, horizon: int, lam: float
-) -> Tensor:
+def replay_returns(*, last: Tensor, term: Tensor, rew: Tensor, boot: Tensor, horizon: int, lam: float) -> Tensor:
     """Lambda returns ``[B, T-1]`` along replayed sequences ``[B, T]``, bootstrapped from imagined returns ``boot``."""
-    return lambda_return(
-        last=last.float(), term=term.float(), rew=rew, boot=boot, disc=1 - 1 / horizon, lam=lam
-    )
+    return lambda_return(last=last.float(), term=term.float(), rew=rew, boot=boot, disc=1 - 1 / horizon, lam=lam)

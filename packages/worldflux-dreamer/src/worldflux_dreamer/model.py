@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
 from worldflux.core.batch import Batch
 from worldflux.core.errors import CapabilityError, ConfigurationError
 from worldflux.core.model import Action, Observations, WorldModel
@@ -103,7 +104,7 @@ class DreamerV3(WorldModel):
             action_spec=config.actions,
             state_spec=StateSpec(latent),
             prediction_spec=PredictionSpec({**decoded, **scalars}),
-            sequence_layout=SequenceLayout({name: "BT..." for name in fields}),
+            sequence_layout=SequenceLayout(dict.fromkeys(fields, "BT...")),
             required_batch_keys=fields,
             required_state_keys=tuple(latent),
         )
@@ -163,11 +164,13 @@ class DreamerV3(WorldModel):
     def tokens(self, observations: dict[str, Tensor]) -> Tensor:
         """Embedding ``[..., E]`` of checked observations. Raises ConfigurationError for an encoder of another width."""
         encoded = self.observation_encoder.encode(observations)
-        width = self.posterior.mlp.layers[0].kernel.shape[0] - self.config.deter_dim
+        width = self.posterior.mlp[0].kernel.shape[0] - self.config.deter_dim
         tokens = encoded.get("tokens")
         if tokens is None or tokens.shape[-1] != width:
             got = sorted(encoded.tensors) if tokens is None else f"tokens of width {tokens.shape[-1]}"
-            raise ConfigurationError(f"the observation encoder must return State({{'tokens': [..., {width}]}}), got {got}")
+            raise ConfigurationError(
+                f"the observation encoder must return State({{'tokens': [..., {width}]}}), got {got}"
+            )
         return tokens
 
     def _uniform(self, size: int, device: torch.device) -> Tensor:
@@ -193,6 +196,9 @@ class DreamerV3(WorldModel):
         tokens = self.tokens(seq.obs)
         trace = (fast if swift else objective).observe(self, seq, tokens, noise.posterior)
         found = objective.world_model_losses(self, seq, trace)
+        if seq.weight is not None:
+            found = {name: value * seq.weight for name, value in found.items()}
+        components = {name: value.mean() for name, value in found.items()}
         metrics = {
             "dyn_ent": entropy(trace.prior.detach(), self.config.unimix).mean(),
             "rep_ent": entropy(trace.post.detach(), self.config.unimix).mean(),
@@ -201,10 +207,7 @@ class DreamerV3(WorldModel):
             start = State({name: value.detach().flatten(0, 1) for name, value in trace.state.tensors.items()})
             imagined = (fast if swift else objective).imagine(self, start, noise)
             more, logged = objective.actor_critic_losses(self, seq, trace, imagined)
-            found, metrics = found | more, metrics | logged
-        if seq.weight is not None:
-            found = {name: value * seq.weight[:, : value.shape[1]] for name, value in found.items()}
-        components = {name: value.mean() for name, value in found.items()}
+            components, metrics = components | more, metrics | logged
         total = torch.stack([self.config.loss_scale(name) * value for name, value in components.items()]).sum()
         classes = torch.uint8 if self.config.classes <= 256 else torch.int16
         latents = {"deter": trace.deter.detach(), "stoch": trace.stoch.detach().argmax(-1).to(classes)}
@@ -224,7 +227,8 @@ class DreamerV3(WorldModel):
     def on_after_optimizer_step(self) -> None:
         """Move the slow critic towards the critic."""
         if self.config.actor_critic:
-            slow, own = list(self.slow_critic.parameters()), list(self.critic.parameters())
+            slow: list[Tensor] = list(self.slow_critic.parameters())
+            own: list[Tensor] = list(self.critic.parameters())
             torch._foreach_lerp_(slow, own, self.config.slow_rate)
 
     def training_defaults(self) -> dict[str, Any]:
@@ -270,5 +274,3 @@ class DreamerV3(WorldModel):
         if not self.config.actor_critic:
             raise CapabilityError("this DreamerV3 was built with actor_critic=False: it has no policy")
         return DreamerPolicy(self, generator=generator)
-
-

@@ -135,6 +135,14 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(NormedLinear(a, b) for a, b in zip(sizes, sizes[1:]))
         self.outputs = sizes[-1]
 
+    def __getitem__(self, index: int) -> NormedLinear:
+        layer = self.layers[index]
+        assert isinstance(layer, NormedLinear)
+        return layer
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
             x = layer(x)

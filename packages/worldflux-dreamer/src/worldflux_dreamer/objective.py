@@ -6,16 +6,19 @@ Letters: B sequences, T rows, N = B * T imagined starts, H imagined steps, L = H
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.state import State
 
 from . import losses
 from .decoder import Decoder, features, observation_loss
 from .distributions import TwoHot, sample_latent, symlog
+from .piecewise import known_first_layer, piecewise
 from .rollout import arrival
 from .sequences import Sequence
 
@@ -51,12 +54,18 @@ class Trace:
 
 @dataclass
 class Imagined:
-    """Time-major features ``[L, N, F]`` and actions ``[H, N, A]``, without gradients."""
+    """Time-major features ``[L, n, F]``, actions ``[H, n, A]`` and predictions ``[L, n]`` from n starts; no gradients.
+
+    ``first`` holds what the first layers of actor and critic ``[L, n, U]`` make of the features, if that is known.
+    """
 
     feat: Tensor
     action: Tensor
-    reward: Tensor  # [L, N]
-    cont: Tensor  # [L, N]
+    reward: Tensor
+    cont: Tensor
+    value: Tensor
+    slow: Tensor
+    first: tuple[Tensor, Tensor] | None = None
 
 
 def observe(model: DreamerV3, seq: Sequence, tokens: Tensor, noise: Tensor | None) -> Trace:
@@ -77,21 +86,28 @@ def observe(model: DreamerV3, seq: Sequence, tokens: Tensor, noise: Tensor | Non
 def prior_logits(state: State, unimix: float) -> Tensor:
     """The prior's logits ``[..., S, C]``; of dynamics that give none, those of a certain prediction."""
     logit = state.get("logit")
-    return torch.log(state["stoch"] * (1 - unimix) + max(unimix, 1e-6) / state["stoch"].shape[-1]) if logit is None else logit
+    return (
+        torch.log(state["stoch"] * (1 - unimix) + max(unimix, 1e-6) / state["stoch"].shape[-1])
+        if logit is None
+        else logit
+    )
 
 
 @torch.no_grad()
-def imagine(model: DreamerV3, start: State, noise: Noise) -> Imagined:
-    """Let the actor act in imagination from states ``[N, ...]``. The plain implementation."""
+def imagine(model: DreamerV3, start: State, noise: Noise) -> list[Imagined]:
+    """Let the actor act in imagination from states ``[N, ...]``. The plain implementation: all starts in one piece."""
     states, actions = [start], []
     for h in range(model.config.imagination):
         state = states[-1]
-        action = model.actor(features(state["deter"], state["stoch"])).sample(None if noise.action is None else noise.action[h])
+        action = model.actor(features(state["deter"], state["stoch"])).sample(
+            None if noise.action is None else noise.action[h]
+        )
         states.append(model.imagine_step(state, action, None if noise.prior is None else noise.prior[h]))
         actions.append(action)
     stacked = State({name: torch.stack([s[name] for s in states]) for name in start.tensors})
-    reward, cont = arrival(model, stacked)
-    return Imagined(features(stacked["deter"], stacked["stoch"]), torch.stack(actions), reward, cont)
+    feat = features(stacked["deter"], stacked["stoch"])
+    value, slow = (TwoHot(critic(feat)).pred() for critic in (model.critic, model.slow_critic))
+    return [Imagined(feat, torch.stack(actions), *arrival(model, stacked), value, slow)]
 
 
 def world_model_losses(model: DreamerV3, seq: Sequence, trace: Trace) -> dict[str, Tensor]:
@@ -131,16 +147,17 @@ def _foreign_decoder_losses(model: DreamerV3, state: State, targets: dict[str, T
 
 
 def actor_critic_losses(
-    model: DreamerV3, seq: Sequence, trace: Trace, imagined: Imagined
+    model: DreamerV3, seq: Sequence, trace: Trace, pieces: list[Imagined]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Losses policy ``[B, T]``, value ``[B, T]`` and repval ``[B, T-1]``, and metrics."""
+    """Scalar losses policy, value and repval, and metrics."""
     config, shape = model.config, seq.reward.shape
-    value = TwoHot(model.critic(imagined.feat))
     with torch.no_grad():
-        slow, own = TwoHot(model.slow_critic(imagined.feat)).pred(), value.pred()
+        reward, cont, own, slow = (
+            torch.cat([getattr(piece, name) for piece in pieces], 1) for name in ("reward", "cont", "value", "slow")
+        )
         target = slow if config.slow_target else own
         returns, weight = losses.imagined_returns(
-            rew=imagined.reward.T, con=imagined.cont.T, value=target.T,
+            rew=reward.T, con=cont.T, value=target.T,
             contdisc=config.discounted_continue, horizon=config.horizon, lam=config.return_lambda,
         )  # [N, H], [N, L] # fmt: skip
         if model.training:
@@ -148,27 +165,57 @@ def actor_critic_losses(
         scale = model.return_normalizer.scale
         mean_weight, returns, weight = weight.mean(), returns.T, weight.T[:-1]  # [H, N] from here on
         advantage = (returns - target[:-1]) / scale
-    dist = model.actor(imagined.feat[:-1])
-    entropies = dist.entropies()
-    policy = losses.policy_loss(
-        log_prob=dist.log_prob(imagined.action), entropy=torch.stack(list(entropies.values())).sum(0),
-        advantage=advantage, weight=weight, entropy_scale=config.entropy_scale,
-    )  # fmt: skip
-    critic = losses.value_loss(
-        value[:-1], slow[:-1], returns=returns, weight=weight, slow_scale=config.slow_scale
-    )
-    found = {"policy": policy.mean(0).reshape(shape), "value": critic.mean(0).reshape(shape)}
+        share = weight / weight.numel()  # of each imagined state in the mean
+        if seq.weight is not None:
+            share = share * seq.weight.flatten()
+    policy, value, entropies = imagined_losses(model, pieces, returns=returns, advantage=advantage, share=share)
+    found = {"policy": policy, "value": value}
     if shape[1] > 1:
-        found["repval"] = replay_value_loss(model, seq, trace, boot=returns[0].reshape(shape))
+        repval = replay_value_loss(model, seq, trace, boot=returns[0].reshape(shape))
+        found["repval"] = (repval if seq.weight is None else repval * seq.weight[:, :-1]).mean()
     normed = (returns - model.return_normalizer.offset) / scale
     metrics = {
         "adv": advantage.mean(), "adv_std": advantage.std(unbiased=False), "adv_mag": advantage.abs().mean(),
-        "rew": imagined.reward.mean(), "con": imagined.cont.mean(), "ret": normed.mean(), "val": own.mean(),
-        "tar": returns.mean(), "weight": mean_weight, "slowval": slow.mean(),
-        "ret_min": normed.min(), "ret_max": normed.max(), "ret_rate": (normed.abs() >= 1).float().mean(),
-        **{f"ent/{name}": entropy.detach().mean() for name, entropy in entropies.items()},
+        "rew": reward.mean(), "con": cont.mean(), "ret": normed.mean(), "val": own.mean(), "slowval": slow.mean(),
+        "tar": returns.mean(), "weight": mean_weight,
+        "ret_min": normed.min(), "ret_max": normed.max(), "ret_rate": (normed.abs() >= 1).float().mean(), **entropies,
     }  # fmt: skip
     return found, metrics
+
+
+def imagined_losses(
+    model: DreamerV3, pieces: list[Imagined], *, returns: Tensor, advantage: Tensor, share: Tensor
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Policy and value loss, sums over ``[H, N]`` by ``share``, and the mean entropy of each part of the action.
+
+    Nothing here depends on the rest of the model, so the sums are taken, and differentiated, piece by piece: no
+    temporary outgrows the processor's cache or strains the device's memory.
+    """
+    config, logged = model.config, dict[str, Tensor]()
+
+    def policy(piece: Imagined, at: slice) -> Tensor:
+        known = None if piece.first is None else piece.first[0][:-1].flatten(0, 1)
+        dist = model.actor.distribution(known_first_layer(model.actor.mlp, piece.feat[:-1].flatten(0, 1), known))
+        entropies = dist.entropies()
+        for name, value in entropies.items():
+            logged[f"ent/{name}"] = logged.get(f"ent/{name}", 0.0) + value.detach().sum() / returns.numel()
+        return losses.policy_loss(
+            log_prob=dist.log_prob(piece.action.flatten(0, 1)), entropy=torch.stack(list(entropies.values())).sum(0),
+            advantage=advantage[:, at].flatten(), weight=share[:, at].flatten(), entropy_scale=config.entropy_scale,
+        ).sum()  # fmt: skip
+
+    def value(piece: Imagined, at: slice) -> Tensor:
+        known = None if piece.first is None else piece.first[1][:-1].flatten(0, 1)
+        logits = model.critic.out(known_first_layer(model.critic.mlp, piece.feat[:-1].flatten(0, 1), known))
+        return losses.value_loss(
+            TwoHot(logits), piece.slow[:-1].flatten(), returns=returns[:, at].flatten(),
+            weight=share[:, at].flatten(), slow_scale=config.slow_scale,
+        ).sum()  # fmt: skip
+
+    begins = [0, *accumulate(piece.feat.shape[1] for piece in pieces)]
+    parts = [(piece, slice(begin, end)) for piece, begin, end in zip(pieces, begins, begins[1:])]
+    actor_loss = piecewise(policy, parts, model.actor.parameters())
+    return actor_loss, piecewise(value, parts, model.critic.parameters()), logged
 
 
 def replay_value_loss(model: DreamerV3, seq: Sequence, trace: Trace, boot: Tensor) -> Tensor:
@@ -183,6 +230,4 @@ def replay_value_loss(model: DreamerV3, seq: Sequence, trace: Trace, boot: Tenso
             horizon=config.horizon, lam=config.return_lambda,
         )  # fmt: skip
         weight = (~seq.is_last[:, :-1]).float()
-    return losses.value_loss(
-        value[:, :-1], slow[:, :-1], returns=returns, weight=weight, slow_scale=config.slow_scale
-    )
+    return losses.value_loss(value[:, :-1], slow[:, :-1], returns=returns, weight=weight, slow_scale=config.slow_scale)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
 from worldflux.core.policy import Carry
 from worldflux.core.state import State
 
@@ -39,7 +40,9 @@ class DreamerPolicy:
         return {**state.tensors, "action": state["deter"].new_zeros(batch_size, self.model.config.actions.dim)}
 
     @torch.no_grad()
-    def __call__(self, obs: dict[str, Tensor], carry: Carry, *, is_first: Tensor, explore: bool) -> tuple[Tensor, Carry]:
+    def __call__(
+        self, obs: dict[str, Tensor], carry: Carry, *, is_first: Tensor, explore: bool
+    ) -> tuple[Tensor, Carry]:
         """Actions ``[N, A]`` for observations ``[N, ...]`` and the next carry; ``is_first [N]`` forgets the carry."""
         model, device = self.model, carry["deter"].device
         size = carry["deter"].shape[0]

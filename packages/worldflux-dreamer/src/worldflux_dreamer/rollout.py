@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.model import WorldModel
 from worldflux.core.payloads import ConditionPayload
@@ -35,7 +36,9 @@ class OpenLoop:
             empty = initial_state["deter"].new_zeros(0, initial_state.batch_size)
             rewards, continues = empty, empty
         else:
-            rewards, continues = arrival(model, State({n: torch.stack([s[n] for s in states[1:]]) for n in initial_state.tensors}))
+            rewards, continues = arrival(
+                model, State({n: torch.stack([s[n] for s in states[1:]]) for n in initial_state.tensors})
+            )
         return Trajectory(states, action_sequence, rewards, None, continues, model.io_contract().state_spec)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
 from worldflux.core.payloads import ConditionPayload
 from worldflux.core.state import State
 
@@ -22,9 +23,7 @@ class ActionConditioner(nn.Module):
         super().__init__()
         self.sizes = [part.dim for part in config.actions.leaves()]
 
-    def condition(
-        self, state: State, action: Tensor, conditions: ConditionPayload | None = None
-    ) -> dict[str, Tensor]:
+    def condition(self, state: State, action: Tensor, conditions: ConditionPayload | None = None) -> dict[str, Tensor]:
         """Actions ``[..., A]`` to ``{"action": [..., A]}``."""
         parts = action.split(self.sizes, -1)
         kept = [part.masked_fill(part.isneginf().any(-1, keepdim=True), 0.0) for part in parts]
@@ -79,9 +78,7 @@ class Dynamics(nn.Module):
     def core(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
         """The recurrent step ``[..., D]``; actions beyond [-1, 1] are scaled back to it."""
         action = action / action.detach().abs().clamp(min=1.0)
-        shared = torch.cat(
-            [self.from_deter(deter), self.from_stoch(stoch.flatten(-2)), self.from_action(action)], -1
-        )
+        shared = torch.cat([self.from_deter(deter), self.from_stoch(stoch.flatten(-2)), self.from_action(action)], -1)
         lead, blocks = deter.shape[:-1], self.blocks
         shared = shared.unsqueeze(-2).expand(*lead, blocks, -1)
         x = torch.cat([deter.unflatten(-1, (blocks, -1)), shared], -1).flatten(-2)  # (..., g * (D/g + 3H))
@@ -99,7 +96,7 @@ class Dynamics(nn.Module):
 
 
 class Posterior(nn.Module):
-    """The latents given what was observed: raw logits ``[..., S, C]`` from ``deter [..., D]`` and tokens ``[..., E]``."""
+    """The latents given what was seen: raw logits ``[..., S, C]`` of ``deter [..., D]`` and tokens ``[..., E]``."""
 
     def __init__(self, config: DreamerV3Config, token_dim: int) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
 from worldflux.core.batch import Batch
 from worldflux.core.errors import ShapeMismatchError, ValidationError
 from worldflux.core.state import State
