@@ -29,11 +29,12 @@ _HOME = {
     "data": "BatchProvider BatchProviderV2 BatchRequest EnvironmentSource Replay ReplayBuffer",
     "envs": "RandomPolicy VectorEnv make_env",
     "evals": "evaluate_policy imagine",
+    "experiment": "Run fit",
     "factory": "create_world_model get_config get_model_info import_weights list_models",
     "training": "Trainer TrainingConfig train",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
-_SUBMODULES = ("core", "data", "envs", "evals", "factory", "plugins", "training")
+_SUBMODULES = ("core", "data", "envs", "evals", "experiment", "factory", "plugins", "training")
 __all__ = ["__version__", *sorted(_MODULE_OF)]
 
 

@@ -40,6 +40,7 @@ from worldflux.core.trajectory import Trajectory
 from worldflux.data import BatchProvider, BatchProviderV2, BatchRequest, EnvironmentSource, Replay, ReplayBuffer
 from worldflux.envs import RandomPolicy, VectorEnv, make_env
 from worldflux.evals import evaluate_policy, imagine
+from worldflux.experiment import Run, fit
 from worldflux.factory import create_world_model, get_config, get_model_info, import_weights, list_models
 from worldflux.training import Trainer, TrainingConfig, train
 
@@ -82,6 +83,7 @@ __all__ = [
     "RandomPolicy",
     "Replay",
     "ReplayBuffer",
+    "Run",
     "SequenceFieldSpec",
     "SequenceLayout",
     "ShapeMismatchError",
@@ -102,6 +104,7 @@ __all__ = [
     "WorldModelRegistry",
     "create_world_model",
     "evaluate_policy",
+    "fit",
     "get_config",
     "get_model_info",
     "imagine",
