@@ -52,7 +52,8 @@ def save_animation(
         frames = _curve_frames(result, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {"optimize": True}
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, **options)
+    times = [milliseconds] * (len(frames) - 1) + [8 * milliseconds]  # rest before it begins anew
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0, **options)
     return path
 
 
@@ -126,6 +127,8 @@ def _curve_frame(truth: np.ndarray, prediction: np.ndarray, name: str, *, now: i
         low = float(min(truth[:, d].min(), prediction[:, d].min()))
         high = float(max(truth[:, d].max(), prediction[:, d].max()))
         draw.text((4, y + height // 2 - 6), f"{name}[{d}]"[:10], fill=INK)
+        for value, at in ((high, y), (low, y + height - 10)):
+            draw.text((4, at), f"{value:.3g}", fill=ERROR)
         box = (left, y, width, height)
         _panel(draw, box, [(truth[:, d], TRUTH), (prediction[:, d], PREDICTION)], low, high, now, context)
         box = (left + width + gap, y, width, height)
