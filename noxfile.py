@@ -36,7 +36,9 @@ QUICKSTART_RESULTS = {
     "learning curve": "learning_curve.png",
     "imagined versus real": "imagined.gif",
 }
-TORCH_FREE_TESTS = ("tests/test_light.py", "tests/test_wheels.py")
+TORCH_FREE_TESTS = ("packages/worldflux-core/tests/plugins", "tests/test_light.py", "tests/test_wheels.py")
+
+DEFAULT_SUITE = ("-m", "not timing and not slow", "-n", str(min(4, os.cpu_count() or 1)))
 
 
 @nox.session
@@ -66,7 +68,7 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         run_pytest(session, *session.posargs)
         return
-    run_pytest(session, "-m", "not timing and not slow", "-n", str(min(4, os.cpu_count() or 1)))
+    run_pytest(session, *DEFAULT_SUITE)
     run_pytest(session, "-m", "timing and not slow")  # milliseconds are measured alone
 
 
@@ -98,7 +100,7 @@ def quickstart(session: nox.Session) -> None:
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"], requires=["wheels"])
 def kernel(session: nox.Session) -> None:
     """Prove, without torch, that plugins are found, judged and listed on every supported Python."""
-    session.install(*TORCH_FREE, "pytest>=8")
+    session.install(*TORCH_FREE, "pytest>=8", "hypothesis>=6.100")
     session.install("--no-deps", *built_wheels())
     run_pytest(session, *(session.posargs or TORCH_FREE_TESTS), "-m", "not timing")
 
@@ -110,7 +112,7 @@ def minimums(session: nox.Session) -> None:
     lowest.write_text("\n".join(lowest_requirements()) + "\n")
     install_wheels(session, "all", *TEST_TOOLS, "-c", str(lowest))
     # Old releases may use what newer ones of their own dependencies deprecate: that is not ours to repair.
-    run_pytest(session, "-W", "ignore::DeprecationWarning", *session.posargs)
+    run_pytest(session, "-W", "ignore::DeprecationWarning", *(session.posargs or DEFAULT_SUITE))
 
 
 # -- helpers ------------------------------------------------------------------------------------------
