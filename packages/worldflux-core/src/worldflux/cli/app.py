@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import doctor, evaluate, imagine, models, plugins, train
 from .commands import Verbs
-from .light import Command
 
 # Without rich markup, help costs 40 ms less and reads the same in a log.
 app = typer.Typer(
@@ -39,14 +37,3 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-app.add_typer(models.app, name="models")
-app.add_typer(plugins.app, name="plugins")
-for name, verb, summary in (
-    ("train", train.train, "Train a model in an environment."),
-    ("eval", evaluate.evaluate, "Measure what a run's policy earns."),
-    ("imagine", imagine.imagine, "Animate what a run's model imagines."),
-    ("doctor", doctor.doctor, "Check the installation."),
-):
-    app.command(name, cls=Command, short_help=summary)(verb)

@@ -1,23 +1,47 @@
-"""Subcommands that plugins bring: listed from their manifests, imported when they are run."""
+"""The verbs: ours, each imported when it is run, then those that plugins bring."""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
+
+import typer.main
+
+from worldflux.core.errors import WorldFluxError, did_you_mean
 
 from .light import Command, Group
 
+VERBS = {
+    "train": "Train a model in an environment.",
+    "eval": "Measure what a run's policy earns.",
+    "imagine": "Animate what a run's model imagines.",
+    "models": "List the models there are and what is known of each.",
+    "plugins": "List the installed plugins, their states and the reasons.",
+    "doctor": "Check the installation.",
+}
+
 
 class Verbs(Group):
-    """The verbs of worldflux, then those of plugins; no plugin can replace one of ours."""
+    """Knows every verb by name and summary, and builds the one that is asked for; no plugin can replace ours."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        own = super().list_commands(ctx)
-        return [*own, *(name for name in _declared() if name not in own)]
+        return list(_summaries())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        own = super().get_command(ctx, cmd_name)
-        summary = None if own is not None else _declared().get(cmd_name)
-        return own if summary is None else PluginCommand(cmd_name, summary)
+        if cmd_name in VERBS:
+            verb = importlib.import_module(f"{__package__}.{cmd_name}")
+            return typer.main.get_command(verb.app)
+        summary = _summaries().get(cmd_name)
+        return None if summary is None else PluginCommand(cmd_name, summary)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in VERBS and args[0] not in _summaries():
+            ctx.fail(f"No such command {args[0]!r}.{did_you_mean(args[0], _summaries())}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_summaries().items()))
 
 
 class PluginCommand(Command):
@@ -34,12 +58,12 @@ class PluginCommand(Command):
         ctx.exit(int(target(list(ctx.args)) or 0))
 
 
-def _declared() -> dict[str, str]:
-    """Return the commands in the manifests of the plugins that can be used, with their summaries."""
-    from worldflux.core.errors import WorldFluxError
+def _summaries() -> dict[str, str]:
+    """Return every verb with its summary; those of plugins come from the manifests of the usable ones."""
     from worldflux.plugins import get_kernel
 
     try:
-        return {name: item.summary for name, (_, item) in get_kernel().catalog.items("commands").items()}
+        declared = get_kernel().catalog.items("commands")
     except WorldFluxError:  # with strict plugins; --help and doctor must work nevertheless
-        return {}
+        declared = {}
+    return VERBS | {name: item.summary for name, (_, item) in declared.items() if name not in VERBS}

@@ -8,9 +8,13 @@ from typing import Any
 
 import typer
 
+from .light import Command
 from .output import PROBLEM, JsonOption, emit, fields, table
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+
+@app.command(cls=Command)
 def doctor(json: JsonOption = False) -> None:
     """Check the installation: versions, devices, optional packages, and that every plugin starts.
 

@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
+from .light import Command
 from .output import JsonOption, emit, table
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+
+@app.command(cls=Command)
 def imagine(
     run: Annotated[Path, typer.Argument(help="The directory of a run.")],
     context: Annotated[int, typer.Option(min=1, help="Rows the model sees before it imagines.")] = 5,

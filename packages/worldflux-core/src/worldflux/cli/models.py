@@ -13,6 +13,7 @@ app = typer.Typer(
     cls=Group,
     help="List the models there are and what is known of each.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,6 +78,8 @@ def _jsonable(value: Any) -> Any:
 @contextmanager
 def narrated() -> Iterator[None]:
     """Let what worldflux logs meanwhile be read on stderr."""
+    import logging  # here, because listing can do without
+
     logger, handler = logging.getLogger("worldflux"), logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     level = logger.level

@@ -13,9 +13,13 @@ import typer
 
 from worldflux.core.errors import ConfigurationError, TrainingError
 
+from .light import Command
 from .output import JsonOption, emit, fields, narrated, say
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+
+@app.command(cls=Command)
 def train(
     model: Annotated[
         str | None, typer.Argument(help="A preset, such as dreamer:ci (with --resume: the run's).")

@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
+from .light import Command
 from .output import JsonOption, emit, table
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+
+@app.command(cls=Command)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The directory of a run.")],
     episodes: Annotated[int, typer.Option(min=1, help="Complete episodes to run.")] = 20,
