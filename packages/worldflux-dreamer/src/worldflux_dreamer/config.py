@@ -33,7 +33,8 @@ class DreamerV3Config(WorldModelConfig):
     Latents: ``stoch`` categoricals of ``classes`` classes; ``deter_dim`` recurrent units in ``blocks`` blocks;
     ``hidden_dim`` inside the recurrence; ``units`` in encoder, decoder and heads; image channels are ``depth`` times
     ``multipliers``, one halving of the image each. ``loss_scales`` overrides single scales (``rec`` is every
-    observation's). ``horizon`` sets the discount ``1 - 1/horizon``; ``imagination`` is the number of imagined steps.
+    observation's). ``horizon`` sets the discount ``1 - 1/horizon``; ``imagination`` is the number of imagined steps,
+    started from the ``imagine_last`` last rows of each sequence (0: all).
     ``actor_critic=False`` learns the world model alone. ``encoder_type`` and ``decoder_type`` state what the
     observations must be: ``mlp`` (vectors only), ``cnn`` (at least one image), ``auto`` (anything). ``reference``
     trains by the plain implementation instead of the fast one; both give the same numbers. Raises ConfigurationError.
@@ -73,6 +74,7 @@ class DreamerV3Config(WorldModelConfig):
     # actor and critic
     actor_critic: bool = True
     imagination: int = 15
+    imagine_last: int = 0
     horizon: int = 333
     discounted_continue: bool = True
     return_lambda: float = 0.95
@@ -128,7 +130,7 @@ class DreamerV3Config(WorldModelConfig):
         for name in ("unimix", "return_lambda", "slow_rate", "return_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise self._error(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("free_nats", "entropy_scale", "slow_scale", "agc", "warmup", "policy_outscale"):
+        for name in ("free_nats", "imagine_last", "entropy_scale", "slow_scale", "agc", "warmup", "policy_outscale"):
             if getattr(self, name) < 0:
                 raise self._error(f"{name} must not be negative, got {getattr(self, name)}")
         if self.deter_dim % self.blocks:

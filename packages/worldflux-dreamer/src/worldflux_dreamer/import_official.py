@@ -26,7 +26,7 @@ _SETTINGS = {
     "dec.simple.layers": "decoder_layers", "dec.simple.bspace": "decoder_blocks", "rewhead.layers": "reward_layers",
     "rewhead.bins": "bins", "conhead.layers": "continue_layers", "policy.layers": "policy_layers",
     "policy.minstd": "min_std", "policy.maxstd": "max_std", "policy.outscale": "policy_outscale",
-    "value.layers": "value_layers", "imag_length": "imagination", "horizon": "horizon",
+    "value.layers": "value_layers", "imag_length": "imagination", "imag_last": "imagine_last", "horizon": "horizon",
     "contdisc": "discounted_continue", "imag_loss.lam": "return_lambda", "imag_loss.actent": "entropy_scale",
     "imag_loss.slowreg": "slow_scale", "imag_loss.slowtar": "slow_target", "slowvalue.rate": "slow_rate",
     "retnorm.rate": "return_rate", "retnorm.limit": "return_limit", "retnorm.perclo": "return_low",
@@ -41,7 +41,7 @@ _FIXED = {
     "dec.simple.act": "silu", "dec.simple.norm": "rms", "dec.simple.outer": False, "dec.simple.strided": False,
     "rewhead.output": "symexp_twohot", "conhead.output": "binary",
     "value.output": "symexp_twohot", "policy_dist_disc": "categorical", "policy_dist_cont": "bounded_normal",
-    "imag_last": 0, "slowvalue.every": 1, "retnorm.impl": "perc", "retnorm.debias": False, "valnorm.impl": "none",
+    "slowvalue.every": 1, "retnorm.impl": "perc", "retnorm.debias": False, "valnorm.impl": "none",
     "advnorm.impl": "none", "reward_grad": True, "repval_loss": True, "repval_grad": True, "opt.momentum": True,
 }  # fmt: skip
 # Official settings that repeat a value we keep once.

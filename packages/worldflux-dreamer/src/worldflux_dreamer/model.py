@@ -204,21 +204,26 @@ class DreamerV3(WorldModel):
             "rep_ent": entropy(trace.post.detach(), self.config.unimix).mean(),
         }
         if self.config.actor_critic:
-            start = State({name: value.detach().flatten(0, 1) for name, value in trace.state.tensors.items()})
+            starts = self._starts(seq.reward.shape[1])
+            start = State({n: value[:, -starts:].detach().flatten(0, 1) for n, value in trace.state.tensors.items()})
             imagined = (fast if swift else objective).imagine(self, start, noise)
-            more, logged = objective.actor_critic_losses(self, seq, trace, imagined)
+            more, logged = objective.actor_critic_losses(self, seq.last(starts), trace.last(starts), imagined)
             components, metrics = components | more, metrics | logged
         total = torch.stack([self.config.loss_scale(name) * value for name, value in components.items()]).sum()
         classes = torch.uint8 if self.config.classes <= 256 else torch.int16
         latents = {"deter": trace.deter.detach(), "stoch": trace.stoch.detach().argmax(-1).to(classes)}
         return LossOutput(total, {n: v.detach() for n, v in components.items()}, metrics, latents)
 
+    def _starts(self, steps: int) -> int:
+        """How many of a sequence's rows imagination starts from."""
+        return min(self.config.imagine_last or steps, steps)
+
     def _draw_noise(self, seq: Sequence) -> Noise:
         device, (size, steps), config = seq.reward.device, seq.reward.shape, self.config
         generator = self.generator(device)
         noise = Noise(torch.rand(size, steps, config.stoch, generator=generator, device=device))
         if config.actor_critic:
-            shape = config.imagination, size * steps
+            shape = config.imagination, size * self._starts(steps)
             noise.action = self.actor.noise(*shape, generator=generator, device=device)
             noise.prior = torch.rand(*shape, config.stoch, generator=generator, device=device)
         return noise

@@ -51,6 +51,10 @@ class Trace:
     def state(self) -> State:
         return State({"deter": self.deter, "stoch": self.stoch})
 
+    def last(self, rows: int) -> Trace:
+        """The last ``rows`` rows."""
+        return Trace(*(value[:, -rows:] for value in (self.deter, self.stoch, self.post, self.prior)))
+
 
 @dataclass
 class Imagined:
@@ -149,7 +153,7 @@ def _foreign_decoder_losses(model: DreamerV3, state: State, targets: dict[str, T
 def actor_critic_losses(
     model: DreamerV3, seq: Sequence, trace: Trace, pieces: list[Imagined]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Scalar losses policy, value and repval, and metrics."""
+    """Scalar losses policy, value and repval, and metrics; imagination started from every row of ``seq``."""
     config, shape = model.config, seq.reward.shape
     with torch.no_grad():
         reward, cont, own, slow = (

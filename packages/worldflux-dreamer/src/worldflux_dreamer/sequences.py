@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -27,6 +27,16 @@ class Sequence:
     reward: Tensor  # [B, T]
     carry: State
     weight: Tensor | None  # [B, T], mean one; None where no row is masked
+
+    def last(self, rows: int) -> Sequence:
+        """The last ``rows`` rows; the carry stays that of the whole sequence."""
+        cut = {
+            f.name: getattr(self, f.name)[:, -rows:] for f in fields(self) if f.name not in ("obs", "carry", "weight")
+        }
+        obs = {name: value[:, -rows:] for name, value in self.obs.items()}
+        return Sequence(
+            obs=obs, carry=self.carry, weight=None if self.weight is None else self.weight[:, -rows:], **cut
+        )
 
 
 def read_sequence(batch: Batch, *, obs: dict[str, Tensor], actions: Tensor, config: DreamerV3Config) -> Sequence:
