@@ -12,7 +12,7 @@ try:
     main({argv!r})
 except SystemExit as stop:
     assert not stop.code, stop.code
-loaded = {{"torch", "numpy", "gymnasium", "pydantic", "rich", "toy_world"}} & set(sys.modules)
+loaded = {{"torch", "numpy", "gymnasium", "pydantic", "toy_world"}} & set(sys.modules)
 assert not loaded, loaded
 """
 
