@@ -1,0 +1,33 @@
+"""The learning runs: whole trainings of minutes, each held to the bar that docs/results records."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def learning():
+    sys.path.insert(0, str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("learning", BENCHMARKS / "learning.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["learning"] = module
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("case", ["cartpole", "pendulum"])
+def test_a_newcomers_preset_solves_the_task_within_its_minutes(learning, case, seed, tmp_path):
+    result = learning.learn(learning.CASES[case], seed, tmp_path / "run")
+    assert result["passed"], result
+
+
+def test_imagination_beats_copying_the_last_frame(learning, tmp_path):
+    result = learning.learn(learning.CASES["pixels"], 0, tmp_path / "run")
+    assert result["passed"], result
