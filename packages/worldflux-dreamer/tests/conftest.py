@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from torch import Tensor
+
+from worldflux.core.state import State
 from worldflux_dreamer import DreamerV3, load
 from worldflux_dreamer.import_official import official_names
 from worldflux_dreamer.sequences import Sequence
-
-from worldflux.core.state import State
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CASES = ("proprio_cont", "proprio_disc", "image_disc", "image_proprio_cont")

@@ -34,7 +34,16 @@ CASES = {
     "image_disc": (*BLOCKS, "io/grads/enc/", "io/grads/dec/sp", "io/grads/dec/conv", "io/grads/dec/imgout"),
     "image_proprio_cont": (*BLOCKS, "io/grads/enc/", "io/totaleps/grads/pol/head/"),
 }
-META = ("source", "agent_config", "obs_space", "act_space", "noisy", "opttest_cases", "train_opt", "official_init_stats")
+META = (
+    "source",
+    "agent_config",
+    "obs_space",
+    "act_space",
+    "noisy",
+    "opttest_cases",
+    "train_opt",
+    "official_init_stats",
+)
 
 
 def main(folder: Path) -> None:

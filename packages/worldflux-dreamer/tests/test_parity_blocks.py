@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+
+from worldflux.core.state import State
 from worldflux_dreamer import fast, networks, objective
 from worldflux_dreamer.decoder import features, observation_loss
 from worldflux_dreamer.distributions import TwoHot, binary_loss, sample_latent, symexp, symlog, unimix_log_probs
 from worldflux_dreamer.objective import Noise
-
-from worldflux.core.state import State
 
 
 def test_single_layers(cases, agrees):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from worldflux_dreamer import losses
 from worldflux_dreamer.distributions import (
     BoundedNormal,
@@ -164,7 +165,11 @@ def test_actor_and_critic_losses_in_imagination(cases, agrees, recording, varian
     log_prob = dist.log_prob(case.action("imagtest/in/action"))[:, :-1]
     agrees(log_prob, case[f"{given}/logpi"])
     policy = losses.policy_loss(
-        log_prob=log_prob, entropy=dist.entropy()[:, :-1], advantage=advantage, weight=weight[:, :-1], entropy_scale=3e-4
+        log_prob=log_prob,
+        entropy=dist.entropy()[:, :-1],
+        advantage=advantage,
+        weight=weight[:, :-1],
+        entropy_scale=3e-4,
     )
     critic = losses.value_loss(value[:, :-1], slow[:, :-1], returns=returns, weight=weight[:, :-1], slow_scale=1.0)
     agrees(policy, case[f"{given}/policy_loss"])

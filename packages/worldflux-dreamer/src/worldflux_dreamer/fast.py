@@ -38,8 +38,8 @@ def applicable(model: DreamerV3) -> bool:
     native = (
         type(model.dynamics_model) is Dynamics
         and type(model.action_conditioner) is ActionConditioner
-        and isinstance(model.decoder, Decoder)
-        and isinstance(model.rollout_executor, OpenLoop)
+        and type(model.decoder) is Decoder
+        and type(model.rollout_executor) is OpenLoop
     )
     return native and not config.reference and config.dynamics_layers == config.posterior_layers == 1
 

@@ -66,7 +66,7 @@ class DreamerV3(WorldModel):
         self.action_conditioner = ActionConditioner(config)
         self.dynamics_model = Dynamics(config)
         self.decoder = Decoder(config)
-        self.rollout_executor = OpenLoop(config)
+        self.rollout_executor = OpenLoop()
         self.posterior = Posterior(config, self.observation_encoder.token_dim)
         known = {
             Capability.LATENT_DYNAMICS, Capability.REPRESENTATION, Capability.OBS_DECODER,
@@ -156,7 +156,7 @@ class DreamerV3(WorldModel):
 
     def imagine_step(self, state: State, action: Tensor, noise: Tensor | None) -> State:
         """One step of the imagination that the actor learns from, through whatever components are in place."""
-        if not isinstance(self.rollout_executor, OpenLoop):
+        if type(self.rollout_executor) is not OpenLoop:
             imagined = self.rollout_executor.rollout_open_loop(self, state, action[None], None, noise is None)
             return State({name: imagined.states[-1][name] for name in ("deter", "stoch")})
         return self._advance(state, self.action_conditioner.condition(state, action), noise)

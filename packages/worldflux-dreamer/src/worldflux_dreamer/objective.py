@@ -125,7 +125,7 @@ def world_model_losses(model: DreamerV3, seq: Sequence, trace: Trace) -> dict[st
     if config.discounted_continue:
         going_on = going_on * config.discount
     targets = {**seq.obs, "reward": seq.reward, "continue": going_on}
-    if isinstance(model.decoder, Decoder):
+    if type(model.decoder) is Decoder:
         return found | model.decoder.losses(trace.state, targets)
     return found | _foreign_decoder_losses(model, trace.state, targets)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from worldflux.core.config import WorldModelConfig
 from worldflux.core.model import WorldModel
 from worldflux.core.payloads import ConditionPayload
 from worldflux.core.state import State
@@ -16,9 +15,6 @@ from .decoder import Decoder, features
 
 class OpenLoop:
     """Transition by transition; rewards and continues are decoded for all steps at once, images not at all."""
-
-    def __init__(self, config: WorldModelConfig) -> None:
-        """``config`` is not needed: a rollout has no sizes of its own."""
 
     def rollout_open_loop(
         self,
@@ -45,7 +41,7 @@ class OpenLoop:
 def arrival(model: WorldModel, state: State) -> tuple[Tensor, Tensor]:
     """Reward and continue probability ``[...]`` of arriving in states ``[..., D]``, by whatever decoder is in place."""
     decoder, lead = model.component("decoder"), state["deter"].shape[:-1]
-    if isinstance(decoder, Decoder):
+    if type(decoder) is Decoder:
         return decoder.arrival(features(state["deter"], state["stoch"]))
     flat = State({name: value.reshape(-1, *value.shape[len(lead) :]) for name, value in state.tensors.items()})
     preds = model.decode(flat).preds
