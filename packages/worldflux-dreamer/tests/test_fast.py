@@ -114,3 +114,20 @@ def test_gradients_do_not_depend_on_the_pieces(monkeypatch):
         grads.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     for other in grads[1:]:
         torch.testing.assert_close(other, grads[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("reference", [False, True])
+@pytest.mark.parametrize("variant", ["continuous", "images"])
+def test_mixed_precision_is_near_full_precision(variant, reference):
+    model = DreamerV3(DreamerV3Config(**{**SMALL, **VARIANTS[variant]}, reference=reference)).train()
+    batch, losses = make_batch(model), []
+    for enabled in (False, True):
+        model.seed(0)
+        model.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            out = model.loss(batch)
+        out.loss.backward()
+        losses.append(out.loss.detach())
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert out.loss.dtype == torch.float32
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.02, atol=0.0)

@@ -1,29 +1,27 @@
 """The fast implementation of observing and imagining: the same numbers as ``objective``, fewer and larger kernels.
 
 Everything that does not depend on the recurrence (tokens, actions, noise, the prior) is computed for all steps at
-once; what is left runs in one autograd function whose backward loop computes input gradients only, after which each
-weight takes its gradient from one product over all T * B rows. Imagination needs no gradients at all.
-
-Letters: D deter, H hidden, g blocks, k = D / g, S latents of C classes, Z = S * C.
+once; the recurrence itself is ``scan``. Imagination needs no gradients; it goes piece by piece through buffers that
+stay in the processor's cache.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from worldflux.core.state import State
 
 from .actor import ActionDistribution
 from .decoder import Decoder
-from .distributions import TwoHot, class_softmax, draw
-from .networks import rms_inverse, rms_silu_backward
+from .distributions import TwoHot, class_softmax
+from .networks import rms_inverse
 from .objective import Imagined, Noise, Trace
 from .rollout import OpenLoop
-from .rssm import ActionConditioner, Dynamics, NormedBlockLinear
+from .rssm import ActionConditioner, Dynamics
+from .scan import Scan, Weights, cut_weights, mix, pick, silu_norm
 from .sequences import Sequence
 
 if TYPE_CHECKING:
@@ -44,48 +42,6 @@ def applicable(model: DreamerV3) -> bool:
     return native and not config.reference and config.dynamics_layers == config.posterior_layers == 1
 
 
-class Weights(NamedTuple):
-    """The recurrence's weights, cut where its inputs come from different places."""
-
-    from_deter: Tensor  # [D, H], its bias and norm scale
-    from_deter_bias: Tensor
-    from_stoch: Tensor  # [Z, H], its bias
-    from_stoch_bias: Tensor
-    in_scale: Tensor  # [2, H]
-    hidden_deter: Tensor  # [g, k, k]
-    hidden_shared: Tensor  # [2H, D]
-    hidden_bias: Tensor  # [D], its norm scale
-    hidden_scale: Tensor
-    gru: Tensor  # [g, k, 3k]
-    gru_bias: Tensor  # [g, 1, 3k], one already taken off the update gate
-    post: Tensor  # [D, H], its norm scale
-    post_scale: Tensor
-    logits: Tensor  # [H, Z], its bias
-    logits_bias: Tensor
-
-
-def _weights(model: DreamerV3) -> tuple[Weights, Tensor, Tensor]:
-    """The weights, and what the action ``[H, D]`` and the tokens ``[E, H]`` are multiplied with."""
-    dyn, post = model.dynamics_model, model.posterior
-    blocks, size = dyn.blocks, model.config.deter_dim // dyn.blocks
-    mixer = dyn.hidden[0]
-    assert isinstance(mixer, NormedBlockLinear)
-    kernel = mixer.kernel
-    shared = kernel[:, size:].permute(1, 0, 2).reshape(-1, model.config.deter_dim)  # (3H, D)
-    hidden = dyn.from_deter.kernel.shape[1]
-    offset = torch.zeros(3, size, device=kernel.device)
-    offset[2] = 1.0
-    layer = post.mlp[0]
-    weights = Weights(
-        dyn.from_deter.kernel, dyn.from_deter.bias, dyn.from_stoch.kernel, dyn.from_stoch.bias,
-        torch.stack([dyn.from_deter.scale, dyn.from_stoch.scale]),
-        kernel[:, :size], shared[: 2 * hidden], mixer.bias, mixer.scale,
-        dyn.gru.kernel, dyn.gru.bias.view(blocks, 1, 3 * size) - offset.view(1, 1, -1),
-        layer.kernel[: model.config.deter_dim], layer.scale, post.logits.kernel, post.logits.bias,
-    )  # fmt: skip
-    return weights, shared[2 * hidden :], layer.kernel[model.config.deter_dim :]
-
-
 def observe(model: DreamerV3, seq: Sequence, tokens: Tensor, noise: Tensor | None) -> Trace:
     """Follow the sequence, correcting each predicted state by what was seen."""
     config, dyn = model.config, model.dynamics_model
@@ -93,12 +49,12 @@ def observe(model: DreamerV3, seq: Sequence, tokens: Tensor, noise: Tensor | Non
     action = model.action_conditioner.condition(seq.carry, seq.action * keep)["action"]
     action = action / action.detach().abs().clamp(min=1.0)
     with torch.autocast(tokens.device.type, enabled=False):
-        weights, action_kernel, token_kernel = _weights(model)
+        weights, action_kernel, token_kernel = cut_weights(model)
         hidden = dyn.from_action(action.float()) @ action_kernel + weights.hidden_bias  # (B, T, D)
         seen = tokens.float() @ token_kernel + model.posterior.mlp[0].bias  # (B, T, H)
         by_time = [value.transpose(0, 1).contiguous() for value in (hidden, seen, keep)]
         uniform = None if noise is None else noise.transpose(0, 1)
-        deter, stoch, post = _Scan.apply(
+        deter, stoch, post = Scan.apply(
             *by_time,
             uniform,
             seq.carry["deter"],
@@ -115,169 +71,12 @@ def observe(model: DreamerV3, seq: Sequence, tokens: Tensor, noise: Tensor | Non
     )
 
 
-def _silu_norm(u: Tensor, inverse: Tensor, scale: Tensor) -> Tensor:
-    return F.silu((u * inverse).mul_(scale), inplace=True)
-
-
-def _pick(probs: Tensor, uniform: Tensor | None, classes: Tensor, out: Tensor) -> None:
-    """Write one-hot draws from ``probs [N, S, C]`` into ``out [N, S, C]``; the mode where ``uniform`` is None."""
-    index = probs.argmax(-1) if uniform is None else draw(probs, uniform)
-    torch.eq(index.unsqueeze(-1), classes, out=out)
-
-
-def _gru(gates: Tensor, h: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-    """Mix ``h [g, N, k]`` with its candidate into ``out``, by raw ``gates [g, N, 3, k]`` (reset, candidate, update).
-
-    Returns the opened reset and update gates ``[g, N, 2, k]`` and the candidate.
-    """
-    opened = torch.sigmoid(gates[:, :, ::2])
-    # tanh(x) = 2 sigmoid(2x) - 1 is several times faster here than tanh itself
-    candidate = (opened[:, :, 0] * gates[:, :, 1]).mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)
-    torch.lerp(h, candidate, opened[:, :, 1], out=out)
-    return opened, candidate
-
-
-class _Scan(torch.autograd.Function):
-    """The posterior recurrence over time-major inputs ``[T, B, ...]``."""
-
-    @staticmethod
-    def forward(ctx, hidden, seen, keep, uniform, deter, stoch, unimix, classes, *weights):  # type: ignore[no-untyped-def]
-        w = Weights(*weights)
-        steps, batch, size = hidden.shape
-        blocks, width, latent = w.gru.shape[0], w.post.shape[1], w.logits.shape[1]
-
-        def series(*shape: int) -> Tensor:
-            return hidden.new_empty(steps, batch, *shape)
-
-        h_in, z_in, u_in, u_hid, u_post = series(size), series(latent), series(2 * width), series(size), series(width)
-        deters, stochs, logits = series(size), series(latent), series(latent)
-        numbers = torch.arange(classes, device=hidden.device)
-        x_hid, x_post, x_in = series(size), series(width), series(2 * width)
-        r_in, r_hid, r_post = [], [], []
-        gates, opened, candidates, soft = [], [], [], []
-        grouped = (blocks, size // blocks)
-        for t in range(steps):
-            h, z = torch.mul(deter, keep[t], out=h_in[t]), torch.mul(stoch, keep[t], out=z_in[t])
-            torch.addmm(w.from_deter_bias, h, w.from_deter, out=u_in[t, :, :width])
-            torch.addmm(w.from_stoch_bias, z, w.from_stoch, out=u_in[t, :, width:])
-            pair = u_in[t].unflatten(-1, (2, width))
-            r_in.append(rms_inverse(pair))
-            x_in[t] = _silu_norm(pair, r_in[t], w.in_scale).flatten(-2)
-            u = torch.addmm(hidden[t], x_in[t], w.hidden_shared, out=u_hid[t])
-            by_block = h.unflatten(-1, grouped).transpose(0, 1)  # (g, B, k)
-            u.unflatten(-1, grouped).transpose(0, 1).add_(torch.bmm(by_block, w.hidden_deter))
-            r_hid.append(rms_inverse(u))
-            x_hid[t] = _silu_norm(u, r_hid[t], w.hidden_scale)
-            raw = torch.baddbmm(w.gru_bias, x_hid[t].unflatten(-1, grouped).transpose(0, 1), w.gru)
-            gates.append(raw.unflatten(-1, (3, -1)))
-            deter = deters[t]
-            sigmoids, candidate = _gru(gates[t], by_block, deter.unflatten(-1, grouped).transpose(0, 1))
-            opened.append(sigmoids)
-            candidates.append(candidate)
-            u = torch.addmm(seen[t], deter, w.post, out=u_post[t])
-            r_post.append(rms_inverse(u))
-            x_post[t] = _silu_norm(u, r_post[t], w.post_scale)
-            torch.addmm(w.logits_bias, x_post[t], w.logits, out=logits[t])
-            soft.append(class_softmax(logits[t].unflatten(-1, (-1, classes))))
-            probs = soft[t].mul(1 - unimix).add_(unimix / classes)
-            stoch = stochs[t]
-            _pick(probs, None if uniform is None else uniform[t], numbers, stoch.unflatten(-1, (-1, classes)))
-        ctx.unimix = unimix
-        ctx.lists = r_in, r_hid, r_post, gates, opened, candidates, soft
-        ctx.save_for_backward(keep, h_in, z_in, u_in, x_in, u_hid, x_hid, u_post, x_post, deters, *weights)
-        return deters, stochs, logits
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, d_deter, d_stoch, d_logits):  # type: ignore[no-untyped-def]
-        keep, h_in, z_in, u_in, x_in, u_hid, x_hid, u_post, x_post, deters, *weights = ctx.saved_tensors
-        r_in, r_hid, r_post, gates, opened, candidates, soft = ctx.lists
-        w = Weights(*weights)
-        steps, batch, size = h_in.shape
-        blocks, width = w.gru.shape[0], w.post.shape[1]
-        grouped = (blocks, size // blocks)
-        g_logits, g_post, g_hid, g_in = (torch.empty_like(x) for x in (d_logits, u_post, u_hid, u_in))
-        g_gates = h_in.new_empty(steps, blocks, batch, 3, size // blocks)
-        s_in, s_hid, s_post = torch.empty_like(g_in), torch.empty_like(g_hid), torch.empty_like(g_post)
-        gru_t, hid_t = w.gru.transpose(1, 2), w.hidden_deter.transpose(1, 2)
-        gh, gz = torch.zeros_like(h_in[0]), torch.zeros_like(z_in[0])
-        for t in reversed(range(steps)):
-            # the latents: straight through the mixed probabilities
-            p = soft[t]
-            gp = (d_stoch[t] + gz).unflatten(-1, p.shape[1:])
-            gp.sub_((gp * p).sum(-1, keepdim=True)).mul_(p)
-            torch.add(d_logits[t], gp.flatten(-2), alpha=1 - ctx.unimix, out=g_logits[t])
-            g_post[t], s_post[t] = rms_silu_backward(g_logits[t] @ w.logits.t(), u_post[t], r_post[t], w.post_scale)
-            gh = torch.addmm(gh.add_(d_deter[t]), g_post[t], w.post.t())
-            # the gates
-            o, c, raw = opened[t], candidates[t], gates[t]
-            reset, update = o[:, :, 0], o[:, :, 1]
-            g = gh.unflatten(-1, grouped).transpose(0, 1)
-            h = h_in[t].unflatten(-1, grouped).transpose(0, 1)
-            out = g_gates[t]
-            gq = g * update
-            gc = torch.addcmul(gq, gq, c.square(), value=-1)  # d tanh
-            torch.mul(gc, reset, out=out[:, :, 1])
-            gc.mul_(raw[:, :, 1])
-            torch.mul(gc, torch.addcmul(reset, reset, reset, value=-1), out=out[:, :, 0])
-            torch.mul((c - h).mul_(gq), 1 - update, out=out[:, :, 2])
-            g_h = g - gq
-            # into the recurrence's layers
-            gx = torch.bmm(out.flatten(-2), gru_t).transpose(0, 1).flatten(-2)
-            g_hid[t], s_hid[t] = rms_silu_backward(gx, u_hid[t], r_hid[t], w.hidden_scale)
-            g_h = g_h + torch.bmm(g_hid[t].unflatten(-1, grouped).transpose(0, 1), hid_t)
-            gx = (g_hid[t] @ w.hidden_shared.t()).unflatten(-1, (2, width))
-            gi, si = _rms_silu_backward_pair(gx, u_in[t].unflatten(-1, (2, width)), r_in[t], w.in_scale)
-            g_in[t], s_in[t] = gi.flatten(-2), si.flatten(-2)
-            gh = torch.addmm(g_h.transpose(0, 1).flatten(-2), g_in[t, :, :width], w.from_deter.t()).mul_(keep[t])
-            gz = torch.mm(g_in[t, :, width:], w.from_stoch.t()).mul_(keep[t])
-
-        def product(x: Tensor, g: Tensor) -> Tensor:
-            return x.flatten(0, 1).t() @ g.flatten(0, 1)
-
-        def block_product(x: Tensor, g: Tensor) -> Tensor:
-            """``[T * B, D]`` and ``[g, T * B, j]`` to ``[g, k, j]``."""
-            return torch.bmm(x.flatten(0, 1).unflatten(-1, grouped).permute(1, 2, 0), g)
-
-        def by_block(g: Tensor) -> Tensor:
-            return g.flatten(0, 1).unflatten(-1, grouped).transpose(0, 1)
-
-        gg = g_gates.flatten(-2).transpose(0, 1).flatten(1, 2)  # (g, T * B, 3k)
-        grads = Weights(
-            from_deter=product(h_in, g_in[..., :width]),
-            from_deter_bias=g_in[..., :width].sum((0, 1)),
-            from_stoch=product(z_in, g_in[..., width:]),
-            from_stoch_bias=g_in[..., width:].sum((0, 1)),
-            in_scale=s_in.sum((0, 1)).view(2, width),
-            hidden_deter=block_product(h_in, by_block(g_hid)),
-            hidden_shared=product(x_in, g_hid),
-            hidden_bias=torch.zeros_like(w.hidden_scale),  # it came in with ``hidden``
-            hidden_scale=s_hid.sum((0, 1)),
-            gru=block_product(x_hid, gg),
-            gru_bias=gg.sum(1, keepdim=True),
-            post=product(deters, g_post),
-            post_scale=s_post.sum((0, 1)),
-            logits=product(x_post, g_logits),
-            logits_bias=g_logits.sum((0, 1)),
-        )
-        return g_hid, g_post, None, None, None, None, None, None, *grads
-
-
-def _rms_silu_backward_pair(grad: Tensor, u: Tensor, inverse: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """``rms_silu_backward`` for two layers side by side: ``[B, 2, H]`` with ``scale [2, H]``."""
-    unit = u * inverse
-    grad = torch.ops.aten.silu_backward(grad, unit * scale)
-    dscale = grad * unit
-    along = (dscale * scale).sum(-1, keepdim=True).div_(-u.shape[-1])
-    return grad.mul_(scale).addcmul_(unit, along).mul_(inverse), dscale
-
-
 @torch.no_grad()
 def imagine(model: DreamerV3, start: State, noise: Noise) -> list[Imagined]:
     """Let the actor act in imagination from states ``[N, ...]``."""
     count, device = start["deter"].shape[0], start["deter"].device
     with torch.autocast(device.type, enabled=False):
-        weights, action_kernel, _ = _weights(model)
+        weights, action_kernel, _ = cut_weights(model)
         heads = _Heads(model)
         chunk = CHUNK * torch.get_num_threads() if device.type == "cpu" else count
         begins = range(0, count, chunk)
@@ -299,13 +98,14 @@ def _imagine(
     action = feat.new_empty(steps, count, config.actions.dim)
     predictions = feat.new_empty(4, steps + 1, count)
     first = feat.new_empty(2, steps + 1, count, config.units)
+    step = _Step(model, weights, action_kernel, count)
     for h in range(steps + 1):
         hidden = heads.hidden(feat[h], first[:, h])
         predictions[:, h] = heads.predict(hidden)
         if h < steps:
             action[h] = heads.act(hidden).sample(None if noise.action is None else noise.action[h, rows])
             uniform = None if noise.prior is None else noise.prior[h, rows]
-            _imagine_step(model, weights, action_kernel, feat[h], action[h], uniform, feat[h + 1])
+            step(feat[h], action[h], uniform, feat[h + 1])
     reward, cont, value, slow = predictions
     return Imagined(feat, action, reward, cont, value, slow, first=(first[0], first[1]))
 
@@ -325,11 +125,11 @@ class _Heads:
         """What each head's MLP makes of ``feat [N, F]``; those of actor and critic also to ``first``."""
         u = torch.addmm(self.bias, feat, self.kernel).unflatten(-1, self.scale.shape)
         first.copy_(u[:, :2].transpose(0, 1))
-        hidden = list(_silu_norm(u, rms_inverse(u), self.scale).unbind(1))
+        hidden = list(silu_norm(u, rms_inverse(u), self.scale).unbind(1))
         for i, mlp in enumerate(self.mlps):
             for layer in (mlp[j] for j in range(1, len(mlp))):
                 u = torch.addmm(layer.bias, hidden[i], layer.kernel)
-                hidden[i] = _silu_norm(u, rms_inverse(u), layer.scale)
+                hidden[i] = silu_norm(u, rms_inverse(u), layer.scale)
         return hidden
 
     def act(self, hidden: list[Tensor]) -> ActionDistribution:
@@ -343,31 +143,37 @@ class _Heads:
         return torch.stack([reward, torch.sigmoid(outputs[3][:, 0]), value, slow])
 
 
-def _imagine_step(
-    model: DreamerV3,
-    w: Weights,
-    action_kernel: Tensor,
-    feat: Tensor,
-    action: Tensor,
-    uniform: Tensor | None,
-    out: Tensor,
-) -> None:
-    """One step of dynamics and prior from features ``[N, D + Z]`` into ``out``."""
-    dyn, size = model.dynamics_model, w.hidden_scale.shape[0]
-    grouped = (w.gru.shape[0], size // w.gru.shape[0])
-    h, z = feat[:, :size], feat[:, size:]
-    action = model.action_conditioner.condition(State(), action)["action"]
-    x_act = dyn.from_action(action / action.abs().clamp_(min=1.0))
-    pair = torch.stack(
-        [torch.addmm(w.from_deter_bias, h, w.from_deter), torch.addmm(w.from_stoch_bias, z, w.from_stoch)], 1
-    )
-    x_in = _silu_norm(pair, rms_inverse(pair), w.in_scale).flatten(-2)
-    u = torch.addmm(w.hidden_bias, x_act, action_kernel).addmm_(x_in, w.hidden_shared)
-    by_block = h.unflatten(-1, grouped).transpose(0, 1)
-    u.unflatten(-1, grouped).transpose(0, 1).add_(torch.bmm(by_block, w.hidden_deter))
-    x = _silu_norm(u, rms_inverse(u), w.hidden_scale).unflatten(-1, grouped).transpose(0, 1)
-    gates = torch.baddbmm(w.gru_bias, x, w.gru).unflatten(-1, (3, -1))
-    _gru(gates, by_block, out[:, :size].unflatten(-1, grouped).transpose(0, 1))
-    probs = class_softmax(dyn.prior(out[:, :size])).mul_(1 - dyn.unimix).add_(dyn.unimix / model.config.classes)
-    numbers = torch.arange(model.config.classes, device=out.device)
-    _pick(probs, uniform, numbers, out[:, size:].unflatten(-1, (-1, model.config.classes)))
+class _Step:
+    """One step of dynamics and prior for ``rows`` states, in buffers that are used again at every step."""
+
+    def __init__(self, model: DreamerV3, weights: Weights, action_kernel: Tensor, rows: int) -> None:
+        self.dyn, self.conditioner, self.w, self.action_kernel = (
+            model.dynamics_model, model.action_conditioner, weights, action_kernel,
+        )  # fmt: skip
+        blocks, size, _ = weights.hidden_deter.shape
+        self.size, self.blocks = blocks * size, (blocks, size)
+        empty = action_kernel.new_empty
+        self.inputs = empty(rows, 2, action_kernel.shape[0])
+        self.hidden, self.normed = empty(rows, self.size), empty(rows, self.size)
+        self.mixed, self.gates = empty(blocks, rows, size), empty(blocks, rows, 3 * size)
+        self.opened, self.candidate = empty(blocks, rows, 2, size), empty(blocks, rows, size)
+        self.classes = torch.arange(model.config.classes, device=action_kernel.device)
+
+    def __call__(self, feat: Tensor, action: Tensor, uniform: Tensor | None, out: Tensor) -> None:
+        """Features ``[N, D + Z]`` and actions ``[N, A]`` to the next features ``out``."""
+        w, dyn = self.w, self.dyn
+        h, z, ahead = feat[:, : self.size], feat[:, self.size :], out[:, : self.size]
+        action = self.conditioner.condition(State(), action)["action"]
+        done = dyn.from_action(action / action.abs().clamp_(min=1.0))
+        torch.addmm(w.from_deter_bias, h, w.from_deter, out=self.inputs[:, 0])
+        torch.addmm(w.from_stoch_bias, z, w.from_stoch, out=self.inputs[:, 1])
+        shared = silu_norm(self.inputs, rms_inverse(self.inputs), w.in_scale).flatten(-2)
+        u = torch.addmm(w.hidden_bias, done, self.action_kernel, out=self.hidden).addmm_(shared, w.hidden_shared)
+        by_block = h.unflatten(-1, self.blocks).transpose(0, 1)
+        u.unflatten(-1, self.blocks).transpose(0, 1).add_(torch.bmm(by_block, w.hidden_deter, out=self.mixed))
+        x = silu_norm(u, rms_inverse(u), w.hidden_scale, out=self.normed)
+        torch.baddbmm(w.gru_bias, x.unflatten(-1, self.blocks).transpose(0, 1), w.gru, out=self.gates)
+        gates = self.gates.unflatten(-1, (3, -1))
+        mix(gates, by_block, ahead.unflatten(-1, self.blocks).transpose(0, 1), self.opened, self.candidate)
+        probs = class_softmax(dyn.prior(ahead)).mul_(1 - dyn.unimix).add_(dyn.unimix / len(self.classes))
+        pick(probs, uniform, self.classes, out[:, self.size :].unflatten(-1, (-1, len(self.classes))))
