@@ -98,6 +98,46 @@ def test_a_wrong_action_names_both_sizes(model):
         model.transition(model.encode(torch.randn(3, 4)), torch.zeros(3, 7))
 
 
+@pytest.mark.parametrize("shape", [(2,), (4, 2), (3, 1, 2)])
+def test_an_action_has_one_row_for_each_of_the_state(model, shape):
+    with pytest.raises(ShapeMismatchError, match=r"expected \(3, 2\)"):
+        model.transition(model.encode(torch.randn(3, 4)), torch.zeros(shape))
+
+
+def test_an_action_of_another_precision_is_taken_in_the_models(model):
+    following = model.transition(model.encode(torch.randn(3, 4)), torch.zeros(3, 2, dtype=torch.float64))
+    assert following["z"].dtype == torch.float32
+
+
+def test_an_action_that_is_no_tensor_is_refused(model):
+    with pytest.raises(ValidationError, match="must be a Tensor or an ActionPayload, got ndarray"):
+        model.transition(model.encode(torch.randn(3, 4)), torch.zeros(3, 2).numpy())
+
+
+def test_a_plan_of_another_kind_is_refused(model):
+    plan = ActionPayload(kind="token", tensor=torch.zeros(1, 2), extras={PLANNER_HORIZON_KEY: 1})
+    with pytest.raises(ValidationError, match="'token' is incompatible"):
+        model.rollout(model.encode(torch.randn(1, 4)), plan)
+
+
+@pytest.mark.parametrize(("indices", "horizon"), [([0, 1, 3], 1), ([[0, 1, 3], [3, 1, 0]], 2)])
+def test_a_plan_may_name_discrete_actions_by_their_index(registry, toy, indices, horizon):
+    discrete = toy["model"](toy["config"](action_spec={"kind": "discrete", "num_actions": 4}))
+    given = torch.tensor(indices)
+    plan = ActionPayload(kind="discrete", tensor=given, extras={PLANNER_HORIZON_KEY: horizon})
+    actions = discrete.rollout(discrete.encode(torch.randn(3, 4)), plan).actions
+    assert torch.equal(actions.argmax(-1), given.reshape(horizon, 3))
+
+
+def test_a_plan_without_steps_gives_the_initial_state_alone(model):
+    assert len(model.rollout(model.encode(torch.randn(3, 4)), ActionSequence())) == 1
+
+
+def test_a_rollout_without_actions_stays_on_the_models_device(registry, toy):
+    elsewhere = toy["model"](toy["config"]()).to("meta")
+    assert elsewhere.rollout(elsewhere.initial_state(3), None).actions.device.type == "meta"
+
+
 def test_conditions_outside_the_contract_are_refused(model):
     wrong = ConditionPayload(extras={"wf.toy.other": torch.ones(1)})
     with pytest.raises(ValidationError, match="undeclared"):

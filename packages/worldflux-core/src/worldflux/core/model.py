@@ -193,15 +193,22 @@ class WorldModel(nn.Module, ABC):
         return checks.observations(obs, self.io_contract().effective_input_spec)
 
     def actions(self, action: Action) -> Tensor:
-        """Return an action as the flat float tensor ``[..., A]``. Raises ValidationError or ShapeMismatchError."""
-        return action_tensor(action, self.io_contract().effective_action_specs, api_version=self.api_version)
+        """Return an action as the flat tensor ``[..., A]`` in the weights' dtype.
+
+        Raises ValidationError or ShapeMismatchError.
+        """
+        flat = action_tensor(action, self.io_contract().effective_action_specs, api_version=self.api_version)
+        return flat.to(next(self.parameters(), flat).dtype)
 
     def action_sequence(self, plan: Tensor | ActionSequence | ActionPayload | None, *, batch_size: int) -> Tensor:
         """Return a plan in any form as actions ``[H, B, A]``."""
         spec = self.io_contract().action_spec
-        if plan is None:
-            return torch.zeros(0, batch_size, spec.dim)
+        if plan is None or (isinstance(plan, ActionSequence) and not len(plan)):
+            like = next(self.parameters(), torch.empty(0))
+            return torch.zeros(0, batch_size, spec.dim, device=like.device, dtype=like.dtype)
         if isinstance(plan, ActionPayload):
+            if plan.primary() is not None:  # its kind is checked, and class indices get their axis, before H and B
+                plan = ActionPayload("continuous", self.actions(plan), extras=plan.extras)
             plan = normalize_planned_action(plan, api_version=self.api_version)
         if isinstance(plan, ActionSequence):
             plan = (
@@ -216,8 +223,11 @@ class WorldModel(nn.Module, ABC):
     def condition(self, state: State, action: Action, conditions: ConditionPayload | None = None) -> dict[str, Tensor]:
         """Return what the dynamics reads of an action ``[B, A]`` and the conditions."""
         self.check_conditions(conditions)
-        conditioner = self.component("action_conditioner")
-        conditioned: dict[str, Tensor] = conditioner.condition(state, self.actions(action), conditions)
+        conditioner, actions = self.component("action_conditioner"), self.actions(action)
+        if actions.ndim != 2 or actions.shape[0] != state.batch_size:
+            expected = (state.batch_size, self.io_contract().action_spec.dim)
+            raise checks.ShapeMismatchError("action for this state", expected=expected, got=tuple(actions.shape))
+        conditioned: dict[str, Tensor] = conditioner.condition(state, actions, conditions)
         return conditioned
 
     def check_conditions(self, conditions: ConditionPayload | None) -> None:

@@ -178,6 +178,8 @@ def action_tensor(action: Tensor | ActionPayload | None, specs: tuple[ActionSpec
     spec = next((s for s in specs if s.kind == kind), specs[0])
     if action is None:
         raise ValidationError(f"no action given, the model takes {spec.kind!r} actions of size {spec.dim}")
+    if not isinstance(action, Tensor):
+        raise ValidationError(f"an action must be a Tensor or an ActionPayload, got {type(action).__name__}")
     if spec.kind == "discrete" and not action.is_floating_point():
         count = spec.num_actions or spec.dim
         if action.numel() and not (int(action.min()) >= 0 and int(action.max()) < count):
