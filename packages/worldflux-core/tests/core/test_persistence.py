@@ -1,5 +1,6 @@
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -131,6 +132,24 @@ def test_a_full_disk_leaves_the_earlier_model_whole(model, saved, monkeypatch):
     with pytest.raises(CheckpointError, match="No space left"):
         model.save_pretrained(saved)
     assert {f.name: f.read_bytes() for f in saved.iterdir()} == before
+
+
+def test_a_disk_that_fills_up_at_the_last_file_leaves_the_earlier_model_whole(model, saved, monkeypatch):
+    before = {f.name: f.read_bytes() for f in saved.iterdir()}
+    write = Path.write_text
+
+    def full(file, text, *rest, **options):
+        if "save_format_version" in text:
+            raise OSError(28, "No space left on device")
+        return write(file, text, *rest, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with torch.no_grad():
+        model.dynamics_model.linear.weight.add_(1)
+    with pytest.raises(CheckpointError, match="No space left"):
+        model.save_pretrained(saved)
+    assert {f.name: f.read_bytes() for f in saved.iterdir()} == before
+    load_pretrained(saved)
 
 
 def test_from_pretrained_refuses_another_class(saved, toy):

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -33,27 +33,34 @@ def worldflux_version() -> str:
     return metadata.version("worldflux-core")
 
 
-def write_file(file: Path, write: Callable[[Path], None]) -> None:
-    """Write a file whole or not at all: to a neighbour, flushed to disk, then renamed. Raises CheckpointError."""
-    staged = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+def write_files(files: Mapping[Path, Callable[[Path], None]]) -> None:
+    """Write files whole or not at all: all to neighbours, flushed to disk, then renamed. Raises CheckpointError."""
     try:
-        write(staged)
-        with staged.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(staged, file)
+        for file, write in files.items():
+            write(_staged(file))
+            with _staged(file).open("rb+") as handle:
+                os.fsync(handle.fileno())
+        for file in files:
+            os.replace(_staged(file), file)
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            staged.unlink(missing_ok=True)
-        raise CheckpointError(f"could not write {file}: {error}; the file before it is untouched") from error
+        raise CheckpointError(f"could not write {file}: {error}; what was there before is untouched") from error
+    finally:
+        for file in files:
+            with contextlib.suppress(OSError):
+                _staged(file).unlink(missing_ok=True)
+
+
+def _staged(file: Path) -> Path:
+    return file.with_name(f".{file.name}.{os.getpid()}.tmp")
 
 
 def write_json(file: Path, data: Any) -> None:
     """Write JSON whole or not at all."""
-    write_file(file, lambda staged: _write_text(staged, json.dumps(data, indent=2) + "\n"))
+    write_files({file: lambda staged: _write_json(staged, data)})
 
 
-def _write_text(file: Path, text: str) -> None:
-    file.write_text(text)
+def _write_json(file: Path, data: Any) -> None:
+    file.write_text(json.dumps(data, indent=2) + "\n")
 
 
 def sha256(file: Path) -> str:
@@ -86,21 +93,27 @@ def save_pretrained(model: WorldModel, path: str | Path) -> Path:
     except OSError as error:
         raise CheckpointError(f"could not create {folder}: {error}") from error
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    write_file(folder / WEIGHTS, lambda file: save_file(tensors, str(file)))
-    write_json(folder / CONFIG, model.config.to_dict())
-    write_json(
-        folder / META,
+    about = {
+        "save_format_version": FORMAT_VERSION,
+        "worldflux_version": worldflux_version(),
+        "api_version": model.api_version,
+        "model_type": model.config.model_type,
+        "plugin": entry.plugin,
+        "contract_fingerprint": model.contract_fingerprint(),
+        "components": model.component_ids,
+        "created_at_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+    def write_meta(file: Path) -> None:
+        hashes = {name: sha256(_staged(folder / name)) for name in (CONFIG, WEIGHTS)}
+        _write_json(file, about | {"sha256": hashes})
+
+    write_files(
         {
-            "save_format_version": FORMAT_VERSION,
-            "worldflux_version": worldflux_version(),
-            "api_version": model.api_version,
-            "model_type": model.config.model_type,
-            "plugin": entry.plugin,
-            "contract_fingerprint": model.contract_fingerprint(),
-            "components": model.component_ids,
-            "sha256": {name: sha256(folder / name) for name in (CONFIG, WEIGHTS)},
-            "created_at_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        },
+            folder / WEIGHTS: lambda file: save_file(tensors, str(file)),
+            folder / CONFIG: lambda file: _write_json(file, model.config.to_dict()),
+            folder / META: write_meta,
+        }
     )
     return folder
 
