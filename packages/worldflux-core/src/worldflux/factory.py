@@ -191,7 +191,7 @@ def _given(
     action_spec = asdict(action_spec) if isinstance(action_spec, ActionSpec) else action_spec
     named: dict[str, Any] = {"obs_shape": obs_shape, "action_dim": action_dim}
     named |= {"observation_modalities": observation_modalities, "action_spec": action_spec}
-    dim = (action_spec or {}).get("dim")
+    dim = (action_spec or {}).get("dim", (action_spec or {}).get("num_actions"))
     if None not in (dim, action_dim) and dim != action_dim:
         raise ConfigurationError(f"action_dim={action_dim} contradicts action_spec, whose dim is {dim}")
     return {**kwargs, **{name: value for name, value in named.items() if value is not None}}

@@ -94,6 +94,7 @@ def test_the_action_spec_wins_over_dim_and_type():
         ({"action_dim": 0}, "positive integer"),
         ({"action_type": "continous"}, "Did you mean 'continuous'"),
         ({"action_spec": {"size": 3}}, "unknown action_spec key"),
+        ({"action_spec": {"kind": "discrete", "dim": 6, "num_actions": 4}}, "dim 6 contradicts num_actions 4"),
         ({"learning_rate": "fast"}, "learning_rate must be float"),
         ({"learning_rate": -1.0}, "must be positive"),
         ({"observation_modalities": {"image": {"kind": "picture", "shape": (3, 8, 8)}}}, "unknown kind 'picture'"),

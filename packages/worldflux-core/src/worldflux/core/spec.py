@@ -154,6 +154,10 @@ class ActionSpec:
             raise ContractValidationError(f"action dim must not be negative, got {self.dim}")
         if self.discrete and self.num_actions is None and self.dim <= 0:
             raise ContractValidationError("discrete actions need num_actions or a positive dim")
+        if self.kind == "discrete" and self.num_actions is not None:
+            if self.dim not in (0, self.num_actions):  # the flat action is one-hot
+                raise ContractValidationError(f"dim {self.dim} contradicts num_actions {self.num_actions}: give one")
+            object.__setattr__(self, "dim", self.num_actions)
 
     def leaves(self) -> tuple[ActionPart, ...]:
         """The parts in the order of the flat vector; a simple action is one part called ``action``."""
