@@ -174,6 +174,7 @@ def test_a_script_may_give_its_config_sizes(toy):
             ConfigurationError,
             "contradicts",
         ),
+        ("toy:ci", {"action_dim": 2, "action_spec": {"kind": "discrete", "num_actions": 3}}, ValueError, "contradicts"),
         ("toy:ci", {"device": "gpu"}, ConfigurationError, "device 'gpu' is not a torch device"),
         ("toy:ci", {"component_overrides": {"encoder": "toy.zero"}}, ConfigurationError, "component slot"),
         ("toy:ci", {"component_overrides": {"action_conditioner": "toy.zro"}}, ConfigurationError, "unknown component"),
@@ -198,6 +199,12 @@ def test_a_mistake_is_a_value_error_that_says_what_was_expected(toy, model, opti
         worldflux.create_world_model(model, **options)
     assert isinstance(raised.value, ValueError)
     assert says in str(raised.value)
+
+
+def test_a_family_is_listed_once_however_often_it_was_used(toy):
+    worldflux.create_world_model("toy:ci")
+    with pytest.raises(ModelNotFoundError, match=r"Available: \['toy'\]"):
+        worldflux.create_world_model("toi:ci")
 
 
 def test_a_cuda_device_that_is_not_there_is_refused_before_building(toy, monkeypatch):

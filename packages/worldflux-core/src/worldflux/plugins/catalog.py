@@ -195,7 +195,7 @@ class Catalog:
         near = did_you_mean(asked.lower(), [*names, *self._presets])
         listing = "`worldflux models list` shows them, `worldflux plugins list` what is installed"
         if size:
-            families = [*self.families, *registered]
+            families = list(dict.fromkeys((*self.families, *registered)))  # an active plugin's are in both
             near = near or did_you_mean(family, families)
             return f"Unknown model type: {family}. Available: {families}.{near} ({listing})"
         return f"Unknown model {asked!r}. Available models: {names}.{near} ({listing})"
