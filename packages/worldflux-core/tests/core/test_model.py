@@ -167,6 +167,13 @@ def test_batches_are_held_to_the_contract(model):
         model.validate_batch_contract(Batch(**good, rewards=torch.tensor([[0, float("nan"), 0, 0, 0]] * 2)))
 
 
+@pytest.mark.parametrize("name", ["rewards", "is_first", "is_terminal", "mask"])
+def test_what_has_one_number_a_row_has_no_further_axis(model, name):
+    given = Batch(obs=torch.zeros(2, 5, 4), actions=torch.zeros(2, 5, 2), **{name: torch.zeros(2, 5, 1)})
+    with pytest.raises(ShapeMismatchError, match=rf"batch {name} \(expected \('B', 'T'\), got \(2, 5, 1\)"):
+        model.validate_batch_contract(given)
+
+
 def test_states_are_held_to_the_contract(model):
     with pytest.raises(StateError, match="no 'z'"):
         model.validate_state_contract(State({"y": torch.zeros(2, 8)}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import InitVar, dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -13,8 +13,9 @@ from .errors import ConfigurationError, ShapeMismatchError, ValidationError, did
 from .spec import SequenceFieldSpec
 from .state import map_tensors, register_pytree
 
-# Each pair is one thing under its present and its earlier name; whichever is given fills the other.
-_MIRRORS = (("is_terminal", "terminations"), ("obs", "inputs"), ("target", "targets"))
+# Earlier names of fields. They are properties, so that each thing is stored, moved and copied once.
+_EARLIER = {"terminations": "is_terminal", "inputs": "obs", "targets": "target"}
+_FLAGS = ("is_first", "is_last", "is_terminal")
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Batch:
     ``rewards [B, T]``, received on arriving at t (0 where ``is_first``); ``is_first``, ``is_last``, ``is_terminal``
     ``[B, T]`` bool; ``context`` latents stored with the rows; ``lengths`` valid steps per sequence ``[B]`` by field;
     ``mask [B, T]``; ``layouts`` axes by field (default ``BT...``); ``extras`` namespaced tensors.
+    Earlier names go on working: ``inputs`` is ``obs``, ``targets`` is ``target``, ``terminations`` is ``is_terminal``
+    as floats.
     """
 
     obs: Any = None
@@ -34,12 +37,12 @@ class Batch:
     is_last: Tensor | None = None
     is_terminal: Tensor | None = None
     next_obs: Any = None
-    terminations: Tensor | None = None
+    terminations: InitVar[Tensor | None] = None
     mask: Tensor | None = None
     context: Any = None
     target: Any = None
-    inputs: Any = None
-    targets: Any = None
+    inputs: InitVar[Any] = None
+    targets: InitVar[Any] = None
     conditions: Any = None
     lengths: dict[str, Tensor] = field(default_factory=dict)
     masks: dict[str, Tensor] = field(default_factory=dict)
@@ -47,19 +50,19 @@ class Batch:
     layouts: dict[str, str] = field(default_factory=dict)
     strict_layout: bool = False
 
-    def __post_init__(self) -> None:
-        for new, old in _MIRRORS:
-            if getattr(self, new) is None:
-                setattr(self, new, getattr(self, old))
-            elif getattr(self, old) is None:
-                setattr(self, old, getattr(self, new))
-        if isinstance(self.is_terminal, Tensor) and self.is_terminal.dtype != torch.bool:
-            self.is_terminal = self.is_terminal > 0.5
+    def __post_init__(self, terminations: Tensor | None, inputs: Any, targets: Any) -> None:
+        for name, earlier in (("is_terminal", terminations), ("obs", inputs), ("target", targets)):
+            if getattr(self, name) is None:
+                setattr(self, name, earlier)
+        for name in _FLAGS:
+            value = getattr(self, name)
+            if isinstance(value, Tensor) and value.dtype != torch.bool:
+                setattr(self, name, value > 0.5)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Batch:
         """Build a batch from a mapping of field names. Raises ConfigurationError for unknown names."""
-        known = {f.name for f in fields(cls)}
+        known = {f.name for f in fields(cls)} | set(_EARLIER)
         unknown = sorted(set(data) - known)
         if unknown:
             raise ConfigurationError(f"unknown batch field {unknown[0]!r}.{did_you_mean(unknown[0], known)}")
@@ -71,10 +74,9 @@ class Batch:
         return {name: value for name, value in pairs if value is not None and value is not False and value != {}}
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor with its dotted name, mirrors left out."""
-        skip = {old for _, old in _MIRRORS} | {"layouts", "strict_layout"}
+        """Every tensor with its dotted name."""
         for f in fields(self):
-            if f.name not in skip:
+            if f.name not in ("layouts", "strict_layout"):
                 yield from _walk(f.name, getattr(self, f.name))
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Batch:
@@ -141,9 +143,21 @@ class Batch:
                     )
                 time = time or (name, value.shape[1])
         for name, lengths in self.lengths.items():
-            steps = dict(self.tensors()).get(name)
-            if steps is not None and int(lengths.max()) > steps.shape[1]:
-                raise ValidationError(f"lengths[{name!r}] exceeds the {steps.shape[1]} stored steps")
+            steps = [v.shape[1] for n, v in self.tensors() if name in (n, n.split(".", 1)[0]) and v.ndim >= 2]
+            if steps and int(lengths.max()) > steps[0]:
+                raise ValidationError(f"lengths[{name!r}] exceeds the {steps[0]} stored steps")
+
+
+def _earlier(name: str, read: Callable[[Any], Any]) -> property:
+    def get(batch: Batch) -> Any:
+        value = getattr(batch, name)
+        return None if value is None else read(value)
+
+    return property(get, lambda batch, value: setattr(batch, name, value), doc=f"The earlier name of ``{name}``.")
+
+
+for _old, _new in _EARLIER.items():
+    setattr(Batch, _old, _earlier(_new, Tensor.float if _new in _FLAGS else lambda value: value))
 
 
 def _walk(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:

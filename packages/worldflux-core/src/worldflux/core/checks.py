@@ -75,6 +75,10 @@ def batch(given: Batch, contract: ModelIOContract) -> None:
         if not indices and (given.actions.ndim < 3 or given.actions.shape[-1] != spec.dim):
             got = tuple(given.actions.shape)
             raise ShapeMismatchError(f"batch actions ({spec.kind})", expected=("B", "T", spec.dim), got=got)
+    for name in ("rewards", "is_first", "is_last", "is_terminal", "mask"):
+        value = getattr(given, name)
+        if isinstance(value, Tensor) and value.ndim != 2:  # a further axis would broadcast into [B, B, T] or [T, T]
+            raise ShapeMismatchError(f"batch {name}", expected=("B", "T"), got=tuple(value.shape))
     if isinstance(given.rewards, Tensor) and not bool(torch.isfinite(given.rewards).all()):
         row = torch.nonzero(~torch.isfinite(given.rewards))[0].tolist()
         raise ValidationError(f"rewards hold a non-finite value at [sequence, step] {row}")
