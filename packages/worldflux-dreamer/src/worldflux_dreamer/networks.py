@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -56,8 +57,13 @@ class _RmsSilu(torch.autograd.Function):
 
 def rms_inverse(u: Tensor) -> Tensor:
     """``1 / sqrt(mean(u^2) + eps)`` over the last axis, kept as an axis of one."""
-    square = torch.linalg.vector_norm(u, dim=-1, keepdim=True).square_()
-    return square.div_(u.shape[-1]).add_(NORM_EPS).rsqrt_()
+    norm = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
+    return torch.addcmul(_eps(norm.dtype, norm.device), norm, norm, value=1 / u.shape[-1]).rsqrt_()
+
+
+@lru_cache(maxsize=16)
+def _eps(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(NORM_EPS, dtype=dtype, device=device)
 
 
 def rms_silu_backward(grad: Tensor, u: Tensor, inverse: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +77,10 @@ def rms_silu_backward(grad: Tensor, u: Tensor, inverse: Tensor, scale: Tensor) -
 
 def rms_silu(u: Tensor, scale: Tensor) -> Tensor:
     """``silu(rms(u, scale))``; computed in float32 whatever the input is."""
-    return _RmsSilu.apply(u.float() if u.dtype in (torch.bfloat16, torch.float16) else u, scale)
+    u = u.float() if u.dtype in (torch.bfloat16, torch.float16) else u
+    if not torch.is_grad_enabled():
+        return F.silu((u * rms_inverse(u)).mul_(scale), inplace=True)
+    return _RmsSilu.apply(u, scale)
 
 
 class Linear(nn.Module):

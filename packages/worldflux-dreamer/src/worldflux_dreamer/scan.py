@@ -98,42 +98,46 @@ class Scan(torch.autograd.Function):
         steps, batch, size = hidden.shape
         blocks, width, latent = w.gru.shape[0], w.post.shape[1], w.logits.shape[1]
 
-        def series(*shape: int) -> Tensor:
-            return hidden.new_empty(steps, batch, *shape)
+        def series(*shape: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+            """A tensor ``[T, B, ...]`` and its steps."""
+            whole = hidden.new_empty(steps, batch, *shape)
+            return whole, whole.unbind()
 
-        h_in, z_in, u_in, u_hid, u_post = series(size), series(latent), series(2 * width), series(size), series(width)
-        deters, stochs, logits = series(size), series(latent), series(latent)
+        (h_in, h_at), (z_in, z_at), (u_in, u_in_at) = series(size), series(latent), series(2, width)
+        (u_hid, u_hid_at), (u_post, u_post_at) = series(size), series(width)
+        (x_in, x_in_at), (x_hid, x_hid_at), (x_post, x_post_at) = series(2, width), series(size), series(width)
+        (deters, deter_at), (stochs, stoch_at), (logits, logits_at) = series(size), series(latent), series(latent)
+        noise = [None] * steps if uniform is None else uniform.unbind()
         numbers = torch.arange(classes, device=hidden.device)
-        x_hid, x_post, x_in = series(size), series(width), series(2 * width)
         r_in, r_hid, r_post = [], [], []
         gates, opened, candidates, soft = [], [], [], []
         grouped = (blocks, size // blocks)
-        for t in range(steps):
-            h, z = torch.mul(deter, keep[t], out=h_in[t]), torch.mul(stoch, keep[t], out=z_in[t])
-            torch.addmm(w.from_deter_bias, h, w.from_deter, out=u_in[t, :, :width])
-            torch.addmm(w.from_stoch_bias, z, w.from_stoch, out=u_in[t, :, width:])
-            pair = u_in[t].unflatten(-1, (2, width))
-            r_in.append(rms_inverse(pair))
-            x_in[t] = silu_norm(pair, r_in[t], w.in_scale).flatten(-2)
-            u = torch.addmm(hidden[t], x_in[t], w.hidden_shared, out=u_hid[t])
+        for t, (base, sight, kept) in enumerate(zip(hidden.unbind(), seen.unbind(), keep.unbind())):
+            h, z = torch.mul(deter, kept, out=h_at[t]), torch.mul(stoch, kept, out=z_at[t])
+            u = u_in_at[t]
+            torch.addmm(w.from_deter_bias, h, w.from_deter, out=u[:, 0])
+            torch.addmm(w.from_stoch_bias, z, w.from_stoch, out=u[:, 1])
+            r_in.append(rms_inverse(u))
+            x = silu_norm(u, r_in[t], w.in_scale, out=x_in_at[t]).flatten(-2)
+            u = torch.addmm(base, x, w.hidden_shared, out=u_hid_at[t])
             by_block = h.unflatten(-1, grouped).transpose(0, 1)  # (g, B, k)
             u.unflatten(-1, grouped).transpose(0, 1).add_(torch.bmm(by_block, w.hidden_deter))
             r_hid.append(rms_inverse(u))
-            x_hid[t] = silu_norm(u, r_hid[t], w.hidden_scale)
-            raw = torch.baddbmm(w.gru_bias, x_hid[t].unflatten(-1, grouped).transpose(0, 1), w.gru)
+            x = silu_norm(u, r_hid[t], w.hidden_scale, out=x_hid_at[t])
+            raw = torch.baddbmm(w.gru_bias, x.unflatten(-1, grouped).transpose(0, 1), w.gru)
             gates.append(raw.unflatten(-1, (3, -1)))
-            deter = deters[t]
+            deter = deter_at[t]
             sigmoids, candidate = mix(gates[t], by_block, deter.unflatten(-1, grouped).transpose(0, 1))
             opened.append(sigmoids)
             candidates.append(candidate)
-            u = torch.addmm(seen[t], deter, w.post, out=u_post[t])
+            u = torch.addmm(sight, deter, w.post, out=u_post_at[t])
             r_post.append(rms_inverse(u))
-            x_post[t] = silu_norm(u, r_post[t], w.post_scale)
-            torch.addmm(w.logits_bias, x_post[t], w.logits, out=logits[t])
-            soft.append(class_softmax(logits[t].unflatten(-1, (-1, classes))))
+            x = silu_norm(u, r_post[t], w.post_scale, out=x_post_at[t])
+            logit = torch.addmm(w.logits_bias, x, w.logits, out=logits_at[t])
+            soft.append(class_softmax(logit.unflatten(-1, (-1, classes))))
             probs = soft[t].mul(1 - unimix).add_(unimix / classes)
-            stoch = stochs[t]
-            pick(probs, None if uniform is None else uniform[t], numbers, stoch.unflatten(-1, (-1, classes)))
+            stoch = stoch_at[t]
+            pick(probs, noise[t], numbers, stoch.unflatten(-1, (-1, classes)))
         ctx.unimix = unimix
         ctx.lists = r_in, r_hid, r_post, gates, opened, candidates, soft
         ctx.save_for_backward(keep, h_in, z_in, u_in, x_in, u_hid, x_hid, u_post, x_post, deters, *weights)
@@ -148,41 +152,47 @@ class Scan(torch.autograd.Function):
         steps, batch, size = h_in.shape
         blocks, width = w.gru.shape[0], w.post.shape[1]
         grouped = (blocks, size // blocks)
-        g_logits, g_post, g_hid, g_in = (torch.empty_like(x) for x in (d_logits, u_post, u_hid, u_in))
-        g_gates = h_in.new_empty(steps, blocks, batch, 3, size // blocks)
-        s_in, s_hid, s_post = torch.empty_like(g_in), torch.empty_like(g_hid), torch.empty_like(g_post)
+        g_gates, g_logits = h_in.new_empty(steps, blocks, batch, 3, size // blocks), torch.empty_like(d_logits)
+        found: list[list[Tensor]] = [
+            [] for _ in range(6)
+        ]  # gradients of the three norms' inputs and scales, from T to 1
         gru_t, hid_t = w.gru.transpose(1, 2), w.hidden_deter.transpose(1, 2)
+        shared_t, post_t, logits_t = w.hidden_shared.t(), w.post.t(), w.logits.t()
+        from_deter_t, from_stoch_t = w.from_deter.t(), w.from_stoch.t()
         gh, gz = torch.zeros_like(h_in[0]), torch.zeros_like(z_in[0])
-        for t in reversed(range(steps)):
+        by_step = zip(
+            *(x.unbind() for x in (d_deter, d_stoch, d_logits, keep, h_in, u_in, u_hid, u_post, g_gates, g_logits))
+        )
+        for t, (dh, dz, dl, kept, h, ui, uh, up, out, gl) in reversed(list(enumerate(by_step))):
             # the latents: straight through the mixed probabilities
             p = soft[t]
-            gp = (d_stoch[t] + gz).unflatten(-1, p.shape[1:])
+            gp = (dz + gz).unflatten(-1, p.shape[1:])
             gp.sub_((gp * p).sum(-1, keepdim=True)).mul_(p)
-            torch.add(d_logits[t], gp.flatten(-2), alpha=1 - ctx.unimix, out=g_logits[t])
-            g_post[t], s_post[t] = rms_silu_backward(g_logits[t] @ w.logits.t(), u_post[t], r_post[t], w.post_scale)
-            gh = torch.addmm(gh.add_(d_deter[t]), g_post[t], w.post.t())
+            torch.add(dl, gp.flatten(-2), alpha=1 - ctx.unimix, out=gl)
+            g_post, s_post = rms_silu_backward(gl @ logits_t, up, r_post[t], w.post_scale)
+            gh = torch.addmm(gh.add_(dh), g_post, post_t)
             # the gates
-            o, c, raw = opened[t], candidates[t], gates[t]
-            reset, update = o[:, :, 0], o[:, :, 1]
+            c, raw = candidates[t], gates[t]
+            reset, update = opened[t].unbind(2)
             g = gh.unflatten(-1, grouped).transpose(0, 1)
-            h = h_in[t].unflatten(-1, grouped).transpose(0, 1)
-            out = g_gates[t]
             gq = g * update
             gc = torch.addcmul(gq, gq, c.square(), value=-1)  # d tanh
             torch.mul(gc, reset, out=out[:, :, 1])
             gc.mul_(raw[:, :, 1])
             torch.mul(gc, torch.addcmul(reset, reset, reset, value=-1), out=out[:, :, 0])
+            h = h.unflatten(-1, grouped).transpose(0, 1)
             torch.mul((c - h).mul_(gq), 1 - update, out=out[:, :, 2])
-            g_h = g - gq
             # into the recurrence's layers
             gx = torch.bmm(out.flatten(-2), gru_t).transpose(0, 1).flatten(-2)
-            g_hid[t], s_hid[t] = rms_silu_backward(gx, u_hid[t], r_hid[t], w.hidden_scale)
-            g_h = g_h + torch.bmm(g_hid[t].unflatten(-1, grouped).transpose(0, 1), hid_t)
-            gx = (g_hid[t] @ w.hidden_shared.t()).unflatten(-1, (2, width))
-            gi, si = _rms_silu_backward_pair(gx, u_in[t].unflatten(-1, (2, width)), r_in[t], w.in_scale)
-            g_in[t], s_in[t] = gi.flatten(-2), si.flatten(-2)
-            gh = torch.addmm(g_h.transpose(0, 1).flatten(-2), g_in[t, :, :width], w.from_deter.t()).mul_(keep[t])
-            gz = torch.mm(g_in[t, :, width:], w.from_stoch.t()).mul_(keep[t])
+            g_hid, s_hid = rms_silu_backward(gx, uh, r_hid[t], w.hidden_scale)
+            g_h = (g - gq).add_(torch.bmm(g_hid.unflatten(-1, grouped).transpose(0, 1), hid_t))
+            gx = (g_hid @ shared_t).unflatten(-1, (2, width))
+            g_in, s_in = _rms_silu_backward_pair(gx, ui, r_in[t], w.in_scale)
+            gh = torch.addmm(g_h.transpose(0, 1).flatten(-2), g_in[:, 0], from_deter_t).mul_(kept)
+            gz = torch.mm(g_in[:, 1], from_stoch_t).mul_(kept)
+            for series, value in zip(found, (g_post, s_post, g_hid, s_hid, g_in, s_in)):
+                series.append(value)
+        g_post, s_post, g_hid, s_hid, g_in, s_in = (torch.stack(series[::-1]) for series in found)
 
         def product(x: Tensor, g: Tensor) -> Tensor:
             return x.flatten(0, 1).t() @ g.flatten(0, 1)
@@ -196,13 +206,13 @@ class Scan(torch.autograd.Function):
 
         gg = g_gates.flatten(-2).transpose(0, 1).flatten(1, 2)  # (g, T * B, 3k)
         grads = Weights(
-            from_deter=product(h_in, g_in[..., :width]),
-            from_deter_bias=g_in[..., :width].sum((0, 1)),
-            from_stoch=product(z_in, g_in[..., width:]),
-            from_stoch_bias=g_in[..., width:].sum((0, 1)),
-            in_scale=s_in.sum((0, 1)).view(2, width),
+            from_deter=product(h_in, g_in[:, :, 0]),
+            from_deter_bias=g_in[:, :, 0].sum((0, 1)),
+            from_stoch=product(z_in, g_in[:, :, 1]),
+            from_stoch_bias=g_in[:, :, 1].sum((0, 1)),
+            in_scale=s_in.sum((0, 1)),
             hidden_deter=block_product(h_in, by_block(g_hid)),
-            hidden_shared=product(x_in, g_hid),
+            hidden_shared=product(x_in.flatten(-2), g_hid),
             hidden_bias=torch.zeros_like(w.hidden_scale),  # it came in with ``hidden``
             hidden_scale=s_hid.sum((0, 1)),
             gru=block_product(x_hid, gg),
