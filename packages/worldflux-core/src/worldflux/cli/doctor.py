@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from .light import Command
-from .output import PROBLEM, JsonOption, emit, fields, table
+from .output import PROBLEM, JsonOption, apart, emit, fields, table
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -25,9 +25,10 @@ def doctor(json: JsonOption = False) -> None:
       worldflux doctor --json
     """
     problems: list[str] = []
-    packages, extras = _packages(problems)
-    torch = _torch(problems)
-    plugins = _plugins(problems)
+    with apart():
+        packages, extras = _packages(problems)
+        torch = _torch(problems)
+        plugins = _plugins(problems)
     data = {
         "python": platform.python_version(),
         "executable": sys.executable,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .light import Command
-from .output import JsonOption, emit, table
+from .output import JsonOption, apart, emit, table
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -28,9 +28,10 @@ def evaluate(
     """
     from worldflux.experiment import Run
 
-    loaded = Run.load(run)
-    trained = loaded.evaluate(episodes=episodes, seed=seed)
-    random = loaded.random_baseline(episodes=episodes, seed=seed)
+    with apart():
+        loaded = Run.load(run)
+        trained = loaded.evaluate(episodes=episodes, seed=seed)
+        random = loaded.random_baseline(episodes=episodes, seed=seed)
     data = {
         "run": run,
         "model": loaded.settings.model,

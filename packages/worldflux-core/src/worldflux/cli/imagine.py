@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .light import Command
-from .output import JsonOption, emit, table
+from .output import JsonOption, apart, emit, table
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -36,9 +36,10 @@ def imagine(
     from worldflux.experiment import Run
 
     animation_path(run / "imagined.gif" if out is None else out)  # before the work, not after it
-    loaded = Run.load(run)
-    result = loaded.imagine(context=context, horizon=horizon, sequences=sequences, seed=seed, random_policy=random)
-    animation, numbers = loaded.save_imagination(result, out)
+    with apart():
+        loaded = Run.load(run)
+        result = loaded.imagine(context=context, horizon=horizon, sequences=sequences, seed=seed, random_policy=random)
+        animation, numbers = loaded.save_imagination(result, out)
     data = {
         "run": run,
         "model": loaded.settings.model,

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Annotated, Any
 
 import typer
@@ -76,8 +76,15 @@ def _jsonable(value: Any) -> Any:
 
 
 @contextmanager
+def apart() -> Iterator[None]:
+    """Send what environments, models and plugins print meanwhile to stderr: stdout is for results alone."""
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+@contextmanager
 def narrated() -> Iterator[None]:
-    """Let what worldflux logs meanwhile be read on stderr."""
+    """Let what worldflux logs meanwhile be read on stderr, and what others print too."""
     import logging  # here, because listing can do without
 
     logger, handler = logging.getLogger("worldflux"), logging.StreamHandler(sys.stderr)
@@ -86,7 +93,8 @@ def narrated() -> Iterator[None]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        yield
+        with apart():
+            yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)

@@ -15,6 +15,8 @@ from worldflux.core.spec import Capability, ModalitySpec, ModelIOContract, Obser
 from worldflux.core.state import State
 from worldflux.plugins import hookimpl
 
+print("a plugin that talks when it is imported")
+
 
 @dataclass
 class ToyConfig(WorldModelConfig):
@@ -51,6 +53,7 @@ class ToyWorld(WorldModel):
 
     def __init__(self, config):
         super().__init__(config)
+        print("a model that talks when it is built")
         size = torch.Size(config.obs_shape).numel()
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
