@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from worldflux.core.errors import CheckpointError
-from worldflux.training import checkpoint, find_checkpoint, snapshot
+from worldflux.training import checkpoint, find_checkpoint, manifest, snapshot
 from worldflux.training.checkpoint import checkpoints, read_manifest, write_checkpoint
 
 
@@ -142,6 +142,20 @@ def test_a_disk_that_fills_up_in_training_stops_it_with_the_earlier_checkpoint_w
     again = toy.Trainer(toy.ToyModel(), toy.options(tmp_path))
     again.train(toy.NoiseSource(), resume_from=tmp_path)
     assert (again.status, again.step) == ("finished", 12)
+
+
+def test_a_manifest_that_cannot_be_written_is_a_checkpoint_error(toy, tmp_path: Path, monkeypatch) -> None:
+    trainer, real = toy.Trainer(toy.ToyModel(), toy.options(tmp_path)), manifest.write_text
+
+    def full(*args):
+        if trainer.step:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(*args)
+
+    monkeypatch.setattr(manifest, "write_text", full)
+    with pytest.raises(CheckpointError, match=r"run_manifest.json.*No space left.*resume"):
+        trainer.train(toy.NoiseSource())
+    assert names(tmp_path / "checkpoints") == {"step-000004", "latest"}
 
 
 def test_packed_state_comes_back_equal() -> None:

@@ -205,6 +205,17 @@ def test_a_loss_that_is_not_finite_is_named_and_the_parameters_stay(toy, tmp_pat
     assert (tmp_path / "checkpoints" / "step-000004" / "manifest.json").exists()
 
 
+def test_a_full_disk_does_not_hide_what_is_not_finite(toy, tmp_path: Path, monkeypatch) -> None:
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("worldflux.training.trainer.write_text", full)
+    batch = toy.items()[0]
+    batch.obs[2, 3, 1] = torch.inf
+    with pytest.raises(TrainingError, match=r"batch's obs is not finite at \[2, 3, 1\]: repair the data"):
+        toy.Trainer(toy.ToyModel(), toy.options(tmp_path)).train([batch])
+
+
 def test_a_number_in_the_batch_that_is_none_is_found(toy, tmp_path: Path) -> None:
     batch = toy.items()[0]
     batch.obs[2, 3, 1] = torch.inf

@@ -31,9 +31,12 @@ class RunManifest:
         }
 
     def write(self, *, status: str, **facts: Any) -> None:
-        """Record a status and whatever facts belong to it."""
+        """Record a status and whatever facts belong to it. Raises CheckpointError if it cannot be written."""
         self.content.update(facts, status=status, updated=time.time())
-        write_text(self.path, json.dumps(self.content, indent=2) + "\n")
+        try:
+            write_text(self.path, json.dumps(self.content, indent=2) + "\n")
+        except OSError as error:
+            raise CheckpointError(f"cannot write {self.path}: {error}. Make room, then resume") from error
 
 
 def refuse_other_run(run_dir: Path, found: Path | None, *, going_on: bool) -> None:

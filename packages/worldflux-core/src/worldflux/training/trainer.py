@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..core.batch import Batch
 from ..core.errors import (
+    CheckpointError,
     ConfigurationError,
     ShapeMismatchError,
     TrainingError,
@@ -118,7 +119,7 @@ class Trainer:
                 self._finish(signals)
             except BaseException as error:
                 self.status = "failed"
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(CheckpointError):
                     self._manifest.write(**self._facts(), error=f"{type(error).__name__}: {error}")
                 raise
             else:
@@ -239,9 +240,13 @@ class Trainer:
         batch, out = next((pair for pair in done if not torch.isfinite(pair[1].loss).all()), done[-1])
         report = diagnose(step=self.step, out=out, batch=batch, parameters=self.model.named_parameters())
         path = self.run_dir / "diagnosis.json"
-        write_text(path, json.dumps(report, indent=2) + "\n")
+        try:
+            write_text(path, json.dumps(report, indent=2) + "\n")
+            details = f"Details are in {path}"
+        except OSError as error:  # it must not hide what is wrong
+            details = f"Details could not be written to {path} ({error})"
         kept = self.last_checkpoint or "none, as none was made yet"
-        raise TrainingError(f"{explain(report)}. Details are in {path}; the last checkpoint is {kept}")
+        raise TrainingError(f"{explain(report)}. {details}; the last checkpoint is {kept}")
 
     # --- evaluating -----------------------------------------------------------------------------------------------
 
