@@ -215,6 +215,22 @@ def test_a_wrong_override_is_named(model, slot, value, message):
         model.set_component(slot, value)
 
 
+def test_a_device_has_one_generator_however_it_is_named(model, monkeypatch):
+    made = []
+    monkeypatch.setattr(torch, "Generator", lambda name: made.append(name) or torch._C.Generator())
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert model.generator("cuda") is model.generator(torch.device("cuda", 1))
+    assert made == ["cuda:1"]
+
+
+def test_random_states_of_an_absent_device_are_left_out(model, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    torch.rand(3, generator=model.generator())
+    state = model.rng_state()
+    model.set_rng_state({**state, "cuda:0": state["cpu"]})
+    assert list(model.rng_state()) == ["cpu"]
+
+
 def test_the_models_generator_is_its_own_and_restarts_from_its_seed(model):
     torch.manual_seed(1)
     before = torch.get_rng_state()

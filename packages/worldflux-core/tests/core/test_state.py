@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from worldflux.core.errors import ShapeMismatchError, StateError
-from worldflux.core.state import State, stack_states
+from worldflux.core.output import ModelOutput
+from worldflux.core.state import State, map_tensors, stack_states
 
 
 def two():
@@ -74,3 +75,8 @@ def test_a_state_passes_through_vmap_and_compile():
 
 def test_stacking_adds_a_time_axis():
     assert stack_states([two(), two(), two()])["deter"].shape == (3, 3, 4)
+
+
+def test_what_comes_beside_predictions_is_cut_and_moved_with_them():
+    given = ModelOutput({"reward": torch.ones(2)}, aux={"logits": torch.ones(2, requires_grad=True)})
+    assert not map_tensors(given, torch.Tensor.detach).aux["logits"].requires_grad

@@ -65,7 +65,9 @@ class WorldModel(nn.Module, ABC):
 
     def generator(self, device: torch.device | str | None = None) -> torch.Generator:
         """The model's own generator on a device; nothing else in the process draws from it."""
-        name = str(torch.device(device if device is not None else "cpu"))
+        where = torch.device(device if device is not None else "cpu")
+        # "cuda" and "cuda:0" may be one device, which must not have two generators
+        name = f"cuda:{torch.cuda.current_device()}" if where.type == "cuda" and where.index is None else str(where)
         if name not in self._generators:
             self._generators[name] = torch.Generator(name).manual_seed(self._seed)
         return self._generators[name]
@@ -75,9 +77,10 @@ class WorldModel(nn.Module, ABC):
         return {name: generator.get_state() for name, generator in self._generators.items()}
 
     def set_rng_state(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from a state returned by ``rng_state``."""
+        """Continue from a state returned by ``rng_state``; devices that are absent here are left out."""
         for name, value in state.items():
-            self.generator(name).set_state(value)
+            if torch.device(name).type != "cuda" or torch.cuda.is_available():
+                self.generator(name).set_state(value)
 
     # --- the contract ---------------------------------------------------------------------------------------------
 

@@ -59,5 +59,5 @@ class LossOutput:
         return self.components.items()
 
 
-register_pytree(ModelOutput, ("predictions", "state", "uncertainty"), ("aux",))
+register_pytree(ModelOutput, ("predictions", "state", "uncertainty", "aux"))
 register_pytree(LossOutput, ("loss", "components", "metrics", "latents"))
