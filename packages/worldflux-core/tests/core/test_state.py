@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from worldflux.core.errors import ShapeMismatchError, StateError
+from worldflux.core.errors import ShapeMismatchError, StateError, ValidationError
 from worldflux.core.output import ModelOutput
 from worldflux.core.state import State, map_tensors, stack_states
 
@@ -80,3 +80,9 @@ def test_stacking_adds_a_time_axis():
 def test_what_comes_beside_predictions_is_cut_and_moved_with_them():
     given = ModelOutput({"reward": torch.ones(2)}, aux={"logits": torch.ones(2, requires_grad=True)})
     assert not map_tensors(given, torch.Tensor.detach).aux["logits"].requires_grad
+
+
+def test_predictions_may_be_given_by_their_short_name():
+    assert ModelOutput(preds={"reward": torch.ones(2)}).predictions["reward"].all()
+    with pytest.raises(ValidationError, match="give one"):
+        ModelOutput({"reward": torch.ones(2)}, preds={"reward": torch.ones(2)})

@@ -21,6 +21,20 @@ class ModelOutput:
     uncertainty: Tensor | None = None
     aux: dict[str, Any] = field(default_factory=dict)
 
+    def __init__(
+        self,
+        predictions: dict[str, Tensor] | None = None,
+        state: State | None = None,
+        uncertainty: Tensor | None = None,
+        aux: dict[str, Any] | None = None,
+        *,
+        preds: dict[str, Tensor] | None = None,
+    ) -> None:
+        if predictions is not None and preds is not None:
+            raise ValidationError("predictions and preds are one thing: give one of them")
+        self.predictions = (predictions if preds is None else preds) or {}
+        self.state, self.uncertainty, self.aux = state, uncertainty, aux or {}
+
     @property
     def preds(self) -> dict[str, Tensor]:
         """The predictions."""
