@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from worldflux.training import find_checkpoint
+
 SCRIPT = Path(__file__).parent / "toy.py"
 
 
@@ -104,6 +106,12 @@ def test_a_new_run_does_not_start_over_an_old_ones_checkpoints(toy, tmp_path: Pa
     toy.Trainer(toy.ToyModel(), toy.options(tmp_path, total_steps=1)).train(toy.NoiseSource())
     with pytest.raises(ValueError, match="already holds a run.*resume_from"):
         toy.Trainer(toy.ToyModel(), toy.options(tmp_path, total_steps=1)).train(toy.NoiseSource())
+
+
+def test_a_run_that_begins_where_another_ended_has_a_checkpoint_of_its_own(toy, tmp_path: Path) -> None:
+    toy.Trainer(toy.ToyModel(), toy.options(tmp_path / "old")).train(toy.items())
+    toy.Trainer(toy.ToyModel(), toy.options(tmp_path / "new")).train(toy.items(), resume_from=tmp_path / "old")
+    assert find_checkpoint(tmp_path / "new").name == find_checkpoint(tmp_path / "old").name
 
 
 def test_a_checkpoint_of_another_model_is_refused(toy, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ class Trainer:
                 self.save_checkpoint()
 
     def _finish(self, signals: StopSignals) -> None:
-        if self.last_checkpoint is None or self.last_checkpoint.name != f"step-{self.step:06d}":
+        if not self._saved():
             self.save_checkpoint()
         if signals.received and self.step < self.target and not self.stop_reason:
             self.status, self.stop_reason = "preempted", signals.received
@@ -330,8 +330,12 @@ class Trainer:
         load_snapshot(found, self)
         self.last_checkpoint = found
 
+    def _saved(self) -> bool:
+        """Whether this run, not the one it was resumed from, holds a checkpoint of the step at hand."""
+        return self.last_checkpoint == self.run_dir / "checkpoints" / f"step-{self.step:06d}"
+
     def _save_despite(self, error: Exception) -> str:
-        if self.step == 0 or (self.last_checkpoint and self.last_checkpoint.name == f"step-{self.step:06d}"):
+        if self.step == 0 or self._saved():
             return ""
         try:
             path = self.save_checkpoint()
