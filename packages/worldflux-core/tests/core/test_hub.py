@@ -53,7 +53,9 @@ class Hub(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.requests.append((self.command, self.path))
         if self.path.endswith("/repos/create"):
-            return self.answer(json.dumps({"url": f"http://{self.headers['Host']}/acme/toy"}).encode(), Content_Type="application/json")
+            return self.answer(
+                json.dumps({"url": f"http://{self.headers['Host']}/acme/toy"}).encode(), Content_Type="application/json"
+            )
         if "/preupload/" in self.path:
             names = [f["path"] for f in json.loads(body)["files"]]
             reply = {"files": [{"path": n, "uploadMode": "regular", "shouldIgnore": False} for n in names]}
@@ -65,7 +67,11 @@ class Hub(BaseHTTPRequestHandler):
                 entry = json.loads(line)
                 if entry["key"] == "file":
                     self.files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
-            reply = {"commitUrl": f"http://{self.headers['Host']}/acme/toy/commit/{COMMIT}", "commitOid": COMMIT, "success": True}
+            reply = {
+                "commitUrl": f"http://{self.headers['Host']}/acme/toy/commit/{COMMIT}",
+                "commitOid": COMMIT,
+                "success": True,
+            }
             return self.answer(json.dumps(reply).encode(), Content_Type="application/json")
         return self.answer(b"{}", Content_Type="application/json")
 
