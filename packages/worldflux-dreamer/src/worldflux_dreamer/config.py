@@ -97,10 +97,12 @@ class DreamerV3Config(WorldModelConfig):
     beta2: float = 0.999
     eps: float = 1e-20
     warmup: int = 1000
+    scheduler: str = "constant"
     batch_size: int = 16
     sequence_length: int = 64
     replay_ratio: float = 512.0
     num_envs: int = 16
+    env_steps: int = 500_000
     reference: bool = False
 
     def __post_init__(self) -> None:
@@ -119,7 +121,7 @@ class DreamerV3Config(WorldModelConfig):
     def _check_numbers(self) -> None:
         positive = "deter_dim hidden_dim stoch blocks units depth kernel decoder_blocks dynamics_layers prior_layers"
         positive += " posterior_layers encoder_layers decoder_layers policy_layers value_layers reward_layers"
-        positive += " continue_layers imagination batch_size num_envs horizon return_limit replay_ratio"
+        positive += " continue_layers imagination batch_size num_envs env_steps horizon return_limit replay_ratio"
         for name in positive.split():
             if getattr(self, name) <= 0:
                 raise self._error(f"{name} must be positive, got {getattr(self, name)}")

@@ -243,9 +243,12 @@ class DreamerV3(WorldModel):
             "sequence_length": config.sequence_length,
             "learning_rate": config.learning_rate,
             "warmup_steps": config.warmup,
+            "scheduler": config.scheduler,
             "grad_clip": config.grad_clip,
             "replay_ratio": config.replay_ratio,
             "num_envs": config.num_envs,
+            "env_steps": config.env_steps,
+            "online": True,  # each fresh sequence is learnt from once, before sampling is uniform
         }
 
     def parameter_groups(self) -> list[dict[str, Any]]:
