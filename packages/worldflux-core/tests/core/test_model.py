@@ -114,6 +114,12 @@ def test_an_action_that_is_no_tensor_is_refused(model):
         model.transition(model.encode(torch.randn(3, 4)), torch.zeros(3, 2).numpy())
 
 
+@pytest.mark.parametrize("action", [None, ActionPayload()])
+def test_a_model_without_actions_goes_on_without_one(registry, toy, action):
+    still = toy["model"](toy["config"](action_spec={"kind": "none"}))
+    assert still.transition(still.encode(torch.randn(3, 4)), action)["z"].shape == (3, 8)
+
+
 def test_a_plan_of_another_kind_is_refused(model):
     plan = ActionPayload(kind="token", tensor=torch.zeros(1, 2), extras={PLANNER_HORIZON_KEY: 1})
     with pytest.raises(ValidationError, match="'token' is incompatible"):

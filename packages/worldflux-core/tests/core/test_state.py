@@ -14,6 +14,11 @@ def test_batch_size_is_the_leading_axis():
     assert two().batch_size == 3
 
 
+def test_a_tensor_that_is_not_there_is_named_beside_those_that_are():
+    with pytest.raises(StateError, match=r"no 'latent', it has \['deter', 'stoch'\]"):
+        two()["latent"]
+
+
 def test_an_empty_state_has_no_batch_size():
     with pytest.raises(StateError, match="no tensors"):
         _ = State().batch_size

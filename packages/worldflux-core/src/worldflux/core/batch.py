@@ -136,11 +136,8 @@ class Batch:
                 raise ShapeMismatchError(f"{label} batch size mismatch", expected=batch, got=got)
             if strict_time and layout.startswith("BT") and value.ndim >= 2 and root not in variable:
                 if time is not None and value.shape[1] != time[1]:
-                    raise ShapeMismatchError(
-                        f"time dimension mismatch between {time[0]!r} and {name!r}",
-                        expected=time[1],
-                        got=value.shape[1],
-                    )
+                    message = f"time dimension mismatch between {time[0]!r} and {name!r}"
+                    raise ShapeMismatchError(message, expected=time[1], got=value.shape[1])
                 time = time or (name, value.shape[1])
         for name, lengths in self.lengths.items():
             steps = [v.shape[1] for n, v in self.tensors() if name in (n, n.split(".", 1)[0]) and v.ndim >= 2]

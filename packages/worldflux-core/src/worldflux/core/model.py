@@ -88,12 +88,8 @@ class WorldModel(nn.Module, ABC):
         """Return the state before anything was observed: zeros ``[B, ...]`` as the contract's state spec says."""
         like = next(self.parameters(), torch.empty(0))
         specs = self.io_contract().state_spec.tensors
-        return State(
-            {
-                n: torch.zeros(batch_size, *s.shape, device=device or like.device, dtype=like.dtype)
-                for n, s in specs.items()
-            }
-        )
+        options: dict[str, Any] = {"device": device or like.device, "dtype": like.dtype}
+        return State({name: torch.zeros(batch_size, *spec.shape, **options) for name, spec in specs.items()})
 
     def encode(self, obs: Observations, deterministic: bool = False) -> State:
         """Return the state of a fresh episode that starts with ``obs`` (each modality ``[B, ...]``)."""
@@ -214,9 +210,8 @@ class WorldModel(nn.Module, ABC):
                 plan = ActionPayload("continuous", self.actions(plan), extras=plan.extras)
             plan = normalize_planned_action(plan, api_version=self.api_version)
         if isinstance(plan, ActionSequence):
-            plan = (
-                plan.tensor if plan.tensor is not None else torch.stack([self.actions(p) for p in plan.payloads or ()])
-            )
+            steps = plan.payloads or ()
+            plan = plan.tensor if plan.tensor is not None else torch.stack([self.actions(step) for step in steps])
         actions = self.actions(plan)
         if actions.ndim != 3 or actions.shape[1] not in (1, batch_size):
             shape = tuple(actions.shape)
@@ -227,6 +222,8 @@ class WorldModel(nn.Module, ABC):
         """Return what the dynamics reads of an action ``[B, A]`` and the conditions."""
         self.check_conditions(conditions)
         conditioner, actions = self.component("action_conditioner"), self.actions(action)
+        if actions.shape == (0,):  # a model without actions was given none
+            actions = actions.to(state.device).expand(state.batch_size, 0)
         if actions.ndim != 2 or actions.shape[0] != state.batch_size:
             expected = (state.batch_size, self.io_contract().action_spec.dim)
             raise checks.ShapeMismatchError("action for this state", expected=expected, got=tuple(actions.shape))

@@ -67,26 +67,20 @@ class ConditionPayload:
         """Raise ValidationError for extras that are not namespaced, not declared, or of another dtype or shape."""
         wrong = sorted(key for key in self.extras if not namespaced(key))
         if wrong:
-            legacy.refuse(
-                api_version,
-                f"condition extras keys need the namespaced format wf.<domain>.<name>, got {wrong}",
-            )
+            message = f"condition extras keys need the namespaced format wf.<domain>.<name>, got {wrong}"
+            legacy.refuse(api_version, message)
         if allowed_extra_keys is not None:
             unknown = sorted(set(self.extras) - set(allowed_extra_keys))
             if unknown:
-                legacy.refuse(
-                    api_version,
-                    f"condition extras has undeclared keys {unknown}, allowed: {sorted(allowed_extra_keys)}",
-                )
+                message = f"condition extras has undeclared keys {unknown}, allowed: {sorted(allowed_extra_keys)}"
+                legacy.refuse(api_version, message)
         for key, spec in (extra_schema or {}).items():
             value = self.extras.get(key)
             if not isinstance(value, Tensor):
                 continue
             if str(value.dtype).removeprefix("torch.") != spec.dtype:
-                legacy.refuse(
-                    api_version,
-                    f"condition extra {key!r} dtype mismatch: {value.dtype}, expected {spec.dtype}",
-                )
+                message = f"condition extra {key!r} dtype mismatch: {value.dtype}, expected {spec.dtype}"
+                legacy.refuse(api_version, message)
             if tuple(value.shape[value.ndim - len(spec.shape) :]) != spec.shape:
                 shape = tuple(value.shape)
                 legacy.refuse(api_version, f"condition extra {key!r} shape mismatch: {shape} must end in {spec.shape}")
@@ -177,6 +171,8 @@ def action_tensor(action: Tensor | ActionPayload | None, specs: tuple[ActionSpec
             raise ValidationError(f"action kind {kind!r} is incompatible with the model, which takes {accepted[0]!r}")
     spec = next((s for s in specs if s.kind == kind), specs[0])
     if action is None:
+        if spec.kind == "none":
+            return torch.zeros(0)
         raise ValidationError(f"no action given, the model takes {spec.kind!r} actions of size {spec.dim}")
     if not isinstance(action, Tensor):
         raise ValidationError(f"an action must be a Tensor or an ActionPayload, got {type(action).__name__}")
@@ -186,9 +182,6 @@ def action_tensor(action: Tensor | ActionPayload | None, specs: tuple[ActionSpec
             raise ValidationError(f"discrete action out of range: {int(action.max())}, expected 0 <= action < {count}")
         return torch.nn.functional.one_hot(action.long(), count).to(torch.get_default_dtype())
     if action.ndim == 0 or action.shape[-1] != spec.dim:
-        raise ShapeMismatchError(
-            f"action feature dim mismatch for {spec.kind!r} actions",
-            expected=("...", spec.dim),
-            got=tuple(action.shape),
-        )
+        message = f"action feature dim mismatch for {spec.kind!r} actions"
+        raise ShapeMismatchError(message, expected=("...", spec.dim), got=tuple(action.shape))
     return action if action.is_floating_point() else action.to(torch.get_default_dtype())

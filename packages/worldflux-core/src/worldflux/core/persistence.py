@@ -65,14 +65,10 @@ def _write_json(file: Path, data: Any) -> None:
 
 def sha256(file: Path) -> str:
     """Hex digest of a file."""
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(handle)
-
-
-def _digest(handle: Any) -> str:
     total = hashlib.sha256()
-    while block := handle.read(1 << 20):
-        total.update(block)
+    with file.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            total.update(block)
     return total.hexdigest()
 
 

@@ -34,6 +34,8 @@ class State:
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
+        if name not in self.tensors:
+            raise StateError(f"the state has no {name!r}, it has {sorted(self.tensors)}")
         return self.tensors[name]
 
     def __contains__(self, name: object) -> bool:
@@ -117,14 +119,9 @@ class State:
                 flat = torch.frombuffer(blob, dtype=dtype) if blob else torch.empty(0, dtype=dtype)
                 tensors[entry["name"]] = flat.reshape(entry["shape"]).clone()
                 offset += entry["size"]
-        except (
-            KeyError,
-            TypeError,
-            AttributeError,
-            UnicodeDecodeError,
-            json.JSONDecodeError,
-            RuntimeError,
-        ) as error:
+        except StateError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise StateError(f"damaged state header: {error}") from error
         if offset != len(data):
             raise StateError(f"{len(data) - offset} trailing bytes after the state")
