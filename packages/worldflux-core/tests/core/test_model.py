@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 import torch
 
@@ -248,3 +250,20 @@ def test_the_models_generator_is_its_own_and_restarts_from_its_seed(model):
     assert torch.equal(torch.rand(3, generator=model.generator()), second)
     model.seed(model.config.seed)
     assert torch.equal(torch.rand(3, generator=model.generator()), first)
+
+
+def test_a_class_whose_arguments_have_defaults_keeps_them(model):
+    class Scaled:
+        def __init__(self, scale=0.5):
+            self.scale = scale
+
+        def condition(self, state, action, conditions=None):
+            return {"action": action * self.scale}
+
+    model.set_component("action_conditioner", Scaled)
+    assert model.action_conditioner.scale == 0.5
+
+
+def test_any_callable_factory_builds_a_component(model, toy):
+    model.set_component("dynamics_model", functools.partial(toy["dynamics"]))
+    assert model.dynamics_model.linear.in_features == 10

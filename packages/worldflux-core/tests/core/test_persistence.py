@@ -158,3 +158,10 @@ def test_from_pretrained_refuses_another_class(saved, toy):
 
     with pytest.raises(ConfigurationError, match="not a Other"):
         Other.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("key", ["components", "sha256"])
+def test_a_list_in_place_of_a_mapping_is_refused(saved, key):
+    edit(saved / "worldflux_meta.json", **{key: ["action_conditioner"]})
+    with pytest.raises(CheckpointError, match="must map slots"):
+        load_pretrained(saved)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from worldflux.core.batch import Batch
-from worldflux.core.errors import CapabilityError, ConfigurationError
+from worldflux.core.errors import CapabilityError, ConfigurationError, ShapeMismatchError
 from worldflux.core.model import Action, Observations, WorldModel
 from worldflux.core.output import LossOutput
 from worldflux.core.payloads import ConditionPayload
@@ -126,6 +126,8 @@ class DreamerV3(WorldModel):
     ) -> State:
         """Return the state after ``action [B, A]`` led to ``obs`` (the posterior)."""
         tokens = self.tokens(self.observations(obs))
+        if tokens.shape[0] != state.batch_size:
+            raise ShapeMismatchError("observations of the update", expected=state.batch_size, got=tokens.shape[0])
         return self._correct(state, action, tokens, conditions, deterministic)
 
     def transition(

@@ -78,6 +78,9 @@ def _carry(batch: Batch, config: DreamerV3Config, size: int, rows: int, device: 
             "deter": torch.zeros(size, *deter_shape, device=device),
             "stoch": torch.zeros(size, *latents, device=device),
         })  # fmt: skip
+    missing = sorted({"deter", "stoch"} - set(batch.context))
+    if missing:
+        raise ValidationError(f"batch.context lacks {missing}: give both latents, or no context for a start from zeros")
     deter, stoch = batch.context["deter"], batch.context["stoch"]
     if tuple(deter.shape[2:]) != deter_shape:
         raise ShapeMismatchError("context 'deter'", expected=(size, rows, *deter_shape), got=tuple(deter.shape))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import ConfigurationError, did_you_mean
 from .registry import WorldModelRegistry
@@ -88,7 +88,7 @@ def build_component(
 ) -> tuple[Any, str | None]:
     """Return the component for ``slot`` and its registered id, if it was named by one.
 
-    ``value`` is a registered id, a class or factory (called with the model's config if it takes an argument), or
+    ``value`` is a registered id, a class or factory (called with the model's config if it requires an argument), or
     an instance. Raises ConfigurationError if the id is unknown, of another slot, or the method is missing.
     """
     name = None
@@ -97,10 +97,11 @@ def build_component(
         if canonical_slot(entry.spec.component_type, slots) != slot:
             raise ConfigurationError(f"component {value!r} is for slot {entry.spec.component_type!r}, not {slot!r}")
         value = entry.factory
-    if inspect.isclass(value) or inspect.isfunction(value) or inspect.ismethod(value):
-        required = [p for p in inspect.signature(value).parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD]
-        build: Any = value
-        value = build(config) if required else build()
+    built = hasattr(value, slots[slot]) or isinstance(value, nn.Module)  # a module is callable, but no factory
+    if inspect.isclass(value) or (callable(value) and not built):
+        accepted = inspect.signature(value).parameters.values()
+        required = [p for p in accepted if p.kind <= p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+        value = value(config) if required else value()
     if not callable(getattr(value, slots[slot], None)):
         raise ConfigurationError(
             f"component for {slot!r} must have a method {slots[slot]!r}, {type(value).__name__} has none"

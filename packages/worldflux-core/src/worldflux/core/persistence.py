@@ -136,7 +136,7 @@ def load_pretrained(source: str | Path, *, device: str | torch.device = "cpu") -
     config: WorldModelConfig = entry.config_class.from_dict(config_data)
     model: WorldModel = entry.model_class(config)
     model.api_version = meta["api_version"]
-    for slot, component in dict(meta.get("components") or {}).items():
+    for slot, component in meta["components"].items():
         model.set_component(slot, component)
     if meta.get("contract_fingerprint") != model.contract_fingerprint():
         raise ConfigurationError(
@@ -153,8 +153,10 @@ def _check_meta(folder: Path, meta: dict[str, Any]) -> None:
         raise CheckpointError(f"{folder / META}: format {version!r}, this worldflux reads {FORMAT_VERSION}")
     if meta.get("api_version") not in API_VERSIONS:
         raise CheckpointError(f"{folder / META}: unknown api_version {meta.get('api_version')!r}")
+    if not all(isinstance(meta.get(name), dict) for name in ("components", "sha256")):
+        raise CheckpointError(f"{folder / META} must map slots to components and files to their sha256")
     for name in (CONFIG, WEIGHTS):
-        file, digest = folder / name, dict(meta.get("sha256") or {}).get(name)
+        file, digest = folder / name, meta["sha256"].get(name)
         if not file.is_file():
             raise CheckpointError(f"{file} is missing")
         if name == WEIGHTS:
