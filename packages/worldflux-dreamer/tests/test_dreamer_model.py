@@ -399,18 +399,3 @@ def test_a_decoder_that_leaves_something_out_is_refused():
     model.set_component("decoder", Mute)
     with pytest.raises(ConfigurationError, match="obs"):
         model.loss(make_batch(model))
-
-
-def test_an_update_refuses_observations_of_another_batch():
-    model = build()
-    state = model.encode(observations(model, 3))
-    with pytest.raises(ShapeMismatchError, match="expected 3, got 2"):
-        model.update(state, torch.zeros(3, 2), observations(model, 2))
-
-
-def test_a_context_with_one_latent_only_is_refused():
-    model = build()
-    batch = make_batch(model)
-    batch.context = {"deter": torch.zeros(2, 6, 16)}
-    with pytest.raises(ValidationError, match=r"lacks \['stoch'\]"):
-        model.loss(batch)
