@@ -10,6 +10,7 @@ import typer.main
 from worldflux.core.errors import WorldFluxError, did_you_mean
 
 from .light import Command, Group
+from .output import apart
 
 VERBS = {
     "train": "Train a model in an environment.",
@@ -54,7 +55,8 @@ class PluginCommand(Command):
     def invoke(self, ctx: Any) -> None:
         from worldflux.plugins import get_kernel
 
-        target = get_kernel().target("commands", str(self.name))
+        with apart():  # what a plugin prints when it is imported is not its command's result
+            target = get_kernel().target("commands", str(self.name))
         ctx.exit(int(target(list(ctx.args)) or 0))
 
 
