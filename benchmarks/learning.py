@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from record import record
 
 import worldflux
@@ -103,7 +104,7 @@ def main() -> None:
         case=result,
         key="seed",
         what=case.what,
-        command=f"python benchmarks/learning.py {asked.case} --seed SEED",
+        command=f"OMP_NUM_THREADS={torch.get_num_threads()} python benchmarks/learning.py {asked.case} --seed SEED",
         bar=case.bar,
         baseline="copying the last frame" if case.judge is open_loop else "the random policy, from the same starts",
     )
