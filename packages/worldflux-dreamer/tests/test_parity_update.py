@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,6 +33,12 @@ def gradient_norms(model) -> dict[str, torch.Tensor]:
 
 def official_layout(value: torch.Tensor) -> torch.Tensor:
     return value.permute(2, 3, 1, 0) if value.ndim == 4 else value
+
+
+def own_layout(value: np.ndarray) -> torch.Tensor:
+    """The inverse of ``official_layout``."""
+    found = torch.from_numpy(value).clone()
+    return found.permute(3, 2, 0, 1).contiguous() if found.ndim == 4 else found
 
 
 @pytest.fixture(params=[True, False], ids=["reference", "fast"])
@@ -115,8 +122,7 @@ def train_batch(case) -> Batch:
     )  # fmt: skip
 
 
-def test_one_training_step_from_replay(cases, agrees, reference):
-    case = cases("proprio_cont")
+def test_one_training_step_from_replay(case, agrees, reference):
     model, given = case.model(), case.meta["train_opt"]
     model.config.reference = reference
     ours = {official: dict(model.named_parameters()).get(own) for official, own in official_names(model).items()}
@@ -126,8 +132,10 @@ def test_one_training_step_from_replay(cases, agrees, reference):
     step = float(case.arrays["optstate/opt/state/1/0"])
     for name, parameter in ours.items():
         if parameter is not None and parameter.requires_grad:
-            nu, mu = (torch.from_numpy(case.arrays[f"optstate/opt/state/{i}/1/{name}"]).clone() for i in (1, 2))
-            optimizer.state[parameter] = {"step": torch.tensor(step), "nu": nu, "mu": mu}
+            moments = [case.arrays.get(f"optstate/opt/state/{i}/1/{name}") for i in (1, 2)]
+            if all(moment is not None for moment in moments):  # the larger ones do not travel with the tests
+                nu, mu = map(own_layout, moments)
+                optimizer.state[parameter] = {"step": torch.tensor(step), "nu": nu, "mu": mu}
     for group in optimizer.param_groups:
         group["lr"] = given["lr"] * step / given["warmup"]
 
@@ -146,6 +154,7 @@ def test_one_training_step_from_replay(cases, agrees, reference):
     agrees(out.latents["deter"], case["train/replay_update/dyn/deter"])
     assert torch.equal(out.latents["stoch"].long(), case["train/replay_update/dyn/stoch"].argmax(-1))
     names, after = official_names(model), model.state_dict()
+    assert case.names("train/params_after/")
     for official in case.names("train/params_after/"):
         if official in names:
             recorded = case[f"train/params_after/{official}"]
