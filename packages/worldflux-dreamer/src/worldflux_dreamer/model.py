@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -91,6 +92,11 @@ class DreamerV3(WorldModel):
     # --- the contract ---------------------------------------------------------------------------------------------
 
     def io_contract(self) -> ModelIOContract:
+        return self._contract
+
+    @cached_property
+    def _contract(self) -> ModelIOContract:
+        """Asked for several times a step, and the same for life."""
         config, vector = self.config, ModalityKind.VECTOR
         latent = {
             "deter": ModalitySpec(vector, (config.deter_dim,)),
