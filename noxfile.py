@@ -7,14 +7,17 @@ take the interpreter nox runs under; the kernel is also tried without torch on e
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import nox
 from packaging.requirements import Requirement
+from packaging.version import InvalidVersion, Version
 
 nox.needs_version = ">=2024.3.2"
 nox.options.default_venv_backend = "virtualenv"
@@ -25,6 +28,10 @@ ROOT = Path(__file__).resolve().parent
 DIST = ROOT / "dist"
 CONSTRAINTS = ("-c", str(ROOT / "constraints" / "torch-cpu.txt"))
 PACKAGES = ("worldflux-core", "worldflux-dreamer")
+FAMILIES = PACKAGES[1:]
+THIRD_PARTY = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+COMPAT = ROOT / "tests" / "compat.py"
+STRANGER_SECONDS = 120.0  # from an empty folder to a family of one's own that passes the kit, downloads apart
 TEST_TOOLS = ("pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100")
 LINT_TOOLS = ("ruff==0.17.6", "mypy==2.4.1", "import-linter==2.16")
 # What listing, judging and describing plugins needs: the kernel's dependencies less torch and its company.
@@ -48,6 +55,8 @@ def wheels(session: nox.Session) -> None:
     shutil.rmtree(DIST, ignore_errors=True)
     for package in PACKAGES:
         session.run("python", "-m", "build", "--outdir", str(DIST), str(ROOT / "packages" / package), silent=True)
+    for project in THIRD_PARTY:
+        session.run("python", "-m", "build", "--outdir", str(DIST / "plugins"), str(project), silent=True)
 
 
 @nox.session(requires=["wheels"])
@@ -115,19 +124,148 @@ def minimums(session: nox.Session) -> None:
     run_pytest(session, "-W", "ignore::DeprecationWarning", *(session.posargs or DEFAULT_SUITE))
 
 
+@nox.session(requires=["wheels"])
+@nox.parametrize("family", FAMILIES)
+def isolated(session: nox.Session, family: str) -> None:
+    """Prove that a family needs the kernel and nothing else of ours: list it, build it, hold it to the kit."""
+    install_wheels(session, "testing", only=("worldflux-core", family))
+    session.chdir(session.create_tmp())
+    names = [plugin["name"] for plugin in listing(session)]
+    if names != [family]:
+        session.error(f"only {family} should be listed, not {names}")
+    session.run("python", str(COMPAT), "family", family, "--level", "imports")
+
+
+@nox.session(requires=["wheels"])
+def all_together(session: nox.Session) -> None:
+    """Install every package and every plugin: no id twice, nothing rejected, and all of them start."""
+    install_wheels(session, "testing", *third_party_wheels())
+    session.chdir(session.create_tmp())
+    strict = {"WORLDFLUX_STRICT_PLUGINS": "1"}  # a duplicate, a note or a rejection ends the program
+    for plugin in listing(session, env=strict):
+        session.log(f"{plugin['name']} {plugin['version']}: {plugin['provides']}")
+    worldflux(session, "doctor", env=strict)
+
+
+@nox.session(requires=["wheels"])
+def uninstall(session: nox.Session) -> None:
+    """Take each plugin away in turn: no trace stays, the others are as before, and the error says the way back."""
+    session.install(*TORCH_FREE)
+    session.install("--no-deps", *built_wheels(), *third_party_wheels())
+    session.chdir(session.create_tmp())
+    for wheel in [*built_wheels(only=FAMILIES), *third_party_wheels()]:
+        name = Path(wheel).name.partition("-")[0].replace("_", "-")
+        before = listing(session)
+        session.run("pip", "uninstall", "--yes", "--quiet", name)
+        if listing(session) != [plugin for plugin in before if plugin["name"] != name]:
+            session.error(f"uninstalling {name} changed what is said of others, or left something behind")
+        (gone,) = (plugin for plugin in before if plugin["name"] == name)
+        said = worldflux(session, "models", "info", gone["provides"]["models"][0], success_codes=[1, 2], silent=True)
+        if name in FAMILIES and f"pip install {name}" not in said:
+            session.error(f"without {name} the error does not say what to install: {said}")
+        session.log(said.strip())
+        session.install("--no-deps", wheel)
+
+
+@nox.session(requires=["wheels"])
+def editable(session: nox.Session) -> None:
+    """Find and judge every plugin where all are installed in editable mode, as their authors have them."""
+    projects = [ROOT / "packages" / package for package in PACKAGES] + THIRD_PARTY
+    session.install(*TORCH_FREE)
+    session.install("--no-deps", *(word for project in projects for word in ("-e", str(project))))
+    session.chdir(session.create_tmp())
+    for plugin in listing(session):
+        session.log(f"{plugin['name']} {plugin['version']}: {plugin['state']} {plugin['reason']}")
+        if plugin["state"] != "indexed" or plugin["notes"]:
+            session.error(f"{plugin['name']} is not in order when it is editable")
+        worldflux(session, "plugins", "check", plugin["provides"]["models"][0], "--static")
+
+
+@nox.session(requires=["wheels"])
+def compat(session: nox.Session) -> None:
+    """Try this checkout's kernel and families with those of the last release tags; write docs/compatibility.md."""
+    install_wheels(session, "testing", "build>=1.2")
+    builds = {("this", package): this_build(package) for package in PACKAGES}
+    builds |= {("released", package): released_build(session, package) for package in PACKAGES}
+    cells = Path(session.create_tmp()) / "cells.json"
+    cells.unlink(missing_ok=True)
+    session.chdir(session.create_tmp())
+    session.run("python", str(COMPAT), "plugins")
+    for family in FAMILIES:
+        for row in nox.project.load_toml(ROOT / "tests" / "compat_matrix.toml")["releases"]:
+            kernel_build, family_build = builds[row["kernel"], "worldflux-core"], builds[row["family"], family]
+            about = {**row, "name": family, "kernel_version": kernel_build[0], "family_version": family_build[0]}
+            if kernel_build[1] and family_build[1]:
+                session.install("--no-deps", "--force-reinstall", kernel_build[1], family_build[1])
+                session.run("python", str(COMPAT), "plugins")  # each kernel keeps to the table in its own words
+            else:
+                about["absent"] = True
+            session.run("python", str(COMPAT), "family", family, "--cells", str(cells), "--about", json.dumps(about))
+    session.install("--no-deps", "--force-reinstall", *built_wheels())
+    session.run("python", str(COMPAT), "page", "--cells", str(cells), "--out", str(ROOT / "docs" / "compatibility.md"))
+
+
 # -- helpers ------------------------------------------------------------------------------------------
 
 
-def built_wheels(extras: str = "") -> list[str]:
-    """The wheels in dist/, the kernel's with these extras."""
-    paths = sorted(DIST.glob("*.whl"))
+def built_wheels(extras: str = "", only: tuple[str, ...] = PACKAGES) -> list[str]:
+    """The wheels of these packages in dist/, the kernel's with these extras."""
+    paths = [path for package in only for path in DIST.glob(f"{package.replace('-', '_')}-*.whl")]
     return [f"{p}[{extras}]" if extras and p.name.startswith("worldflux_core-") else str(p) for p in paths]
 
 
-def install_wheels(session: nox.Session, extras: str, *more: str) -> None:
+def third_party_wheels() -> list[str]:
+    """The wheels of plugins/, whose authors could be anybody."""
+    return [str(path) for path in sorted((DIST / "plugins").glob("*.whl"))]
+
+
+def install_wheels(session: nox.Session, extras: str, *more: str, only: tuple[str, ...] = PACKAGES) -> None:
     """Install the wheels with their dependencies; the second step is for reused environments (``nox -r``)."""
-    session.install(*CONSTRAINTS, *built_wheels(extras), *more)
-    session.install("--no-deps", "--force-reinstall", *built_wheels())
+    session.install(*CONSTRAINTS, *built_wheels(extras, only), *more)
+    session.install("--no-deps", "--force-reinstall", *built_wheels(only=only))
+
+
+def worldflux(session: nox.Session, *words: str, **options: Any) -> str:
+    """Run the installed command; returns what it printed if ``silent``."""
+    return str(session.run("python", "-m", "worldflux.cli", *words, **options))
+
+
+def listing(session: nox.Session, **options: Any) -> list[dict[str, Any]]:
+    """What ``worldflux plugins list`` says."""
+    return list(json.loads(worldflux(session, "plugins", "list", "--json", silent=True, **options)))
+
+
+def this_build(package: str) -> tuple[str, str]:
+    """(version, wheel) of a package of this checkout."""
+    project = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")["project"]
+    return project["version"], built_wheels(only=(package,))[0]
+
+
+def released_build(session: nox.Session, package: str) -> tuple[str | None, str | None]:
+    """(version, wheel) of a package as its last release tag has it; (None, None) where none is tagged."""
+    tags = str(session.run("git", "-C", str(ROOT), "tag", "--list", f"{package}-*", external=True, silent=True)).split()
+    versions = {}
+    for tag in tags:
+        try:
+            version = Version(tag.removeprefix(f"{package}-"))
+        except InvalidVersion:
+            continue
+        if not version.is_prerelease:
+            versions[version] = tag
+    if not versions:
+        return None, None
+    tag = versions[max(versions)]
+    tree, out = Path(session.create_tmp()) / "tree", Path(session.create_tmp()) / "released"
+    git = ("git", "-C", str(ROOT), "worktree")
+    shutil.rmtree(tree, ignore_errors=True)
+    session.run(*git, "prune", external=True)
+    session.run(*git, "add", "--detach", str(tree), tag, external=True, silent=True)
+    try:
+        project = tree / "packages" / package
+        session.run("python", "-m", "build", "--wheel", "--outdir", str(out / tag), str(project), silent=True)
+    finally:
+        session.run(*git, "remove", "--force", str(tree), external=True)
+    return str(max(versions)), str(next((out / tag).glob("*.whl")))
 
 
 def assert_installed(session: nox.Session) -> None:
