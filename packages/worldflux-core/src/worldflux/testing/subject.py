@@ -14,6 +14,8 @@ from worldflux.plugins.manifest import Model
 if TYPE_CHECKING:
     from worldflux.core.model import WorldModel
 
+    from .startup import Startup
+
 #: What models are built with where the author does not say; the first that the family accepts.
 SHAPES: tuple[Mapping[str, Any], ...] = (
     {"obs_shape": (6,), "action_dim": 3},
@@ -26,12 +28,14 @@ class Subject:
     """A family under test.
 
     ``name`` is a family, preset or alias; of a family the smallest preset is used ("ci", else the first).
-    ``options`` go to ``create_world_model``, such as ``obs_shape`` and ``action_dim``.
+    ``options`` go to ``create_world_model``, such as ``obs_shape`` and ``action_dim``. ``plugin`` says whose family
+    it is where several claim it.
     """
 
-    def __init__(self, name: str, *, options: Mapping[str, Any] | None = None) -> None:
-        found = self._plugin_of(name)
-        self.plugin: Plugin = found
+    def __init__(
+        self, name: str, *, options: Mapping[str, Any] | None = None, plugin: Plugin | None = None
+    ) -> None:
+        self.plugin: Plugin = plugin or self._plugin_of(name)
         self.name = name
         self.options = None if options is None else dict(options)
 
@@ -43,6 +47,13 @@ class Subject:
                 return plugin
         known = sorted(id for plugin in get_kernel().plugins for kind, id in plugin.ids if kind == "models")
         raise ConfigurationError(f"no plugin provides the family {name!r}; installed are {known}")
+
+    @functools.cached_property
+    def startup(self) -> Startup:
+        """What the plugin does when it is started, seen once, in a process of its own."""
+        from .startup import observe
+
+        return observe(self.plugin)
 
     @functools.cached_property
     def family(self) -> Model | None:

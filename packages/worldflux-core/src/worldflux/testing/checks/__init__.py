@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import importlib
 
-from ..check import LEVELS, Check
+from ..check import LEVELS, Check, Level
 
-MODULES = ("static", "imports", "contract", "behaviour", "refusals", "persistence", "learning")
+#: The modules of each level. Those of "static" and "imports" need no torch in this process.
+MODULES: dict[Level, tuple[str, ...]] = {
+    "static": ("static",),
+    "imports": ("imports",),
+    "full": ("contract", "behaviour", "refusals", "persistence", "learning"),
+}
 
 
-def all_checks() -> list[Check]:
-    """Every check in the order they run: static ones, imports, then what needs a model."""
+def all_checks(level: Level = "full") -> list[Check]:
+    """Every check up to ``level`` in the order they run; nothing above that level is imported."""
     found: list[Check] = []
-    for module in MODULES:
-        members = vars(importlib.import_module(f"{__name__}.{module}")).values()
-        found += [function.worldflux_check for function in members if hasattr(function, "worldflux_check")]
-    return sorted(found, key=lambda check: LEVELS.index(check.level))
+    for included in LEVELS[: LEVELS.index(level) + 1]:
+        for module in MODULES[included]:
+            members = vars(importlib.import_module(f"{__name__}.{module}")).values()
+            found += [function.worldflux_check for function in members if hasattr(function, "worldflux_check")]
+    return found
