@@ -19,12 +19,17 @@ MAY_IMPORT = {
     "core": set(),
     "plugins": {"core"},
     "factory": {"core", "plugins"},
+    "scaffold": {"core", "plugins"},
     "envs": {"core"},
     "data": {"core", "envs"},
-    "training": {"core", "data", "envs"},
+    "delegated": {"core"},
+    "training": {"core", "data", "delegated", "envs"},
     "evals": {"core", "data", "envs"},
     "experiment": {"core", "factory", "data", "envs", "training", "evals"},
-    "cli": {"experiment", "the front door", "core", "plugins", "factory", "data", "envs", "training", "evals"},
+    "cli": {
+        *("core", "plugins", "factory", "the front door", "scaffold"),
+        *("data", "envs", "training", "evals", "experiment"),
+    },
 }
 
 

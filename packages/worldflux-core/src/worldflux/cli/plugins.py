@@ -8,6 +8,7 @@ import typer
 
 from .light import Command, Group
 from .output import JsonOption, emit, fields, table
+from .plugin_new import new
 
 app = typer.Typer(
     cls=Group,
@@ -16,6 +17,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+app.command("new", cls=Command)(new)
 
 
 @app.command("list", cls=Command)
