@@ -26,9 +26,13 @@ MAY_IMPORT = {
     "training": {"core", "data", "delegated", "envs"},
     "evals": {"core", "data", "envs"},
     "experiment": {"core", "factory", "data", "envs", "training", "evals"},
+    "testing": {
+        *("core", "plugins", "factory", "the front door", "delegated"),
+        *("data", "envs", "training", "evals", "experiment"),
+    },
     "cli": {
         *("core", "plugins", "factory", "the front door", "scaffold"),
-        *("data", "envs", "training", "evals", "experiment"),
+        *("data", "envs", "training", "evals", "experiment", "testing"),
     },
 }
 

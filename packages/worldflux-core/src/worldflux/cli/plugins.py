@@ -8,6 +8,7 @@ import typer
 
 from .light import Command, Group
 from .output import JsonOption, emit, fields, table
+from .plugin_check import check, doctor
 from .plugin_new import new
 
 app = typer.Typer(
@@ -17,6 +18,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+app.command("check", cls=Command)(check)
+app.command("doctor", cls=Command)(doctor)
 app.command("new", cls=Command)(new)
 
 

@@ -114,9 +114,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _read(place: Path, code: int, hung_after: float | None) -> Startup:
     ready = json.loads(_text(place / "ready") or "null")
-    printed = "".join(
-        _text(place / stream, (ready or {}).get(stream, 0)) for stream in ("stdout", "stderr")
-    ).strip()
+    printed = "".join(_text(place / stream, (ready or {}).get(stream, 0)) for stream in ("stdout", "stderr")).strip()
     printed = printed if len(printed) <= _PRINTED else printed[:_PRINTED] + " …"
     where = _stack(_text(place / "trace"))
     report = _text(place / "report")

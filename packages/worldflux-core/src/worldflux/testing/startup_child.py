@@ -62,15 +62,15 @@ def _traceback(error: BaseException | None) -> str:
     """Where the plugin raised: the frames after the kernel's, and the error."""
     if error is None or isinstance(error, PluginError):
         return ""
-    frames = traceback.extract_tb(error.__traceback__)
     ours = (os.path.join("worldflux", "plugins"), "importlib", "<frozen importlib")
-    frames = [frame for frame in frames if not any(part in frame.filename for part in ours)]
+    every = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in every if not any(part in frame.filename for part in ours)]
     return "".join(traceback.format_list(frames) + traceback.format_exception_only(error)).rstrip()
 
 
 def _load_what_every_plugin_may_use() -> None:
     """So that time, output and changes are the plugin's own."""
-    import worldflux.plugins.activation  # noqa: F401
+    import worldflux.plugins.activation
 
     with contextlib.suppress(ImportError):  # without torch the plugin itself will say what it lacks
         import torch  # noqa: F401
