@@ -8,10 +8,12 @@ import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from worldflux.core.registry import Registry
+from worldflux.core.registry import Registry, WorldModelRegistry
+from worldflux.plugins.discovery import Plugin
 from worldflux.plugins.kernel import Kernel
 
 MANIFEST = """
@@ -41,6 +43,59 @@ class Model:
 def worldflux_register_models(registrar):
     registrar.add("{id}", Model)
 """
+EXTRAS = """
+[[components]]
+id = "{id}.zero"
+slot = "action_conditioner"
+[[backends]]
+id = "{id}_remote"
+[[importers]]
+id = "official-{id}"
+target = "{id}.plugin:load"
+[[commands]]
+name = "{id}-probe"
+summary = "Look"
+target = "{id}.plugin:probe"
+"""
+HOOKS = {
+    "head": """
+from worldflux.plugins import hookimpl
+import {id}.helper
+with open(__file__ + ".ran", "a") as log:
+    log.write("x")
+
+class Thing:
+    def __init__(self, config):
+        self.config = config
+
+def load(source, config=None):
+    return Thing
+""",
+    "models": """
+@hookimpl
+def worldflux_register_models(registrar):
+    registrar.add("{id}", Thing)
+""",
+    "components": """
+@hookimpl
+def worldflux_register_components(registrar):
+    registrar.add("{id}.zero", "action_conditioner", Thing)
+""",
+    "backends": """
+@hookimpl
+def worldflux_register_backends(registrar):
+    registrar.add("{id}_remote", Thing)
+""",
+    "events": """
+@hookimpl
+def worldflux_resolve_preset(family, preset):
+    return None
+
+@hookimpl
+def worldflux_model_created(model):
+    pass
+""",
+}
 
 
 class Site:
@@ -84,11 +139,13 @@ class Site:
         (info / "entry_points.txt").write_text(text)
         return package
 
-    def kernel(self, environ: Mapping[str, str] | None = None, version: str = "0.1.0") -> Kernel:
-        """A kernel with its own registry that knows these distributions only."""
+    def kernel(
+        self, environ: Mapping[str, str] | None = None, version: str = "0.1.0", registry: Registry | None = None
+    ) -> Kernel:
+        """A kernel, if nothing else is said with its own registry, that knows these distributions only."""
         return Kernel(
             lambda: importlib.metadata.distributions(path=[str(self.root)]),
-            registry=Registry(),
+            registry=Registry() if registry is None else registry,
             environ=environ or {},
             version=version,
         )
@@ -115,4 +172,77 @@ def states() -> Callable[[Kernel], dict[str, str]]:
 @pytest.fixture
 def text():
     """The pieces tests build manifests and plugins from."""
-    return SimpleNamespace(manifest=MANIFEST, model=MODEL, plugin=PLUGIN)
+    return SimpleNamespace(manifest=MANIFEST, model=MODEL, plugin=PLUGIN, extras=EXTRAS, hooks=SimpleNamespace(**HOOKS))
+
+
+class House:
+    """The registry of this process with a plugin at work (acme-world), one that waits, and room for a broken one."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.install("acme-world")
+        self.install("waiting-world")
+        self.kernel = site.kernel(registry=WorldModelRegistry)
+        self.kernel.ensure("model", "acme_world")
+
+    def install(self, name: str, *, code: str | None = None, id: str | None = None, **options: Any) -> None:
+        """A plugin with a model, a component, a backend, an importer and a command; ``options`` as of ``Site.add``."""
+        package = name.replace("-", "_")
+        id = id or package
+        code = "".join(HOOKS.values()) if code is None else code
+        usual = {
+            "head": MANIFEST.format(name=name) + 'requires = ["pluggy"]\n',
+            "manifest": MODEL.format(id=id) + EXTRAS.format(id=package),
+            "models": {id: f"{package}.plugin"},
+            "components": {f"{package}.zero": f"{package}.plugin"},
+        }
+        self.site.add(name, code=code.replace("{id}", package), **(usual | options))
+        (self.site.root / package / "helper.py").write_text("")
+
+    def add_broken(self, **options: Any) -> Plugin:
+        """Install broken-world and look again; returns it."""
+        self.install("broken-world", **options)
+        self.kernel.rediscover()
+        return self.broken
+
+    @property
+    def broken(self) -> Plugin:
+        (plugin,) = [plugin for plugin in self.kernel.plugins if plugin.name == "broken-world"]
+        return plugin
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that a plugin could disturb, apart from its own line in the list."""
+        host, catalog = self.kernel._hooks(), self.kernel.catalog
+        hooks = {name: hook.get_hookimpls() for name, hook in vars(host._pm.hook).items() if name[0] != "_"}
+        return {
+            "hooks": {
+                name: [(impl.plugin_name, impl.function) for impl in impls] for name, impls in hooks.items() if impls
+            },
+            "active": (host._pm.list_name_plugin(), dict(host.backends), set(host._labels)),
+            "registry": self.kernel.registry.snapshot(),
+            "list": [plugin.to_dict() for plugin in self.kernel.plugins if plugin.name != "broken-world"],
+            "presets": [found.model_id for found in catalog.presets if found.plugin.name != "broken-world"],
+            "aliases": catalog.aliases,
+            "names": {
+                (kind, name)
+                for kind in ("components", "backends", "importers", "commands")
+                for name, (plugin, _) in catalog.items(kind).items()
+                if plugin.name != "broken-world"
+            },
+            "modules": set(sys.modules),
+        }
+
+    def still_works(self) -> None:
+        """The plugin at work has its names, and the one that waited can start."""
+        registry = self.kernel.registry
+        assert registry.model("acme_world").plugin == registry.component("acme_world.zero").plugin == "acme-world 1.0"
+        self.kernel.ensure("model", "waiting_world")
+        assert registry.model("waiting_world").plugin == "waiting-world 1.0"
+        assert self.kernel.backend("waiting_world_remote").__name__ == "Thing"
+
+
+@pytest.fixture
+def house(site):
+    registered = WorldModelRegistry.snapshot()
+    yield House(site)
+    WorldModelRegistry.restore(registered)

@@ -123,7 +123,7 @@ def test_the_tier_is_stated_or_follows_from_role_and_maturity(tier, role, maturi
         ("models/0/presets/Large", {}, "models[0].presets.Large: expected a lower-case preset key"),
         ("models/0/presets/ci", {"params": "1"}, "models[0].presets.ci.description is missing"),
         ("aliases/acme", "acme:nope", "aliases.acme: expected a preset that exists"),
-        ("aliases/acme", "acme", "aliases.acme: expected a preset 'family:size'"),
+        ("aliases/acme", "acme", "aliases.acme: expected a preset such as 'dreamer:ci', not 'acme'"),
         ("aliases/acme:ci", "acme:large", "aliases.acme:ci: expected a name that is not already a preset"),
         ("components/0/slot", "tokenizer", "components.acme.zero.family: expected the family whose slot"),
         ("importers/0/target", "acme_world.weights", "importers[0].target: expected a target"),

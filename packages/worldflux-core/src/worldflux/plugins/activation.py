@@ -13,7 +13,7 @@ import inspect
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -115,16 +115,12 @@ class Host:
                 stage = self._load(plugin)
             self._commit(stage, self._kept(before))
         except BaseException:
-            self.stop(plugin)
+            self.stop(plugin, modules)
             self.registry.restore(self._kept(before))
-            roots = {ep.module.partition(".")[0] for ep in plugin.entry_points}
-            for name in set(sys.modules) - modules:
-                if name.partition(".")[0] in roots:
-                    del sys.modules[name]
             raise
 
-    def stop(self, plugin: Plugin) -> None:
-        """Take a plugin's hooks and registrations away."""
+    def stop(self, plugin: Plugin, keep: Set[str] = frozenset()) -> None:
+        """Take a plugin's hooks, registrations and modules away, except the modules to ``keep``."""
         for name, _ in self._pm.list_name_plugin():
             if name.rpartition(":")[0] == plugin.name and self._pm.has_plugin(name):
                 self._pm.unregister(name=name)
@@ -136,6 +132,8 @@ class Host:
             self.registry.unregister_component(component_id)
         for backend in plugin.manifest.backends if plugin.manifest else ():
             self.backends.pop(backend.id, None)
+        for name in _modules(plugin) - keep:
+            sys.modules.pop(name, None)
 
     def implementations(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
         """(plugin name, call with keyword arguments) of each implementation of a hook, latest first."""
@@ -191,6 +189,15 @@ class Host:
             {**before[0], **{name: entry for name, entry in models.items() if entry.plugin in self._labels}},
             {**before[1], **{name: entry for name, entry in components.items() if entry.plugin in self._labels}},
         )
+
+
+def _modules(plugin: Plugin) -> set[str]:
+    """What is imported of the plugin's own packages; a namespace shared with others is not its own."""
+    own = []
+    for parts in [ep.module.split(".") for ep in plugin.entry_points]:
+        heads = [".".join(parts[: n + 1]) for n in range(len(parts))]
+        own += [head for head in heads if getattr(sys.modules.get(head, sys), "__file__", head)][:1]
+    return {name for name in set(sys.modules) if any(f"{name}.".startswith(f"{head}.") for head in own)}
 
 
 def _has_hooks(obj: Any) -> bool:

@@ -142,8 +142,9 @@ class Catalog:
 
     def blame(self, kind: str, *names: str) -> None:
         """Raise the reason of a plugin that would have provided one of ``names`` if it could."""
-        for plugin in self.plugins:
-            hit = next((name for name in names if (kind, name) in plugin.ids), None)
+        for plugin in self.plugins:  # the names of ours are known even where the manifest cannot be read
+            ours = {("models", name) for name in names if first_party_of(name) == canonical(plugin.name)}
+            hit = next((name for name in names if (kind, name) in plugin.ids | ours), None)
             if hit is not None and plugin.state == "blocked":
                 raise PluginError(f"{hit!r} comes with plugin {plugin.name}, which is blocked: {plugin.reason}")
             if hit is not None and plugin.state == "rejected":

@@ -108,25 +108,25 @@ def _candidate(dist: Distribution) -> Plugin | None:
         name, version = str(metadata["Name"] or name), str(metadata["Version"] or version)
         return Plugin(name, version, points)
     except Exception as error:
-        return Plugin(name, version, state="rejected", reason=f"its metadata cannot be read: {_say(error)}")
+        return Plugin(name, version, state="rejected", reason=f"its metadata cannot be read: {say(error)}")
 
 
 def _judge(plugin: Plugin, kernel: str) -> None:
     """Read the manifest and give the verdict; whatever goes wrong here costs this plugin only."""
+    reason = None
     try:
         raw = _raw_manifest(plugin)
         reason = _version_mismatch(raw, kernel)  # first: a manifest of a later API may well look broken to us
-        if reason is None:
-            plugin.manifest, unknown = parse(raw)
-            plugin.notes += [f"unknown key {key!r} in {MANIFEST}" for key in unknown]
-            _check_entry_points(plugin, plugin.manifest)
-            reason = versions.requires_unmet(plugin.manifest.requires, _installed_version)
+        plugin.manifest, unknown = parse(raw)  # even so: who asks for one of its aliases is told the reason
+        plugin.notes += [f"unknown key {key!r} in {MANIFEST}" for key in unknown]
+        _check_entry_points(plugin, plugin.manifest)
+        reason = reason or versions.requires_unmet(plugin.manifest.requires, _installed_version)
     except ManifestError as error:
-        reason = f"broken {MANIFEST}: {error}"
+        reason = reason or f"broken {MANIFEST}: {error}"
     except Exception as error:
-        reason = _say(error)
-    if reason is not None:
-        plugin.state, plugin.reason = "rejected", reason
+        reason = reason or say(error)
+    if reason is not None:  # on one line, and with nothing a terminal obeys: it may quote the file
+        plugin.state, plugin.reason = "rejected", "".join(c if c.isprintable() else " " for c in reason)[:500]
 
 
 def _raw_manifest(plugin: Plugin) -> dict[str, Any]:
@@ -134,12 +134,15 @@ def _raw_manifest(plugin: Plugin) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
+    for ep in plugin.entry_points:
+        if EntryPoint.pattern.match(ep.value) is None:
+            raise ManifestError(f"entry point {ep.name!r}: expected 'module' or 'module:object', not {ep.value!r}")
     texts = {read_manifest(module) for module in sorted({ep.module for ep in plugin.entry_points})}
     if len(texts) > 1:
         raise ManifestError("its entry points lead to different manifests; a distribution has one")
     try:
         raw = tomllib.loads(texts.pop().decode())
-    except ValueError as error:  # bad TOML, bad UTF-8
+    except (ValueError, RecursionError) as error:  # bad TOML, bad UTF-8, nested without end
         raise ManifestError(str(error)) from None
     name = raw.get("name")
     if not isinstance(name, str) or versions.canonical(name) != versions.canonical(plugin.name):
@@ -163,19 +166,15 @@ def _check_entry_points(plugin: Plugin, manifest: Manifest) -> None:
     """Entry points and manifest say the same twice, so a drift between them is caught before anything runs."""
     names = {group: {ep.name for ep in plugin.entry_points if ep.group == group} for group in GROUPS}
     models = {model.id for model in manifest.models}
-    may = (
-        models | set(manifest.aliases) | {name for kind, name in manifest.owned() if kind in ("backends", "importers")}
-    )
+    may = models | set(manifest.aliases) | {b.id for b in manifest.backends} | {i.id for i in manifest.importers}
     components = {component.id for component in manifest.components}
-    for missing in sorted(models - names[MODELS]):
-        raise ManifestError(f"model {missing!r} has no entry point of that name in [{MODELS}]")
-    for missing in sorted(components - names[COMPONENTS]):
-        raise ManifestError(f"component {missing!r} has no entry point of that name in [{COMPONENTS}]")
+    for what, declared, group in (("model", models, MODELS), ("component", components, COMPONENTS)):
+        for missing in sorted(declared - names[group]):
+            raise ManifestError(f"{what} {missing!r} has no entry point of that name in [{group}]")
     for extra in sorted((names[MODELS] - may) | (names[COMPONENTS] - components)):
         raise ManifestError(f"entry point {extra!r} is not declared: expected an id or alias of the manifest")
     roots = {ep.module.partition(".")[0] for ep in plugin.entry_points}
-    targets = [item.target for item in manifest.importers] + [item.target for item in manifest.commands]
-    for target in targets:
+    for target in [item.target for item in manifest.importers] + [item.target for item in manifest.commands]:
         if target.partition(":")[0].partition(".")[0] not in roots:
             raise ManifestError(f"target {target!r} is outside the plugin's own package {sorted(roots)}")
 
@@ -195,7 +194,7 @@ def find_spec_static(name: str) -> ModuleSpec | None:
         path = spec.submodule_search_locations
         if path is None and head != name:
             return None
-        if spec.origin is None and head != name:
+        if spec.loader is None and head != name:
             importlib.import_module(head)  # a namespace package: no code to run, and nested ones need it
     return spec  # type: ignore[no-any-return]
 
@@ -207,17 +206,13 @@ def read_manifest(module: str) -> bytes:
         spec = find_spec_static(".".join(parts[:n]))
         if spec is None or spec.submodule_search_locations is None:
             continue
-        read: Callable[[str], bytes] = getattr(spec.loader, "get_data", None) or _read_file
+        read: Callable[[str], bytes] = getattr(spec.loader, "get_data", None) or (lambda path: Path(path).read_bytes())
         for location in spec.submodule_search_locations:
             try:
                 return read(os.path.join(location, MANIFEST))
             except OSError:
                 continue
     raise ManifestError(f"there is none beside {module!r}; is it package data of the wheel?")
-
-
-def _read_file(path: str) -> bytes:
-    return Path(path).read_bytes()
 
 
 def _installed_version(name: str) -> str | None:
@@ -227,5 +222,6 @@ def _installed_version(name: str) -> str | None:
         return None
 
 
-def _say(error: BaseException) -> str:
+def say(error: BaseException) -> str:
+    """The error as a traceback ends with it."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -47,7 +47,7 @@ class BackendRegistrar(Protocol):
     """Takes the backends the manifest declares under ``[[backends]]``."""
 
     def add(self, id: str, factory: Callable[..., Any]) -> None:
-        """``factory`` makes the adapter that runs the official program."""
+        """``factory()`` makes the adapter: a ``worldflux.delegated.SubprocessBackend``, usually its class."""
 
 
 @hookspec

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from worldflux.core.errors import ConfigurationError, PluginError
 from worldflux.core.registry import Registry, WorldModelRegistry
 from worldflux.plugins.catalog import Catalog, Resolved, first_party_of
-from worldflux.plugins.discovery import Plugin, find_plugins
+from worldflux.plugins.discovery import Plugin, find_plugins, say
 from worldflux.plugins.versions import canonical, kernel_version
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from worldflux.plugins.activation import Host
 
 ALLOW, DENY, STRICT = "WORLDFLUX_PLUGINS", "WORLDFLUX_DISABLED_PLUGINS", "WORLDFLUX_STRICT_PLUGINS"
-_KINDS = {"model": "models", "component": "components"}
+FAULTS = (Exception, SystemExit)  # what a plugin's code may raise at us: sys.exit() in it must not end the program
 log = logging.getLogger("worldflux.plugins")
 
 
@@ -66,15 +66,15 @@ class Kernel:
         return self.catalog.plugins
 
     def rediscover(self) -> list[Plugin]:
-        """Look again, for notebooks and tests: failed plugins get another try, removed ones are stopped."""
+        """Look again, for notebooks and tests: failed plugins get another try; those removed or changed are stopped."""
         with self._lock:
             importlib.invalidate_caches()
-            active = {plugin.label: plugin for plugin in (self.plugins if self._catalog else [])}
-            active = {label: plugin for label, plugin in active.items() if plugin.state == "active"}
+            active = {p.label: p for p in (self.plugins if self._catalog else ()) if p.state == "active"}
             self._catalog = self._index()
             for plugin in self._catalog.plugins:
-                if plugin.state == "indexed" and active.pop(plugin.label, None) is not None:
-                    plugin.state = "active"
+                old = active.get(plugin.label)
+                if old is not None and plugin.state == "indexed" and plugin.manifest == old.manifest:
+                    plugin.state = active.pop(plugin.label).state
             for gone in active.values():
                 self._hooks().stop(gone)
             return self._catalog.plugins
@@ -89,7 +89,7 @@ class Kernel:
         Raises:
             PluginError: the plugin is rejected, blocked, or fails to start.
         """
-        found = self.catalog.find(_KINDS[kind], name)
+        found = self.catalog.find(f"{kind}s", name)
         if found is not None:
             self.activate(found[0])
         elif kind == "model" and (home := first_party_of(name)) is not None:
@@ -112,10 +112,8 @@ class Kernel:
             try:
                 self._hooks().start(plugin)
                 plugin.state = "active"
-            except (Exception, SystemExit) as error:  # sys.exit() in a plugin must not end the program
-                plugin.state = "failed"
-                named = isinstance(error, PluginError) or not str(error)
-                plugin.reason = (str(error) or type(error).__name__) if named else f"{type(error).__name__}: {error}"
+            except FAULTS as error:
+                plugin.state, plugin.reason = "failed", str(error) if isinstance(error, PluginError) else say(error)
                 raise PluginError(plugin.problem) from error
             finally:
                 self._starting.remove(plugin.label)
@@ -131,8 +129,8 @@ class Kernel:
         module, _, attribute = item.target.partition(":")
         try:
             called: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise PluginError(f"plugin {plugin.label}: {kind}:{name} cannot be loaded: {error}") from error
+        except FAULTS as error:
+            raise PluginError(f"plugin {plugin.label}: {kind}:{name} cannot be loaded: {say(error)}") from error
         return called
 
     def backend(self, name: str) -> Callable[..., Any]:
@@ -151,11 +149,10 @@ class Kernel:
             return None
         for plugin, call in self._host.implementations("worldflux_resolve_preset"):
             try:
-                values = call(family=found.family, preset=found.size)
-            except Exception as error:
-                raise PluginError(f"plugin {plugin} could not resolve {found.model_id!r}: {error}") from error
-            if values is not None:
-                return dict(values)
+                if (values := call(family=found.family, preset=found.size)) is not None:
+                    return dict(values)
+            except FAULTS as error:
+                raise PluginError(f"plugin {plugin} could not resolve {found.model_id!r}: {say(error)}") from error
         return None
 
     def announce(self, event: str, model: WorldModel, **facts: Any) -> None:
@@ -181,7 +178,7 @@ class Kernel:
         for name, call in self._host.implementations(f"worldflux_{event}") if self._host else ():
             try:
                 call(**arguments)
-            except Exception:
+            except FAULTS:
                 log.exception("plugin %s: its worldflux_%s raised", name, event)
 
     def _hooks(self) -> Host:

@@ -11,7 +11,7 @@ import functools
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
@@ -41,7 +41,7 @@ Size = Annotated[str, Match(r"[a-z0-9][a-z0-9._-]*", "a lower-case preset key su
 Target = Annotated[str, Match(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", "a target 'package.module:callable'")]
 ApiVersion = Annotated[str, Match(r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})", "a plugin API version MAJOR.MINOR")]
 DistName = Annotated[str, Match(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "the name of a distribution")]
-Text = Annotated[str, Match(r"[^\x00-\x1f\x7f]*", "one line of text")]
+Text = Annotated[str, Match(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", "one line of text")]  # no terminal controls either
 Slot = Annotated[str, Match(r"[a-z_][a-z0-9_]*", "the name of a slot")]
 Section = Literal["models", "components", "backends", "importers", "commands"]
 Event = Literal["model_created", "checkpoint_saved"]
@@ -138,7 +138,7 @@ class Manifest:
     experimental: bool = False
     activation_events: tuple[Event, ...] = ()
     models: tuple[Model, ...] = ()
-    aliases: dict[Name, Name] = field(default_factory=dict)
+    aliases: dict[Name, PresetName] = field(default_factory=dict)
     components: tuple[Component, ...] = ()
     backends: tuple[Backend, ...] = ()
     importers: tuple[Importer, ...] = ()
@@ -160,7 +160,10 @@ def parse(raw: dict[str, Any], *, strict: bool = False) -> tuple[Manifest, list[
         ManifestError: a rule of the format is broken, or, with ``strict``, a key is unknown.
     """
     unknown: list[str] = []
-    manifest: Manifest = _read(Manifest, raw, "", unknown)
+    try:
+        manifest: Manifest = _read(Manifest, raw, "", unknown)
+    except RecursionError:
+        raise ManifestError("the file: expected values that are not nested so deeply") from None
     _check(manifest)
     if strict and unknown:
         raise ManifestError(f"unknown key {unknown[0]!r}")
@@ -183,9 +186,6 @@ def _fields(cls: type) -> dict[str, tuple[Any, bool]]:
     }
 
 
-_T = TypeVar("_T")
-
-
 def _read(kind: Any, value: Any, where: str, unknown: list[str]) -> Any:
     """Turn a TOML value into the annotated type ``kind``, or say at ``where`` it is wrong."""
     origin, args = get_origin(kind), get_args(kind)
@@ -193,7 +193,7 @@ def _read(kind: Any, value: Any, where: str, unknown: list[str]) -> Any:
         return _plain(value, where)
     if origin is Annotated:
         _expect(isinstance(value, str), where, f"a text, not {value!r}")
-        _expect(re.fullmatch(args[1].regex, value) is not None, where, f"{args[1].what}, not {value!r}")
+        _expect(re.fullmatch(args[1].regex, value, re.ASCII) is not None, where, f"{args[1].what}, not {value!r}")
         return value
     if origin is Literal:
         _expect(isinstance(value, str) and value in args, where, f"one of {', '.join(args)}, not {value!r}")
@@ -260,8 +260,7 @@ def _check(manifest: Manifest) -> None:
             Requirement(line)
         except InvalidRequirement:
             raise ManifestError(f"requires: expected a requirement such as 'einops>=0.7', not {line!r}") from None
-    present = {section for section in get_args(Section) if getattr(manifest, section)}
-    lacking = present - set(manifest.capabilities)
+    lacking = {section for section in get_args(Section) if getattr(manifest, section)} - set(manifest.capabilities)
     _expect(not lacking, "capabilities", f"every section the file has; {', '.join(sorted(lacking))} is not named")
     owned = [f"{kind}:{name}" for kind, name in manifest.owned()]
     twice = sorted({name for name in owned if owned.count(name) > 1})
@@ -278,9 +277,9 @@ def _check(manifest: Manifest) -> None:
             _expect(fits, f"models.{model.id}.presets.{size}.name", f"'{model.id}:{size}' or a synonym of it")
     for alias, target in manifest.aliases.items():
         family, _, size = target.partition(":")
-        _expect(size != "", f"aliases.{alias}", f"a preset 'family:size', not {target!r}")
         shadowed, _, key = alias.partition(":")
-        shadows = key != "" and shadowed in families and key in families[shadowed].presets
-        _expect(not shadows, f"aliases.{alias}", "a name that is not already a preset")
+        owner = families.get(shadowed)
+        shadows = owner is not None and (key in owner.presets or owner is not families.get(family))
+        _expect(not shadows, f"aliases.{alias}", "a name that is not already a preset, or another family's")
         exists = family not in families or size in families[family].presets
         _expect(exists, f"aliases.{alias}", f"a preset that exists, not {target!r}")
