@@ -59,14 +59,14 @@ def version_range(kernel: str) -> str:
 def _refuse_taken(name: str, module: str, family: str, plugins: list[Plugin]) -> None:
     if canonical(name) in (*FIRST_PARTY, KERNEL):
         raise ConfigurationError(f"{name!r} is a package of WorldFlux itself: choose another name")
+    home = first_party_of(family)
+    if home is not None:
+        raise ConfigurationError(f"the family {family!r} belongs to {home}: give another id with --family")
     for plugin in plugins:
         if canonical(plugin.name) == canonical(name):
             raise ConfigurationError(f"a plugin called {plugin.name!r} is installed: choose another name, or remove it")
         if ("models", family) in plugin.ids:
             raise ConfigurationError(f"the family {family!r} comes with {plugin.name}: give another id with --family")
-    home = first_party_of(family)
-    if home is not None:
-        raise ConfigurationError(f"the family {family!r} belongs to {home}: give another id with --family")
     if keyword.iskeyword(module) or module in sys.stdlib_module_names:
         raise ConfigurationError(f"the module would be {module!r}, which is Python's own: choose another name")
     spec = find_spec_static(module)
