@@ -55,10 +55,10 @@ class Kernel:
         Raises:
             PluginError: with WORLDFLUX_STRICT_PLUGINS=1, if any plugin is not wholly in order.
         """
-        with self._lock:
-            if self._catalog is None:
-                self._catalog = self._index()
-            return self._catalog
+        if (catalog := self._catalog) is None:  # once it is there, asking waits for no plugin that is being started
+            with self._lock:
+                catalog = self._catalog = self._catalog or self._index()
+        return catalog
 
     @property
     def plugins(self) -> list[Plugin]:
