@@ -57,10 +57,10 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_SUBMODULES})
 
 
-def _load(kind: str, name: str) -> None:
+def _load(kind: str, name: str) -> Any:
     from worldflux.plugins.kernel import get_kernel
 
-    get_kernel().ensure(kind, name)
+    return get_kernel().backend(name) if kind == "backend" else get_kernel().ensure(kind, name)
 
 
 def _tell(event: str, model: Any, **facts: Any) -> None:

@@ -62,8 +62,7 @@ def create_world_model(
     _refuse_hybrid(given, api_version)
     found = _find(model)
     if backend != NATIVE_BACKEND:  # the one case that is no model; who asks for it knows, all others are spared a union
-        handle = _handle(found, backend, given, device=str(device), api_version=api_version)
-        return cast("WorldModel", handle)
+        return cast("WorldModel", _handle(found, backend, given, requested_device=str(device), api_version=api_version))
     _check_device(device)
     if isinstance(found, Path):
         built = _load(found, given)
@@ -233,9 +232,7 @@ def _load(path: Path, given: Mapping[str, Any]) -> WorldModel:
     return loaded
 
 
-def _handle(
-    found: Resolved | Path, backend: str, given: Mapping[str, Any], *, device: str, api_version: str
-) -> OfficialBackendHandle:
+def _handle(found: Resolved | Path, backend: str, given: Mapping[str, Any], **asked: str) -> OfficialBackendHandle:
     kernel = get_kernel()
     _, declared = kernel.catalog.provider("backends", backend, NATIVE_BACKEND)
     if isinstance(found, Path):
@@ -245,8 +242,7 @@ def _handle(
     if accepted and (found.family, found.size) not in accepted:
         raise ConfigurationError(f"backend {backend!r} runs {', '.join(declared.models)}, not {found.model_id!r}")
     about = {"execution_kind": "backend_handle", "adapter_id": backend, "backend_profile": declared.profile}
-    about |= {"requested_device": device, "api_version": api_version}
-    return OfficialBackendHandle(backend, found.model_id, about | {"config": config})
+    return OfficialBackendHandle(backend, found.model_id, about | asked | {"config": config})
 
 
 def _check_device(device: str | torch.device) -> None:

@@ -10,7 +10,7 @@ NATIVE_BACKEND = "native_torch"
 
 @dataclass(frozen=True)
 class OfficialBackendHandle:
-    """Names a backend and the model it is to train; a backend's adapter adds submit, status, logs and cancel."""
+    """Names a backend and the model it is to train; ``Trainer(handle)`` has submit, status, logs and cancel for it."""
 
     backend: str
     model_id: str

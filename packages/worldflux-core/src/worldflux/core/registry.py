@@ -10,7 +10,7 @@ from .config import WorldModelConfig
 from .errors import ConfigurationError, ModelNotFoundError, did_you_mean
 
 ModelT = TypeVar("ModelT", bound=type)
-Loader = Callable[[str, str], None]
+Loader = Callable[[str, str], Any]
 Listener = Callable[..., None]
 
 
@@ -52,7 +52,10 @@ class Registry:
         self._listener: Listener | None = None
 
     def set_loader(self, loader: Loader) -> None:
-        """Install what is called with ``("model" | "component", id)`` when an id is not yet registered."""
+        """Install what is called with ``("model" | "component", id)`` when an id is not yet registered.
+
+        Called with ``("backend", id)``, it returns the factory of that backend's adapter.
+        """
         self._loader = loader
 
     def set_listener(self, listener: Listener) -> None:
@@ -133,6 +136,10 @@ class Registry:
                 f"unknown component {component_id!r}.{near} Registered: {sorted(self._components)}"
             )
         return self._components[component_id]
+
+    def backend(self, backend_id: str) -> Callable[[], Any]:
+        """Return the factory of a backend's adapter. Raises ConfigurationError if unknown, or its plugin's reason."""
+        return self._loader("backend", backend_id)  # type: ignore[no-any-return, misc]
 
     def list_components(self, component_type: str | None = None) -> dict[str, ComponentSpec]:
         """Registered components by id, of one slot or of all."""

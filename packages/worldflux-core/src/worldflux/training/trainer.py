@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.backends import OfficialBackendHandle
 from ..core.batch import Batch
 from ..core.errors import (
     CheckpointError,
@@ -29,6 +30,7 @@ from ..data.providers import BatchRequest, as_provider
 from .callbacks import Callback, CheckpointCallback, JSONLCallback
 from .checkpoint import find_checkpoint, write_checkpoint, write_text
 from .config import TrainingConfig
+from .delegated import DelegatedTrainer, Native
 from .diagnosis import diagnose, explain
 from .manifest import RunManifest, open_run, refuse_other_run
 from .meter import Meter
@@ -39,15 +41,21 @@ from .snapshot import load_snapshot, set_torch_rng_state, torch_rng_state, write
 logger = logging.getLogger(__name__)
 
 
-class Trainer:
+class Trainer(Native):
     """Trains a world model on any source of batches, and can always go on where it was.
 
     The run directory (``config.output_dir``) gets ``config.json``, ``run_manifest.json``, ``metrics.jsonl``,
     ``checkpoints/`` and, at the end, ``model/``. ``callbacks`` come beside the two that are always there, for
     checkpoints and metrics. An ``optimizer`` replaces the model's, a ``scheduler`` the configured schedule of learning
     rates. ``run_info`` is kept in ``config.json`` (which model, which environment). ``status`` is "new", "running",
-    "finished", "preempted" or "failed"; ``step`` counts updates.
+    "finished", "preempted" or "failed"; ``step`` counts updates. For a handle on an official program it is a
+    ``DelegatedTrainer``, with ``submit``, ``status``, ``logs`` and ``cancel``.
     """
+
+    def __new__(cls, model: Any = None, *args: Any, **options: Any) -> Any:
+        if isinstance(model, OfficialBackendHandle):
+            return DelegatedTrainer(model, *args, **options)
+        return super().__new__(cls)
 
     def __init__(
         self,

@@ -1,0 +1,73 @@
+"""``Trainer`` on a handle: the same call, another program."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from worldflux.core.backends import OfficialBackendHandle
+from worldflux.core.config import WorldModelConfig
+from worldflux.core.errors import ConfigurationError
+from worldflux.core.model import WorldModel
+from worldflux.core.registry import WorldModelRegistry
+from worldflux.training import Trainer, TrainingConfig
+
+
+@pytest.fixture
+def adapters(monkeypatch, backend):
+    """Backends by id, as plugins would provide them."""
+    known = {"toy_flags": lambda: backend, "toy_wrong": object}
+    monkeypatch.setattr(WorldModelRegistry, "_loader", lambda kind, name: known[name] if kind == "backend" else None)
+    return known
+
+
+def test_a_handle_is_submitted_followed_and_cancelled(adapters, handle, checkout, tmp_path, eventually):
+    config = TrainingConfig(output_dir=str(tmp_path / "run"), seed=5)
+    job = Trainer(handle, config).submit(task="await", env_steps=30, python=sys.executable, checkout=checkout)
+    assert job.description["request"]["training"] == {"seed": 5}
+    later = Trainer(handle, config)  # as in another session
+    assert later.status().state == "running"
+    assert eventually(lambda: later.logs(1)).startswith("Logdir")
+    assert later.cancel(5).state == "cancelled"
+    assert later.wait().state == "cancelled"
+
+
+def test_what_was_not_set_is_left_to_the_program(adapters, handle, checkout, tmp_path):
+    trainer = Trainer(handle, TrainingConfig(output_dir=str(tmp_path / "run")))
+    job = trainer.submit(task="finish", python=sys.executable, checkout=checkout)
+    assert job.description["request"]["training"] == {}
+    assert job.wait(60).state == "finished"
+
+
+def test_a_handle_is_not_trained_here(handle):
+    with pytest.raises(ValueError, match=r"trained by the official program of backend 'toy_flags': call submit\(task"):
+        Trainer(handle).train(source=None)
+
+
+def test_before_it_is_submitted_there_is_no_job(handle, tmp_path):
+    with pytest.raises(ConfigurationError, match="holds no delegated job"):
+        Trainer(handle, TrainingConfig(output_dir=str(tmp_path))).status()
+
+
+def test_a_handle_takes_no_callbacks(handle):
+    with pytest.raises(ConfigurationError, match="takes a TrainingConfig only"):
+        Trainer(handle, None, [])
+
+
+def test_an_adapter_of_another_kind_is_named(adapters):
+    with pytest.raises(ConfigurationError, match="the adapter of backend 'toy_wrong' is .*SubprocessBackend"):
+        Trainer(OfficialBackendHandle("toy_wrong", "toy:official")).submit(task="x")
+
+
+class Plain(WorldModel):
+    def loss(self, batch):
+        return None
+
+
+@pytest.mark.parametrize("call", ["submit", "logs", "cancel"])
+def test_a_model_of_this_process_says_train(call):
+    trainer = Trainer(Plain(WorldModelConfig()))
+    with pytest.raises(ValueError, match=r"call train\(source\)"):
+        getattr(trainer, call)()
+    assert trainer.status == "new"
