@@ -162,7 +162,7 @@ def conform(family: str, level: str) -> None:
 
     failed = [result for result in run_checks(family, level=level) if result.outcome == "failed"]
     if failed:
-        raise AssertionError("; ".join(f"{result.check.name}: {result.message}" for result in failed))
+        raise AssertionError("; ".join(f"{result.check}: {result.message}" for result in failed))
 
 
 # -- the page -----------------------------------------------------------------------------------------
