@@ -116,11 +116,13 @@ def test_a_preset_takes_family_options_and_refuses_others():
         worldflux.create_world_model("dreamerv3:size_12m")
 
 
-def test_the_official_program_runs_the_official_shape_only():
+def test_the_official_program_runs_the_official_sizes_only():
     backend = "official_dreamerv3_jax_subprocess"
     handle = worldflux.create_world_model("dreamerv3:official", backend=backend)
     assert (handle.model_id, handle.metadata["backend_profile"]) == ("dreamerv3:official_xl", "official_xl")
-    with pytest.raises(ValueError, match="runs dreamerv3:official_xl, not 'dreamer:ci'"):
+    for size in OFFICIAL:
+        assert worldflux.create_world_model(f"dreamerv3:{size}", backend=backend).backend == backend
+    with pytest.raises(ValueError, match="runs dreamerv3:official_xl, .*, not 'dreamer:ci'"):
         worldflux.create_world_model("dreamer:ci", backend=backend)
 
 

@@ -15,6 +15,7 @@ from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_m
 
 from .config import DreamerV3Config
 from .model import DreamerV3
+from .official_settings import settings_of
 
 # official setting -> our field
 _SETTINGS = {
@@ -68,7 +69,7 @@ _ADMITTED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | 
 }
 
 
-def load(source: Mapping[str, Any] | str | Path, config: Mapping[str, Any]) -> DreamerV3:
+def load(source: Mapping[str, Any] | str | Path, config: Mapping[str, Any] | None = None) -> DreamerV3:
     """Build our model from official DreamerV3 weights.
 
     Args:
@@ -76,6 +77,7 @@ def load(source: Mapping[str, Any] | str | Path, config: Mapping[str, Any]) -> D
             checkpoints (with ``latest``), or ``agent.pkl``, read by an unpickler that admits numpy arrays only.
         config: ``{"agent_config": flattened official settings, "obs_space": {name: shape}, "act_space": {name:
             {"discrete": bool, "n" or "dim": int}}}``. Official images are ``[H, W, C]``; ours are ``[C, H, W]``.
+            A checkpoint in the run directory of a job of the official program needs none.
 
     Returns:
         The model in evaluation mode, return normaliser and slow critic included.
@@ -84,6 +86,8 @@ def load(source: Mapping[str, Any] | str | Path, config: Mapping[str, Any]) -> D
         ConfigurationError: settings are missing, unknown or not supported here; names or shapes of weights differ.
         CheckpointError: the checkpoint is missing or holds anything but arrays.
     """
+    if config is None:
+        config = settings_of(None if isinstance(source, Mapping) else Path(source))
     ours = official_config(config)
     arrays = dict(source) if isinstance(source, Mapping) else read_checkpoint(Path(source))
     model = DreamerV3(ours)

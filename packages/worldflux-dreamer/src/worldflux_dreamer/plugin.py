@@ -8,9 +8,16 @@ from worldflux.plugins.hookspecs import hookimpl
 
 from .config import DreamerV3Config
 from .model import DreamerV3
+from .official_program import OfficialDreamerV3
 
 
 @hookimpl
 def worldflux_register_models(registrar: Any) -> None:
     """Register the family."""
     registrar.add("dreamer", DreamerV3, config_type=DreamerV3Config)
+
+
+@hookimpl
+def worldflux_register_backends(registrar: Any) -> None:
+    """Register the official program."""
+    registrar.add(OfficialDreamerV3.id, OfficialDreamerV3)

@@ -9,6 +9,16 @@ from __future__ import annotations
 from .backend import SubprocessBackend
 from .job import Job, JobStatus
 from .launch import launch
+from .processes import program_environment
 from .program import MetricsSource, Program, Request
 
-__all__ = ["Job", "JobStatus", "MetricsSource", "Program", "Request", "SubprocessBackend", "launch"]
+__all__ = [
+    "Job",
+    "JobStatus",
+    "MetricsSource",
+    "Program",
+    "Request",
+    "SubprocessBackend",
+    "launch",
+    "program_environment",
+]
