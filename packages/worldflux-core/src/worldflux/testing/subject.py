@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,13 @@ from worldflux.plugins.discovery import Plugin
 from worldflux.plugins.manifest import Model
 
 if TYPE_CHECKING:
+    from worldflux.core.batch import Batch
+    from worldflux.core.config import WorldModelConfig
     from worldflux.core.model import WorldModel
 
+    from .calls import Inputs
+    from .echo import EchoWorld
+    from .learner import Fit, Pupil
     from .startup import Startup
 
 #: What models are built with where the author does not say; the first that the family accepts.
@@ -32,9 +38,7 @@ class Subject:
     it is where several claim it.
     """
 
-    def __init__(
-        self, name: str, *, options: Mapping[str, Any] | None = None, plugin: Plugin | None = None
-    ) -> None:
+    def __init__(self, name: str, *, options: Mapping[str, Any] | None = None, plugin: Plugin | None = None) -> None:
         self.plugin: Plugin = plugin or self._plugin_of(name)
         self.name = name
         self.options = None if options is None else dict(options)
@@ -96,3 +100,97 @@ class Subject:
                 continue
             return dict(options)
         return dict(SHAPES[-1])
+
+    # --- what it declares -----------------------------------------------------------------------------------------
+
+    def declares(self, *names: str) -> bool:
+        """Whether the manifest declares any of these capabilities."""
+        return bool(self.capabilities & set(names))
+
+    @property
+    def presets(self) -> list[str]:
+        """Every preset of the family, by name."""
+        return [self.family.preset_name(key) for key in self.family.presets] if self.family else [self.preset]
+
+    def config(self, preset: str) -> WorldModelConfig:
+        """The config of a preset as the manifest states it; where that says too little, with this subject's shapes."""
+        from worldflux.factory import get_config
+
+        try:
+            return get_config(preset)
+        except ValueError:
+            return get_config(preset, **self.shapes)
+
+    # --- a model, and what to give it -----------------------------------------------------------------------------
+
+    def model(self, **changes: Any) -> WorldModel:
+        """A fresh model like ``build``'s, its weights shaken: layers that start as zeros would hide what they do."""
+        if changes:
+            return self._shaken(self.build(**changes))
+        return copy.deepcopy(self._like)
+
+    @functools.cached_property
+    def _like(self) -> WorldModel:
+        return self._shaken(self.build())
+
+    @staticmethod
+    def _shaken(model: WorldModel) -> WorldModel:
+        import torch
+
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.is_floating_point():
+                    noise = torch.randn(parameter.shape, generator=generator)
+                    parameter.add_(0.02 * noise.to(parameter))
+        return model
+
+    @functools.cached_property
+    def pictures(self) -> Mapping[str, Any] | None:
+        """Options with an image to observe; None if the family takes none of the kit's, or the author's hold none."""
+        candidates = SHAPES if self.options is None else (self.options,)
+        for options in candidates:
+            try:
+                modalities = self.build(**options).io_contract().effective_input_spec.modalities
+            except ValueError:
+                continue
+            if any(spec.kind.value == "image" for spec in modalities.values()):
+                return options
+        return None
+
+    @functools.cached_property
+    def echo(self) -> EchoWorld:
+        """The toy world that the subject's model observes and acts in."""
+        from .echo import EchoWorld
+
+        contract = self._like.io_contract()
+        return EchoWorld(contract.effective_input_spec.modalities, contract.action_spec)
+
+    def batch(self, size: int = 3, rows: int = 8, *, seed: int = 0) -> Batch:
+        """Sequences ``[size, context_rows + rows, ...]`` of the toy world, with every field the contract requires."""
+        from .calls import complete
+
+        batch = self.echo.batch(size, self._like.context_rows + rows, seed=seed)
+        return complete(batch, self._like.io_contract())
+
+    def inputs(self, size: int = 3) -> Inputs:
+        """What every method of the contract can be called with, for ``size`` rows."""
+        from .calls import make_inputs
+
+        return make_inputs(self, size)
+
+    # --- what learning showed (once for all checks that ask) ------------------------------------------------------
+
+    @functools.cached_property
+    def fit(self) -> Fit:
+        """Thirty updates on one batch."""
+        from .learner import fit
+
+        return fit(self)
+
+    @functools.cached_property
+    def pupil(self) -> Pupil:
+        """A model that learns the toy world, as long as a check asks it to."""
+        from .learner import Pupil
+
+        return Pupil(self)

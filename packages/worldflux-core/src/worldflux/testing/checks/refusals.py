@@ -1,0 +1,163 @@
+"""A mistake by the caller is a ValueError that says what was expected and what was given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from worldflux.core.batch import Batch
+from worldflux.core.model import WorldModel
+from worldflux.core.spec import ModalityKind
+
+from ..calls import Named, calls, length
+from ..check import CheckFailed, CheckSkipped, check, expect
+from ..subject import Subject
+
+EXTRA = "wf_no_such_modality"
+
+
+def _refused(what: str, call: Callable[[], Any], *words: str) -> None:
+    """Raise CheckFailed unless the call raises a ValueError that holds every one of ``words``."""
+    try:
+        call()
+    except ValueError as error:
+        silent = [word for word in words if word not in str(error)]
+        expect(not silent, f"{what}: the error names neither {' nor '.join(silent)}: {error}")
+    except Exception as error:
+        hint = "check what comes in with self.observations, self.actions and self.validate_batch_contract"
+        raise CheckFailed(f"{what} fails deep inside with {type(error).__name__}: {error}; {hint}") from error
+    else:
+        raise CheckFailed(f"{what} is accepted; it should be a ValueError that names what is expected and what came")
+
+
+def _observers(subject: Subject, model: WorldModel) -> dict[str, Callable[[Named], Any]]:
+    """The doors that observations ``[3, ...]`` come in by."""
+    inputs, doors = subject.inputs(), dict[str, Callable[[Named], Any]]()
+    if subject.declares("representation", "latent_dynamics"):
+        doors["encode"] = lambda obs: model.encode(obs)
+        doors["update"] = lambda obs: model.update(inputs.state, inputs.action, obs)
+    rows = length(inputs.batch)
+    doors["loss"] = lambda obs: model.loss(
+        replace(inputs.batch, obs={n: v.unsqueeze(1).expand(-1, rows, *v.shape[1:]) for n, v in obs.items()})
+    )
+    return doors
+
+
+@check()
+def check_wrong_action_size_is_refused(subject: Subject) -> None:
+    """Actions of another size are refused, naming both sizes."""
+    model, inputs = subject.model(), subject.inputs()
+    size = model.io_contract().action_spec.dim
+    if size < 1:
+        raise CheckSkipped("the family takes no actions")
+
+    def wider(value: Any) -> Any:
+        return torch.cat([value, value[..., :1]], -1)
+
+    batch = replace(inputs.batch, actions=wider(inputs.batch.actions))
+    wrong = replace(inputs, action=wider(inputs.action), plan=wider(inputs.plan), batch=batch)
+    known = calls(subject, model)
+    for name in ("transition", "rollout", "update", "loss"):
+        if name in known and not (name == "update" and type(model).update is WorldModel.update):
+            what = f"{name} with actions of size {size + 1}"
+            _refused(what, lambda call=known[name]: call(wrong, True), str(size), str(size + 1))  # type: ignore[misc]
+
+
+@check()
+def check_wrong_observation_shape_is_refused(subject: Subject) -> None:
+    """An observation of another shape is refused, naming the modality and both shapes."""
+    model, obs = subject.model(), subject.inputs().obs
+    name, value = next(iter(obs.items()))
+    wrong = {**obs, name: torch.cat([value, value[..., :1]], -1)}
+    shape, got = value.shape[1:], wrong[name].shape[1:]
+    for door, call in _observers(subject, model).items():
+        what = f"{door} with {name!r} of shape {tuple(got)}"
+        _refused(what, lambda call=call: call(wrong), name, _inner(shape), _inner(got))  # type: ignore[misc]
+
+
+def _inner(shape: torch.Size) -> str:
+    """A shape as it stands at the end of a longer one."""
+    return ", ".join(map(str, shape)) + ")"
+
+
+@check()
+def check_missing_modality_is_refused(subject: Subject) -> None:
+    """Observations without one of the modalities are refused, naming it."""
+    model, obs = subject.model(), subject.inputs().obs
+    for name in obs:
+        rest = {other: value for other, value in obs.items() if other != name} or {EXTRA: obs[name]}
+        for door, call in _observers(subject, model).items():
+            _refused(f"{door} without {name!r}", lambda call=call, rest=rest: call(rest), name)  # type: ignore[misc]
+
+
+@check()
+def check_extra_modality_is_refused(subject: Subject) -> None:
+    """Observations with a modality the model does not know are refused, naming it and the known ones."""
+    model, obs = subject.model(), subject.inputs().obs
+    wrong = {**obs, EXTRA: next(iter(obs.values()))}
+    for door, call in _observers(subject, model).items():
+        _refused(f"{door} with {EXTRA!r}", lambda call=call: call(wrong), EXTRA, *obs)  # type: ignore[misc]
+
+
+@check()
+def check_channels_last_image_is_refused(subject: Subject) -> None:
+    """An image with its channels last is refused, saying so."""
+    if subject.pictures is None:
+        raise CheckSkipped("the family observes no image of the sizes the kit tries")
+    if not subject.declares("representation", "latent_dynamics"):
+        raise CheckSkipped("not declared: latent_dynamics or representation")
+    model = subject.build(**subject.pictures)
+    specs = model.io_contract().effective_input_spec.modalities
+    obs = {name: torch.zeros(2, *spec.shape, dtype=getattr(torch, spec.dtype)) for name, spec in specs.items()}
+    for name, spec in specs.items():
+        if spec.kind is ModalityKind.IMAGE and len(set(spec.shape)) > 1:
+            wrong = {**obs, name: obs[name].movedim(1, -1)}
+            _refused(f"encode with {name!r} channels last", lambda wrong=wrong: model.encode(wrong), name, "channels")  # type: ignore[misc]
+
+
+@check()
+def check_wrong_dtype_is_refused(subject: Subject) -> None:
+    """An observation of another dtype is refused, naming both dtypes."""
+    model, obs = subject.model(), subject.inputs().obs
+    name, value = next(iter(obs.items()))
+    dtype = torch.int16 if value.dtype is not torch.int16 else torch.int64
+    wrong = {**obs, name: value.to(dtype)}
+    stated = model.io_contract().effective_input_spec.modalities[name].dtype
+    for door, call in _observers(subject, model).items():
+        what = f"{door} with {name!r} as {dtype}"
+        _refused(what, lambda call=call: call(wrong), name, stated, str(dtype).removeprefix("torch."))  # type: ignore[misc]
+
+
+@check()
+def check_incomplete_batch_is_refused(subject: Subject) -> None:
+    """A batch without something the contract requires is refused, naming what is missing."""
+    model, batch = subject.model(), subject.batch()
+    for key in model.io_contract().required_batch_keys:
+        _refused(f"loss of a batch without {key!r}", lambda key=key: model.loss(_without(batch, key)), key)  # type: ignore[misc]
+
+
+def _without(batch: Batch, key: str) -> Batch:
+    """The batch without what a dotted key names."""
+    root, *path = key.replace(":", ".").split(".", 1)
+    if path and isinstance(inner := getattr(batch, root), dict):
+        rest: Any = {name: value for name, value in inner.items() if name != path[0]}
+    else:
+        rest = None
+    copied = replace(batch)
+    setattr(copied, root, rest)
+    return copied
+
+
+@check()
+def check_broken_rewards_are_refused(subject: Subject) -> None:
+    """A reward that is no number is refused, naming where it stands."""
+    model, batch = subject.model(), subject.batch()
+    if "rewards" not in model.io_contract().required_batch_keys and not subject.declares("reward_pred"):
+        raise CheckSkipped("the family reads no rewards")
+    rewards = torch.zeros(batch.batch_size, length(batch))
+    rewards[1, -1] = float("nan")
+    place = str([1, rewards.shape[1] - 1])
+    _refused("loss of a batch with a NaN reward", lambda: model.loss(replace(batch, rewards=rewards)), "reward", place)
