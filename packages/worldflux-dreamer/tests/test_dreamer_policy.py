@@ -89,4 +89,6 @@ def test_initial_entropy_is_near_the_largest(model):
     policy = model.policy(generator=torch.Generator().manual_seed(0))
     action, _ = act(policy, torch.rand(3000, 5), policy.initial(3000), explore=True)
     assert (action[:, :3].mean(0) - 1 / 3).abs().max() < 0.05
-    assert (action[:, 3:].std(0) - 0.89).abs().max() < 0.05
+    cut = action[:, 3:].abs() == 1  # a normal of standard deviation 0.89 is beyond 1 in 26 of 100 draws
+    assert (cut.float().mean(0) - 0.26).abs().max() < 0.03
+    assert action.abs().max() == 1

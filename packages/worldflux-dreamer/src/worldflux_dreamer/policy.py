@@ -59,7 +59,8 @@ class DreamerPolicy:
             action_noise = model.actor.noise(size, generator=generator, device=device)
         logits = model.posterior(deter, model.tokens(observations))
         stoch = sample_latent(logits, model.config.unimix, latent_noise)
-        action = model.actor(features(deter, stoch)).sample(action_noise)
+        # the actor's normal has no bounds, the contract's actions do; dynamics and environment cut there, too
+        action = model.actor(features(deter, stoch)).sample(action_noise).clamp(-1.0, 1.0)
         return action, {"deter": deter, "stoch": stoch, "action": action}
 
     def latents(self, carry: Carry) -> dict[str, Tensor]:
