@@ -133,7 +133,7 @@ class Registry:
         if component_id not in self._components:
             near = did_you_mean(component_id, self._components)
             raise ConfigurationError(
-                f"unknown component {component_id!r}.{near} Registered: {sorted(self._components)}"
+                f"unknown component {component_id!r}: is its plugin installed?{near} Known: {sorted(self._components)}"
             )
         return self._components[component_id]
 
