@@ -34,9 +34,9 @@ class OfficialDreamerV3(SubprocessBackend):
     """danijar/dreamerv3 as a backend.
 
     A preset is its block of ``configs.yaml``; fields of our config that differ from the preset are given as its
-    settings, ``agent.*`` or ``run.*``. Training fields nobody changed, such as the replay ratio, are the program's own, which
-    its blocks for suites set: ``options={"configs": ["crafter"], "run.envs": 8}``. ``options`` have the last word.
-    Observations and actions are the task's.
+    settings, ``agent.*`` or ``run.*``. Training fields nobody changed, such as the replay ratio, are the program's
+    own, which its blocks for suites set: ``options={"configs": ["crafter"], "run.envs": 8}``. ``options`` have the last
+    word. Observations and actions are the task's.
     """
 
     id = "official_dreamerv3_jax_subprocess"
