@@ -45,6 +45,7 @@ def mean_return(bar: float) -> Callable[[Run], dict[str, Any]]:
         trained, random = run.evaluation.trained, run.evaluation.random
         return {
             "mean_return": trained.mean,
+            "mean_return_of_best_actions": run.evaluate(episodes=trained.episodes, explore=False).mean,
             "returns": trained.returns,
             "random_mean_return": random.mean,
             "passed": trained.mean >= bar,

@@ -145,3 +145,18 @@ def test_the_source_takes_about_the_steps_that_were_asked_for(run):
 @pytest.mark.parametrize(("episodes", "envs"), [(1, 1), (20, 20), (32, 32), (33, 17), (100, 25)])
 def test_evaluation_spreads_episodes_evenly_over_environments(episodes, envs):
     assert eval_envs(episodes) == envs
+
+
+def test_a_family_says_how_it_is_evaluated_and_the_user_may_say_otherwise(toy, tmp_path, monkeypatch):
+    best = fit("toyworld", env="CartPole-v1", run=tmp_path / "best", **SMALL)
+    assert (best.settings.eval_explore, best.evaluation.trained.explore) == (False, False)
+    monkeypatch.setattr(
+        toy.ToyWorld, "training_defaults", lambda self: {"num_envs": 2, "batch_size": 2, "eval_explore": True}
+    )
+    sampled = fit("toyworld", env="CartPole-v1", run=tmp_path / "sampled", **SMALL)
+    assert sampled.evaluation.trained.explore
+    assert Run.load(tmp_path / "sampled").settings.eval_explore
+    assert best.evaluation.trained.mean < 12 < sampled.evaluation.trained.mean  # its best action pushes to one side
+    assert sampled.evaluate(episodes=2, explore=False).mean < 12
+    with pytest.raises(ConfigurationError, match="eval_explore is 'yes', expected True or False"):
+        Settings(model="toyworld", env="CartPole-v1", eval_explore="yes")

@@ -256,6 +256,7 @@ class DreamerV3(WorldModel):
             "replay_ratio": config.replay_ratio,
             "num_envs": config.num_envs,
             "env_steps": config.env_steps,
+            "eval_explore": True,  # officially, evaluation samples actions as training does
             "online": True,  # each fresh sequence is learnt from once, before sampling is uniform
         }
 

@@ -18,6 +18,10 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="The directory of a run.")],
     episodes: Annotated[int, typer.Option(min=1, help="Complete episodes to run.")] = 20,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the episodes; by default the run's seed + 10000.")] = None,
+    explore: Annotated[
+        bool | None,
+        typer.Option("--explore/--best", help="Act as in training, or always take the best action; else as trained."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run complete episodes with a trained policy and with the random one.
@@ -30,7 +34,7 @@ def evaluate(
 
     with apart():
         loaded = Run.load(run)
-        trained = loaded.evaluate(episodes=episodes, seed=seed)
+        trained = loaded.evaluate(episodes=episodes, seed=seed, explore=explore)
         random = loaded.random_baseline(episodes=episodes, seed=seed)
     data = {
         "run": run,

@@ -21,13 +21,15 @@ class EvalResult:
     """Undiscounted returns and lengths (environment steps) of complete episodes, in the order of their
     environments.
 
-    ``unfinished`` counts the episodes that ``max_steps`` cut or kept from starting; they have no return.
+    ``unfinished`` counts the episodes that ``max_steps`` cut or kept from starting; they have no return. ``explore``
+    says whether the policy acted as it explores.
     """
 
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
     seed: int | None = None
     unfinished: int = 0
+    explore: bool = False
 
     @property
     def episodes(self) -> int:
@@ -69,6 +71,7 @@ class EvalResult:
             "lengths": list(self.lengths),
             "seed": self.seed,
             "unfinished": self.unfinished,
+            "explore": self.explore,
         }
 
 
@@ -123,6 +126,7 @@ def evaluate_policy(
         lengths=tuple(x for per_env in lengths for x in per_env),
         seed=seed,
         unfinished=episodes - done,
+        explore=explore,
     )
 
 

@@ -138,7 +138,8 @@ def _periodic_evaluation(run: Run) -> Iterator[Callable[[Trainer], Mapping[str, 
 
         def evaluate(trainer: Trainer) -> Mapping[str, float]:
             policy = seeded_policy(trainer.model, seed)
-            return _record(evaluate_policy(env, policy, episodes=episodes, seed=seed))
+            explore = bool(run.settings.eval_explore)
+            return _record(evaluate_policy(env, policy, episodes=episodes, explore=explore, seed=seed))
 
         yield evaluate
 

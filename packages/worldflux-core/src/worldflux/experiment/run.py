@@ -109,11 +109,13 @@ class Run:
             env_options=options,
         )
 
-    def evaluate(self, *, episodes: int = 20, seed: int | None = None) -> EvalResult:
-        """Return what the trained policy earns, without exploring; the default seed is the run's + 10000."""
+    def evaluate(self, *, episodes: int = 20, seed: int | None = None, explore: bool | None = None) -> EvalResult:
+        """Return what the trained policy earns; the default seed is the run's + 10000, ``explore`` the run's own."""
         seed = self.eval_seed(seed)
+        explore = bool(self.settings.eval_explore) if explore is None else explore
         with contextlib.closing(self.make_env(num_envs=eval_envs(episodes), seed=seed)) as env:
-            return evaluate_policy(env, seeded_policy(self.model, seed), episodes=episodes, seed=seed)
+            policy = seeded_policy(self.model, seed)
+            return evaluate_policy(env, policy, episodes=episodes, explore=explore, seed=seed)
 
     def random_baseline(self, *, episodes: int = 20, seed: int | None = None) -> EvalResult:
         """Return what acting at random earns from the same starts."""

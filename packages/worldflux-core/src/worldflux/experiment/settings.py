@@ -15,7 +15,7 @@ from worldflux.training import CollectConfig, TrainingConfig
 
 DEFAULT_STEPS = 100_000
 MAX_REPLAY_ROWS = 1_000_000
-FREE_TO_CHANGE = frozenset({"steps", "eval_every", "eval_episodes", "save_every", "device"})
+FREE_TO_CHANGE = frozenset({"steps", "eval_every", "eval_episodes", "eval_explore", "save_every", "device"})
 _LOWEST = {"seed": 0, "eval_every": 0, "save_every": 0}
 
 
@@ -25,6 +25,7 @@ class Settings:
 
     ``steps``, ``eval_every`` and ``save_every`` count environment steps, over all environments (0: only at the
     end); ``replay_ratio`` is in replayed rows for each of them. ``image_size`` observes the rendered picture.
+    ``eval_explore`` evaluates the policy as it explores, or (False) its best actions; families differ in the custom.
     ``model_options`` go to ``create_world_model``, ``env_options`` to the environment's constructor.
 
     Raises:
@@ -44,6 +45,7 @@ class Settings:
     sequence_length: int | None = None
     eval_every: int | None = None
     eval_episodes: int = 20
+    eval_explore: bool | None = None
     save_every: int | None = None
     device: str = "auto"
     model_options: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +57,8 @@ class Settings:
                 low = _LOWEST.get(item.name, 1)
                 if isinstance(value, bool) or not isinstance(value, int) or value < low:
                     raise ConfigurationError(f"{item.name} is {value!r}, expected a whole number of at least {low}")
+        if self.eval_explore not in (None, True, False):
+            raise ConfigurationError(f"eval_explore is {self.eval_explore!r}, expected True or False")
         ratio = self.replay_ratio
         if ratio is not None and not (isinstance(ratio, (int, float)) and ratio > 0 and math.isfinite(ratio)):
             raise ConfigurationError(f"replay_ratio is {ratio!r}, expected a positive number")
@@ -127,6 +131,7 @@ def make_plan(settings: Settings, model: WorldModel) -> Plan:
         batch_size=batch_size,
         sequence_length=length,
         eval_every=choose("eval_every", max(1, steps // 10)),
+        eval_explore=choose("eval_explore", fallback.get("eval_explore", False)),
         save_every=choose("save_every", max(1, steps // 4)),
     )
     updates = 1 + max(0, math.floor((steps - warmup) * ratio / rows))
