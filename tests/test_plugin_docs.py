@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from worldflux import plugins
+from worldflux.core import registry
 from worldflux.plugins import ModelSpec, hookspecs
 from worldflux.plugins.manifest import json_schema, parse
 from worldflux.plugins.versions import PLUGIN_API
@@ -112,9 +113,9 @@ def fragments(node: ast.AST) -> list[str]:
 
 
 def sentences() -> dict[str, str]:
-    """Every such piece in the code of the plugin kernel, docstrings apart -> where it stands."""
+    """Every such piece in the code of the plugin kernel and the registry, docstrings apart -> where it stands."""
     found = {}
-    for path in sorted(Path(inspect.getfile(plugins)).parent.glob("*.py")):
+    for path in [*sorted(Path(inspect.getfile(plugins)).parent.glob("*.py")), Path(inspect.getfile(registry))]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
         prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
