@@ -196,7 +196,7 @@ def test_a_finished_run_is_imported_as_our_model(case, checkout, tmp_path, monke
     handle = worldflux.create_world_model("dreamerv3:size1m", backend=BACKEND)
     trainer = worldflux.Trainer(handle, worldflux.TrainingConfig(output_dir=str(tmp_path / "run"), seed=1))
     job = trainer.submit(task="pinpad_three", env_steps=20)
-    status = job.wait(120)
+    status = job.wait(240)
     assert (status.state, status.step, status.env_steps) == ("finished", 10, 20), status.message
 
     records = [json.loads(line) for line in job.metrics_path.read_text().splitlines()]

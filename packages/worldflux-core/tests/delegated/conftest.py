@@ -183,7 +183,7 @@ def submit(tmp_path, checkout, backend, handle):
 def eventually():
     """Waits until something is true, and returns what it was."""
 
-    def wait(condition, seconds=60.0):
+    def wait(condition, seconds=240.0):
         until = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < until, "it never happened"

@@ -37,7 +37,7 @@ def test_what_was_not_set_is_left_to_the_program(adapters, handle, checkout, tmp
     trainer = Trainer(handle, TrainingConfig(output_dir=str(tmp_path / "run")))
     job = trainer.submit(task="finish", python=sys.executable, checkout=checkout)
     assert job.description["request"]["training"] == {}
-    assert job.wait(60).state == "finished"
+    assert job.wait(240).state == "finished"
 
 
 def test_a_handle_is_not_trained_here(handle):

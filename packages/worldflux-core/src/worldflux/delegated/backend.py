@@ -96,12 +96,12 @@ class SubprocessBackend(ABC):
             asked = subprocess.run(
                 [str(python), "-c", _PROBE, *self.modules],
                 cwd=checkout, env=program_environment(env), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                timeout=120, check=True,
+                timeout=300, check=True,
             )  # fmt: skip
             answer = json.loads(asked.stdout.splitlines()[-1])
             version, absent = str(answer["python"]), list(answer["absent"])
         except subprocess.TimeoutExpired as error:
-            raise ConfigurationError(f"{python} did not say which modules it has within two minutes") from error
+            raise ConfigurationError(f"{python} did not say which modules it has within five minutes") from error
         except subprocess.CalledProcessError as error:
             said = (error.stderr.strip() or f"exit code {error.returncode}").splitlines()[-1]
             raise ConfigurationError(f"{python} does not run as a Python interpreter: {said}") from error

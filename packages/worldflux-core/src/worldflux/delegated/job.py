@@ -17,6 +17,7 @@ from .processes import birth, group_lives, signal_group
 
 OPEN, OVER = ("submitted", "running"), ("finished", "failed", "cancelled", "lost")
 GRACE = 10.0
+_PATIENCE = 120.0  # for a supervisor on a machine that is very busy
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Job:
         if status.is_over:
             return status
         write_json(self.cancel_path, {"grace": float(grace)})
-        return self.wait(grace + 60)
+        return self.wait(grace + _PATIENCE)
 
     def _read_status(self) -> dict[str, Any]:
         try:
@@ -145,7 +146,7 @@ class Job:
     def _end_lost(self, grace: float) -> JobStatus:
         lock = take_lock(self.lock_path, patience=1.0)
         if lock is None:  # somebody else does it
-            return self.wait(grace + 60)
+            return self.wait(grace + _PATIENCE)
         try:
             content = self._read_status()
             if content["state"] in OPEN and self._program_lives(content):

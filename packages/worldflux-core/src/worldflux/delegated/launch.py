@@ -20,7 +20,7 @@ from .files import tail, take_lock, write_json
 from .job import Job
 from .program import Program, Request
 
-_PATIENCE = 120.0  # for a supervisor to start on a machine that is very busy
+_PATIENCE = 300.0  # for a supervisor to start on a machine that is very busy
 
 
 def launch(
