@@ -83,7 +83,7 @@ CASES = {
     "pixels": Case(
         what="Open-loop errors of dreamer:ci after 15 imagined steps on Pendulum-v1 rendered at 32 px, 64 sequences",
         env="Pendulum-v1",
-        minutes=15,
+        minutes=30,
         bar="image error on changed pixels and reward error below copying the last frame, 15 steps ahead",
         judge=open_loop,
         options={"image_size": 32},
