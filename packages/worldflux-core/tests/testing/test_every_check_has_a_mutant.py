@@ -1,4 +1,4 @@
-"""A check without a plugin that it must catch is not accepted. Each table is ``MUTANTS``: name of the check → mutant."""
+"""A check without a mutant is not accepted. Each table is ``MUTANTS``: the name of the check → what it must catch."""
 
 from __future__ import annotations
 

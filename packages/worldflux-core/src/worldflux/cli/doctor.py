@@ -125,7 +125,8 @@ def _plugins(problems: list[str]) -> list[dict[str, Any]]:
             if plugin.state != "blocked":
                 kernel.activate(plugin)
         except PluginError as error:
-            problems.append(str(error))
+            where = "; `worldflux plugins doctor` shows where" if plugin.state == "failed" else ""
+            problems.append(f"{error}{where}")
     return [plugin.to_dict() for plugin in found]
 
 

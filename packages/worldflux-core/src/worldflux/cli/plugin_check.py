@@ -61,7 +61,7 @@ def check(
 
 
 def doctor(
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds a plugin has to start.")] = 20.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds a plugin has to start.")] = 30.0,
     json: JsonOption = False,
 ) -> None:
     """Start each plugin in a process of its own, and say what it did there.

@@ -43,16 +43,20 @@ def run_checks(
 
 
 def subjects(name: str, *, options: Mapping[str, Any] | None = None) -> list[Subject]:
-    """The families that ``name`` means: one, those of a distribution, or with "all" those of every installed plugin.
+    """The families that ``name`` means: one, those of a distribution, or with "all" those of every plugin.
 
-    A plugin without families stands for itself: it has a manifest to look at, and it can be started.
+    A plugin without families stands for itself: it has a manifest to look at, and it can be started. "all" leaves out
+    the plugins that the user blocks.
     """
     plugins = get_kernel().plugins
-    wanted = [plugin for plugin in plugins if name == "all" or canonical(plugin.name) == canonical(name)]
-    if not wanted:
-        if name == "all":
-            raise ConfigurationError("no plugin is installed; for DreamerV3: pip install worldflux-dreamer")
-        return [Subject(name, options=options)]
+    if name == "all":
+        wanted = [plugin for plugin in plugins if plugin.state != "blocked"]
+        if not wanted:
+            raise ConfigurationError("no plugin can be used; for DreamerV3: pip install worldflux-dreamer")
+    else:
+        wanted = [plugin for plugin in plugins if canonical(plugin.name) == canonical(name)]
+        if not wanted:
+            return [Subject(name, options=options)]
     found = []
     for plugin in wanted:
         names = [model.id for model in plugin.manifest.models] if plugin.manifest else []

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from worldflux.plugins.discovery import Plugin
 
-BOOT_SECONDS = 120.0  # for Python and torch themselves, on a busy machine
-START_SECONDS = 20.0
+BOOT_SECONDS = 300.0  # for Python and torch themselves, on a busy machine
+START_SECONDS = 60.0
 HEAVY_MODULES = 50  # a package that brings as many is worth a word
 _PRINTED = 2000
 _CHILD = (
