@@ -1,0 +1,518 @@
+"""Thousands of damaged manifests: each is served or rejected with a reason, and the served ones break no rule.
+
+The rules are told a second time here, by hand and from the documentation, so that the two tellings check each other:
+a plugin is accepted exactly when no rule is broken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import datetime
+import importlib.metadata
+import json
+import math
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from pydantic import TypeAdapter
+
+from worldflux.core.errors import ConfigurationError
+from worldflux.plugins.catalog import Catalog
+from worldflux.plugins.discovery import find_plugins, read_manifest
+from worldflux.plugins.manifest import Manifest, ManifestError, parse
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+EXAMPLES = 5_000
+PYDANTIC = TypeAdapter(Manifest)  # reads the same dataclasses, with none of our code
+FULL = """
+manifest_version = 1
+name = "full-family"
+plugin_api_version = "1.0"
+worldflux_version_range = ">=0.1,<0.2"
+capabilities = ["models", "components", "backends", "importers", "commands"]
+requires = ["pluggy>=1", "absent; python_version < '3'"]
+experimental = true
+activation_events = ["model_created"]
+[[models]]
+id = "full"
+synonyms = ["fullv2"]
+capabilities = ["reward"]
+slots = ["tokenizer"]
+presets.ci = {description = "Small", params = "~1M", default_obs = "image", maturity = "reference", config = {a = [1]}}
+presets.big = {name = "fullv2:big", description = "Big", params = "~9M", default_obs = "image", maturity = "skeleton"}
+[[models]]
+id = "other"
+[[components]]
+id = "full.tokens"
+slot = "tokenizer"
+family = "full"
+[[components]]
+id = "full.zero"
+slot = "decoder"
+experimental = true
+[[backends]]
+id = "full_remote"
+models = ["full:ci"]
+[[importers]]
+id = "official-full"
+target = "full_family.weights:load"
+[[commands]]
+name = "full-probe"
+summary = "Look"
+target = "full_family.cli.main:probe"
+[aliases]
+full = "fullv2:big"
+full-small = "full:ci"
+"fullv2:official" = "full:big"
+elsewhere = "dreamer:ci"
+"""
+
+
+# The rules, once more
+
+FIVE = {"observation_encoder", "dynamics_model", "action_conditioner", "decoder", "rollout_executor"}
+SECTIONS = ("models", "components", "backends", "importers", "commands")
+OURS = {
+    "worldflux-dreamer": {"dreamer", "dreamerv3", "planet"},
+    "worldflux-tdmpc": {"tdmpc2", "tdmpc"},
+    "worldflux-jepa": {"jepa", "vjepa2", "v-jepa2"},
+    "worldflux-generative": {"token", "diffusion", "dit", "ssm", "renderer3d", "physics", "gan"},
+}
+LOWER, DIGITS = set("abcdefghijklmnopqrstuvwxyz"), set("0123456789")
+
+
+def is_line(value):
+    """One line of text that does nothing to a terminal."""
+    return isinstance(value, str) and not any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in value)
+
+
+def is_id(value):
+    parts = re.split("[._-]", value) if isinstance(value, str) else [""]
+    return all(part and set(part) <= LOWER | DIGITS for part in parts) and value[0] in LOWER
+
+
+def is_size(value):
+    return (
+        isinstance(value, str)
+        and value != ""
+        and value[0] in LOWER | DIGITS
+        and set(value) <= LOWER | DIGITS | set("._-")
+    )
+
+
+def is_preset(value):
+    return isinstance(value, str) and value.count(":") == 1 and all(map(is_size, value.split(":")))
+
+
+def is_name(value):
+    return is_size(value) or is_preset(value)
+
+
+def is_slot(value):
+    return isinstance(value, str) and value.isascii() and value.isidentifier() and value == value.lower()
+
+
+def is_target(value):
+    pieces = value.split(":") if isinstance(value, str) else []
+    return (
+        len(pieces) == 2
+        and "." not in pieces[1]
+        and all(p.isascii() and p.isidentifier() for p in re.split("[.:]", value))
+    )
+
+
+def is_distribution(value):
+    return (
+        isinstance(value, str)
+        and value.isascii()
+        and re.fullmatch("[a-z0-9]|[a-z0-9][a-z0-9._-]*[a-z0-9]", value.lower()) is not None
+    )
+
+
+def is_bool(value):
+    return value is True or value is False
+
+
+def one_of(*allowed):
+    return lambda value: isinstance(value, str) and value in allowed
+
+
+def every(check):
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+def is_plain(value):
+    """Whether a config value survives JSON."""
+    if isinstance(value, dict):
+        return all(map(is_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    return isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))
+
+
+TABLES = {  # key -> (check, required)
+    "manifest": {
+        "manifest_version": (lambda value: type(value) is int and value == 1, True),
+        "name": (is_distribution, True),
+        "plugin_api_version": (one_of("1.0"), True),
+        "worldflux_version_range": (is_line, True),
+        "capabilities": (every(one_of(*SECTIONS)), False),
+        "requires": (every(is_line), False),
+        "experimental": (is_bool, False),
+        "activation_events": (every(one_of("model_created", "checkpoint_saved")), False),
+    },
+    "models": {
+        "id": (is_id, True),
+        "description": (is_line, False),
+        "synonyms": (every(is_id), False),
+        "capabilities": (every(is_slot), False),
+        "slots": (every(is_slot), False),
+    },
+    "presets": {
+        "description": (is_line, True),
+        "params": (is_line, True),
+        "default_obs": (is_slot, True),
+        "maturity": (one_of("reference", "experimental", "skeleton"), True),
+        "name": (is_preset, False),
+        "tier": (one_of("supported", "advanced", "experimental", "internal"), False),
+        "parity_role": (one_of("ci_only", "reference_family", "proof_canonical"), False),
+        "display_name": (is_line, False),
+        "config": (lambda value: isinstance(value, dict) and is_plain(value), False),
+    },
+    "components": {
+        "id": (is_id, True),
+        "slot": (is_slot, True),
+        "family": (is_id, False),
+        "description": (is_line, False),
+        "experimental": (is_bool, False),
+    },
+    "backends": {
+        "id": (is_id, True),
+        "description": (is_line, False),
+        "models": (every(is_preset), False),
+        "profile": (is_line, False),
+    },
+    "importers": {"id": (is_id, True), "target": (is_target, True), "description": (is_line, False)},
+    "commands": {"name": (is_id, True), "summary": (is_line, True), "target": (is_target, True)},
+}
+
+
+def broken_keys(kind, table) -> Iterator[str]:
+    if not isinstance(table, dict):
+        yield f"{kind} is a table"
+        return
+    for key, (check, required) in TABLES[kind].items():
+        if key not in table:
+            if required:
+                yield f"{kind} have {key}"
+        elif not check(table[key]):
+            yield f"{kind}.{key}"
+
+
+def broken_rules(raw, seed, points) -> list[str]:
+    """The rules that a decoded manifest breaks; the later ones make sense only where the earlier hold."""
+    rules = list(broken_keys("manifest", raw))
+    if re.sub("[-_.]+", "-", str(raw.get("name"))).lower() != seed.name:
+        rules.append("the name is the distribution's")
+    for section in SECTIONS:
+        if not isinstance(raw.get(section, []), list):
+            rules.append(f"{section} is a list")
+            continue
+        for item in raw.get(section, []):
+            rules += broken_keys(section, item)
+            presets = item.get("presets", {}) if section == "models" and isinstance(item, dict) else {}
+            if not isinstance(presets, dict):
+                rules.append("presets is a table")
+                continue
+            for size, preset in presets.items():
+                rules += broken_keys("presets", preset) if is_size(size) else ["a size is lower case"]
+    aliases = raw.get("aliases", {})
+    if not isinstance(aliases, dict) or not all(is_name(k) and is_preset(v) for k, v in aliases.items()):
+        rules.append("aliases map names to presets")
+    return rules or [*broken_ties(raw, seed), *broken_points(raw, seed, points)]
+
+
+def broken_ties(raw, seed) -> Iterator[str]:
+    """Rules that tie several keys together."""
+    try:
+        if not SpecifierSet(raw["worldflux_version_range"]).contains("0.1.0", prereleases=True):
+            yield "the range has this kernel"
+    except InvalidSpecifier:
+        yield "the range is one"
+    for line in raw.get("requires", []):
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            yield "requires are requirements"
+            continue
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            try:
+                met = requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True)
+            except importlib.metadata.PackageNotFoundError:
+                met = False
+            if not met:
+                yield "requires are met"
+    for section in SECTIONS:
+        if raw.get(section) and section not in raw.get("capabilities", []):
+            yield "capabilities name the sections there are"
+        names = [item.get("id", item.get("name")) for item in raw.get(section, [])]
+        names += [name for item in raw.get(section, []) for name in item.get("synonyms", []) if section == "models"]
+        if len(set(names)) != len(names):
+            yield "no name twice"
+        for name in names if section == "models" else ():
+            home = [dist for dist, ids in OURS.items() if any(is_of(name, id) for id in ids)]
+            if home and seed.name not in home:
+                yield "our ids stay ours"
+    family_of = {name: model for model in raw.get("models", []) for name in (model["id"], *model.get("synonyms", []))}
+    for model in raw.get("models", []):
+        if FIVE & set(model.get("slots", [])):
+            yield "slots beside the five"
+        for size, preset in model.get("presets", {}).items():
+            family, _, stated = preset.get("name", f"{model['id']}:{size}").partition(":")
+            if stated != size or family not in (model["id"], *model.get("synonyms", [])):
+                yield "a preset is named after its family and key"
+    for component in raw.get("components", []):
+        if component["slot"] not in FIVE and "family" not in component:
+            yield "a family's slot names the family"
+    for alias, target in raw.get("aliases", {}).items():
+        family, _, size = target.partition(":")
+        if family in family_of and size not in family_of[family].get("presets", {}):
+            yield "an alias means a preset that is there"
+        head, _, size = alias.partition(":")
+        if head in family_of and size in family_of[head].get("presets", {}):
+            yield "an alias is no preset"
+        if head in family_of and family_of.get(family) is not family_of[head]:
+            yield "a family's name means that family"
+
+
+def is_of(name, id):
+    return name == id or (
+        name.startswith(f"{id}-") and name[len(id) + 1 :] in "ci small medium large legacy proof".split()
+    )
+
+
+def broken_points(raw, seed, points) -> Iterator[str]:
+    """Entry points and manifest say the same."""
+    models, components = ({item["id"] for item in raw.get(kind, [])} for kind in ("models", "components"))
+    beside = {item["id"] for kind in ("backends", "importers") for item in raw.get(kind, [])}
+    if not models <= set(points.models) <= models | beside | set(raw.get("aliases", {})):
+        yield "a model is an entry point"
+    if set(points.components) != components:
+        yield "a component is an entry point"
+    for item in raw.get("importers", []) + raw.get("commands", []):
+        if re.split("[.:]", item["target"])[0] != seed.package:
+            yield "a target is in the plugin's own package"
+
+
+# Valid manifests, and what happens to them
+
+
+def seed(text: str):
+    raw = tomllib.loads(text)
+    return SimpleNamespace(name=raw["name"], package=raw["name"].replace("-", "_"), raw=raw, points=points_of(raw))
+
+
+def points_of(raw):
+    """The entry points a distribution with this manifest would declare."""
+
+    def ids(section):
+        items = raw.get(section) if isinstance(raw.get(section), list) else []
+        names = [item.get("id") for item in items if isinstance(item, dict)]
+        return sorted({name for name in names if is_id(name)})
+
+    return SimpleNamespace(models=ids("models"), components=ids("components"))
+
+
+SEEDS = [seed(FULL), seed((Path(__file__).parent / "toy_family.toml").read_text(encoding="utf-8"))]
+with contextlib.suppress(ManifestError):  # unless the kernel is tested alone
+    SEEDS.append(seed(read_manifest("worldflux_dreamer.plugin").decode()))
+
+
+def paths(value, at=()) -> list[tuple]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path for key, item in items for path in ((*at, key), *paths(item, (*at, key)))]
+
+
+for one in SEEDS:
+    one.places = st.sampled_from(paths(one.raw))
+KEYS = sorted({key for table in TABLES.values() for key in table} | {*SECTIONS, "presets", "aliases", "colour"})
+KEYS += ["", "a b", "é", "a\nb", "\x1b", "Ci", "toy:ci", "toyv2:new", "dreamer", "elsewhere", "1"]
+NASTY = [
+    True, False, 0, 1, 2, -1, 10**400, 1.0, 1e-400, math.inf, math.nan, datetime.date(2020, 1, 1),
+    datetime.time(1, 2), [], {}, [[]], [{}], [1], {"a": {"b": [1.5, "x"]}}, {"ci": {}}, ["toy"], ["models"],
+    ["decoder"], ["model_created"], "", " ", "toy", "toyv2", "toy:ci", "toyv2:size12", "toy.zero", "full", "full:ci",
+    "dreamer", "dreamer:ci", "dreamer-ci", "tdmpc2", "tdmpc2:5m", "planet-small", "1.0", "1.1", "2.0", "0.9", "01.0",
+    "1.0.0", ">=0.1", "<0.1", "==0.1.*", "~=0.1.0", "===x", "0.1", "decoder", "tokenizer", "reference", "internal",
+    "ci_only", "pluggy>=1", "pluggy<1", "no-such-thing", "no-such-thing; python_version<'3'",
+    "x @ https://e.org/x.whl", "os:system", "toy_family.plugin:load", "toy_family:1", "full_family.é:x",
+    "full_family.a.:x", "full_family.plugin:²", "toy_family", "A", "é", "ⅷ", "a\nb", "toy\n", "\x1b[31m", "\x9b1m",
+    "\u2028", "\u202e", "\x85", "a" * 300, ":", "a:", ":a", "a::b", "-a", "a-", "a--b", "a.b", "a_b", "1a",
+    "worldflux-dreamer", "toy_Family",
+]  # fmt: skip
+WHICH = st.sampled_from([0, 0, 0, 1, 1, len(SEEDS) - 1])  # the last is large, and slow to read
+HOW_OFTEN, COIN, EIGHTH, SPOT = st.sampled_from([1, 1, 1, 2, 3]), st.booleans(), st.integers(0, 7), st.integers(0, 9999)
+HOW = st.sampled_from(["set", "set", "text", "text", "remove", "rename", "add", "copy", "wrap"])
+KEY, VALUE = st.sampled_from(KEYS), st.sampled_from(NASTY)
+LETTER = st.sampled_from([*"aZ0:.-_ é\n\x00=[]{}#'\"", ""])
+
+
+@st.composite
+def damaged(draw):
+    """(seed, manifest as text, entry points): a valid manifest after up to three changes, and perhaps of its text."""
+    one = SEEDS[draw(WHICH)]
+    raw = copy.deepcopy(one.raw)
+    for _ in range(draw(HOW_OFTEN)):
+        change(draw, raw, one.places)
+    follow, in_step = draw(COIN), points_of(raw)  # whether the author kept the entry points in step
+    text = "".join(f"{json.dumps(key)} = {toml(value)}\n" for key, value in raw.items())
+    if draw(EIGHTH) == 0:
+        at = draw(SPOT) % (len(text) + 1)
+        text = text[:at] + draw(LETTER) + text[at + draw(EIGHTH) :]
+    return one, text, in_step if follow and in_step.models else one.points
+
+
+def change(draw, raw, places) -> None:
+    path = draw(places)
+    at = raw
+    try:
+        for key in path[:-1]:
+            at = at[key]
+        old = at[path[-1]]
+    except (KeyError, IndexError, TypeError):
+        return  # an earlier change took it away
+    if isinstance(at, str):
+        return
+    key = path[-1]
+    how = draw(HOW)
+    if how == "text" and isinstance(old, str):
+        spot = draw(SPOT) % (len(old) + 1)
+        at[key] = old[:spot] + draw(LETTER) + old[spot + draw(COIN) :]
+    elif how == "remove":
+        del at[key]
+    elif how == "rename" and isinstance(at, dict):
+        at[draw(KEY)] = at.pop(key)
+    elif how == "add" and isinstance(old, list):
+        old.append(nasty(draw) if not old or draw(COIN) else copy.deepcopy(old[-1]))
+    elif how == "add" and isinstance(old, dict):
+        old[draw(KEY)] = nasty(draw)
+    elif how == "copy":
+        other = raw
+        for step in draw(places):
+            other = other[step] if isinstance(other, dict) and step in other else other
+        at[key] = copy.deepcopy(other) if other is not raw else old
+    elif how == "wrap":
+        at[key] = [old] if draw(COIN) else {str(key): old}
+    else:
+        at[key] = nasty(draw)
+
+
+def nasty(draw):
+    return copy.deepcopy(draw(VALUE))
+
+
+def toml(value) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(str(key))} = {toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+
+
+class Installed(importlib.metadata.Distribution):
+    """A distribution of which only the metadata exist."""
+
+    def __init__(self, seed, points) -> None:
+        text = "[worldflux.models]\n" + "".join(f"{name} = {seed.package}.plugin\n" for name in points.models)
+        text += "[worldflux.components]\n" + "".join(f"{name} = {seed.package}.plugin\n" for name in points.components)
+        metadata = f"Metadata-Version: 2.1\nName: {seed.name}\nVersion: 1.0\n"
+        self.files_of_it = {"entry_points.txt": text, "METADATA": metadata}
+
+    def read_text(self, filename):
+        return self.files_of_it.get(filename)
+
+    def locate_file(self, path):
+        raise AssertionError("nothing but the metadata is looked at")
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """A folder on the path with a package for each seed; returns where its manifest goes."""
+    root = tmp_path_factory.mktemp("packages")
+    for one in SEEDS:
+        one.package = f"fuzzed_{one.package}"
+        one.raw = json.loads(json.dumps(one.raw).replace(one.package.removeprefix("fuzzed_"), one.package))
+        (root / one.package).mkdir()
+        (root / one.package / "__init__.py").write_text("raise AssertionError('imported')")
+    sys.path.insert(0, str(root))
+    yield root
+    sys.path.remove(str(root))
+
+
+served = {"indexed": 0, "rejected": 0}
+
+
+def judge(packages, seed, text, points):
+    """What the kernel says of a distribution with this manifest."""
+    (packages / seed.package / "worldflux.toml").write_text(text, encoding="utf-8")
+    found = find_plugins([Installed(seed, points)], "0.1.0")
+    return (*found, Catalog(found))
+
+
+@settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(case=damaged())
+def fuzz(packages, case):
+    seed, text, points = case
+    plugin, catalog = judge(packages, seed, text, points)
+    served[plugin.state] += 1
+    json.dumps(plugin.to_dict())
+    assert plugin.problem.isprintable()
+    try:
+        raw = tomllib.loads(text)
+    except ValueError:
+        assert plugin.reason.startswith("broken worldflux.toml: ")
+        return
+    rules = broken_rules(raw, seed, points)
+    assert (plugin.state == "rejected") == bool(rules), (plugin.problem, rules)
+    assert bool(plugin.reason) == bool(rules)
+    try:
+        manifest, _ = parse(raw)  # raises this and nothing else
+    except ManifestError:
+        assert rules
+    if not rules:
+        PYDANTIC.validate_python(raw)
+        assert manifest == plugin.manifest
+        for name in [*(found.model_id for found in catalog.presets), *catalog.families, *catalog.aliases]:
+            with contextlib.suppress(
+                ConfigurationError
+            ):  # an alias into a package that is absent; a family of many sizes
+                assert catalog.resolve(name).family
+
+
+def test_five_thousand_damaged_manifests_are_served_or_rejected_by_the_rules_and_nothing_else_happens(packages):
+    for one in SEEDS:
+        text = "".join(f"{json.dumps(key)} = {toml(value)}\n" for key, value in one.raw.items())
+        assert judge(packages, one, text, one.points)[0].state == "indexed"
+    fuzz(packages)
+    assert sum(served.values()) >= EXAMPLES
+    assert min(served.values()) > EXAMPLES / 10, served  # both verdicts are really tried
