@@ -58,7 +58,10 @@ def listed(worldflux):
     return dict(zip(calls, worldflux.several(*calls.values()), strict=True))
 
 
-VERBS = ("models list", "models info", "plugins list", "plugins show", "train", "eval", "imagine", "doctor")
+VERBS = (
+    *("models list", "models info", "plugins list", "plugins show", "plugins check", "plugins doctor", "plugins new"),
+    *("train", "eval", "imagine", "doctor"),
+)
 
 
 def test_presets_are_listed_with_what_is_known(listed):
