@@ -1,0 +1,105 @@
+"""Acting by planning: a policy for any model that can imagine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from worldflux.core.model import WorldModel
+from worldflux.core.payloads import ConditionPayload
+from worldflux.core.policy import Carry
+from worldflux.core.state import State
+
+from .objectives import Objective, Score, as_objective
+from .planner import Planner
+from .problem import Problem, plan_dtype
+from .space import ActionSpace
+
+_STATE, _PLAN = "state.", "plan."
+
+
+class PlannerPolicy:
+    """Filters what is observed, plans at every step and does the first action. Implements ``core.Policy``.
+
+    The carry holds the model's state (``state.*``), the last ``action [N, A]`` and the planner's warm start
+    (``plan.*``); ``is_first`` starts all three afresh in its rows. ``explore`` adds the planner's noise.
+    ``deterministic`` filters and imagines with most likely latents; otherwise the model draws them. The planner's own
+    draws come from ``generator``, by default the model's, which is saved with its checkpoints. ``conditions`` have one
+    row per environment. Raises ConfigurationError where model, planner and objective do not fit.
+    """
+
+    latent_spec: Mapping[str, tuple[tuple[int, ...], str]] = {}
+
+    def __init__(
+        self,
+        model: WorldModel,
+        planner: Planner,
+        objective: Objective | Score | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        conditions: ConditionPayload | None = None,
+        deterministic: bool = True,
+    ) -> None:
+        self.model, self.planner, self.objective = model, planner, as_objective(objective)
+        self.conditions, self.deterministic, self._generator = conditions, deterministic, generator
+        self._space = ActionSpace(model.io_contract().action_spec)
+        planner.check(self._problem(model.initial_state(1)))
+
+    def initial(self, batch_size: int) -> Carry:
+        """The carry of fresh episodes."""
+        state = self.model.initial_state(batch_size)
+        dtype, device = plan_dtype(self.model), state.device
+        warm = self.planner.initial(self._space, batch_size, device=device, dtype=dtype)
+        action = torch.zeros(batch_size, self._space.dim, device=device, dtype=dtype)
+        return {"action": action, **_prefixed(_STATE, state.tensors), **_prefixed(_PLAN, warm)}
+
+    @torch.no_grad()
+    def __call__(
+        self, obs: dict[str, Tensor], carry: Carry, *, is_first: Tensor, explore: bool
+    ) -> tuple[Tensor, Carry]:
+        """Actions ``[N, A]`` for observations ``[N, ...]`` and the next carry."""
+        device = carry["action"].device
+        first = is_first.bool()  # where it is asked for its values, it is better not on a GPU
+        state = self._filter({name: value.to(device) for name, value in obs.items()}, carry, first)
+        first = first.to(device)
+        warm, fresh = _named(_PLAN, carry), _named(_PLAN, self.initial(len(first)))
+        warm = {name: _where(first, fresh[name], value) for name, value in warm.items()}
+        plan = self.planner.solve(self._problem(state), warm, generator=self._generator, explore=explore)
+        action = plan.actions[0]
+        return action, {"action": action, **_prefixed(_STATE, state.tensors), **_prefixed(_PLAN, plan.carry)}
+
+    def latents(self, carry: Carry) -> dict[str, Tensor]:
+        """Return nothing: no latents are kept in a replay."""
+        return {}
+
+    def _problem(self, state: State) -> Problem:
+        return Problem.of(
+            self.model, state, self.objective, conditions=self.conditions, deterministic=self.deterministic
+        )
+
+    def _filter(self, obs: dict[str, Tensor], carry: Carry, first: Tensor) -> State:
+        """The state after ``obs``: encoded afresh where an episode begins, updated elsewhere."""
+        if first.all():
+            return self.model.encode(obs, deterministic=self.deterministic)
+        before = State(_named(_STATE, carry))
+        state = self.model.update(before, carry["action"], obs, self.conditions, deterministic=self.deterministic)
+        if not first.any():
+            return state
+        begun = self.model.encode(obs, deterministic=self.deterministic)
+        mask = first.to(state.device)
+        return State({name: _where(mask, begun[name], value) for name, value in state.tensors.items()}, state.meta)
+
+
+def _prefixed(prefix: str, named: Carry) -> Carry:
+    return {prefix + name: value for name, value in named.items()}
+
+
+def _named(prefix: str, carry: Carry) -> Carry:
+    return {name.removeprefix(prefix): value for name, value in carry.items() if name.startswith(prefix)}
+
+
+def _where(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """``yes`` in the rows of ``mask [N]``, ``no`` in the others."""
+    return torch.where(mask.reshape(-1, *[1] * (no.ndim - 1)), yes, no)
