@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +159,12 @@ def _near(first: Tensor, second: Tensor, tolerance: float) -> bool:
         return True
     scale = float(first.abs().max())
     return bool((first - second).abs().max() <= tolerance * scale + 1e-6)
+
+
+def few(names: Collection[str]) -> str:
+    """The first names of possibly very many, for a message."""
+    shown = ", ".join(sorted(names)[:4])
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
 
 
 def global_randomness() -> dict[str, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .subject import Subject
 
 STEPS, EARLY = 30, 10  # updates on one batch, and how many of them must reach every parameter
-LIMIT, PIECE = 400, 20  # updates a model may take to understand the toy world, and how often it is asked
+LIMIT, PIECE = 300, 20  # updates a model may take to understand the toy world, and how often it is asked
 SEQUENCES, ROWS = 8, 8  # of the toy world in one update
 
 

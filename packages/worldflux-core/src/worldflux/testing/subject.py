@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from collections.abc import Mapping
@@ -121,6 +122,15 @@ class Subject:
         except ValueError:
             return get_config(preset, **self.shapes)
 
+    @functools.cached_property
+    def configs(self) -> dict[str, WorldModelConfig]:
+        """The configs of all presets that build."""
+        found = {}
+        for preset in self.presets:
+            with contextlib.suppress(ValueError):
+                found[preset] = self.config(preset)
+        return found
+
     # --- a model, and what to give it -----------------------------------------------------------------------------
 
     def model(self, **changes: Any) -> WorldModel:
@@ -174,10 +184,16 @@ class Subject:
         return complete(batch, self._like.io_contract())
 
     def inputs(self, size: int = 3) -> Inputs:
-        """What every method of the contract can be called with, for ``size`` rows."""
+        """What every method of the contract can be called with, for ``size`` rows; the caller's own copy."""
         from .calls import make_inputs
 
-        return make_inputs(self, size)
+        if size not in self._inputs:
+            self._inputs[size] = make_inputs(self, size)
+        return self._inputs[size].clone()
+
+    @functools.cached_property
+    def _inputs(self) -> dict[int, Inputs]:
+        return {}
 
     # --- what learning showed (once for all checks that ask) ------------------------------------------------------
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from worldflux.core.batch import Batch
 from worldflux.core.model import WorldModel
 
-from ..calls import HORIZON, Inputs, calls, differences, global_randomness, length, named
+from ..calls import HORIZON, Inputs, calls, differences, few, global_randomness, length, named
 from ..check import CheckSkipped, check, expect
 from ..subject import Subject
 
@@ -234,9 +234,9 @@ def check_calls_leave_the_model_as_it_was(subject: Subject) -> None:
                     call(inputs, False)
                     expect(torch.is_grad_enabled() is grad, f"{name} leaves grad mode {not grad}, it was {grad}")
             changed = [path or "the model" for path, module in model.named_modules() if module.training != modes[path]]
-            expect(not changed, f"{name} changes the training mode of {changed}")
+            expect(not changed, f"{name} changes the training mode of {few(changed)}")
             moved = [] if training else differences(weights, model.state_dict(), tolerance=0)
-            expect(not moved, f"{name} changes {moved} in evaluation mode; learn when self.training only")
+            expect(not moved, f"{name} changes {few(moved)} in evaluation mode; learn when self.training only")
 
 
 @check(requires=("policy",))
@@ -258,11 +258,14 @@ def check_policy_holds_no_state(subject: Subject) -> None:
 @check(requires=("policy",))
 def check_policy_forgets_at_episode_starts(subject: Subject) -> None:
     """Where ``is_first`` is set the policy ignores that row's carry."""
-    inputs, policy = subject.inputs(), subject.model().policy()
+    inputs, model, found = subject.inputs(), subject.model(), []
     size = inputs.action.shape[0]
     first = torch.ones(size, dtype=torch.bool)
-    _, used = policy(inputs.obs, policy.initial(size), is_first=first, explore=False)
-    action, carry = policy(inputs.following, used, is_first=first, explore=False)
-    fresh_action, fresh = policy(inputs.following, policy.initial(size), is_first=first, explore=False)
-    wrong = differences({"action": fresh_action, **fresh}, {"action": action, **carry})
+    for remembers in (True, False):
+        policy = model.policy()
+        _, used = policy(inputs.obs, policy.initial(size), is_first=first, explore=False)
+        given = used if remembers else policy.initial(size)
+        action, carry = policy(inputs.following, given, is_first=first, explore=False)
+        found.append({"action": action, **{f"carry {name}": value for name, value in carry.items()}})
+    wrong = differences(*found)
     expect(not wrong, f"after is_first {wrong} still depend on the episode before")

@@ -8,6 +8,7 @@ from torch import Tensor
 from worldflux.core.model import WorldModel
 from worldflux.core.state import State
 
+from ..calls import few
 from ..check import CheckSkipped, check, expect
 from ..echo import EchoWorld
 from ..learner import EARLY, STEPS
@@ -23,14 +24,16 @@ def check_every_parameter_learns(subject: Subject) -> None:
     """Every trainable parameter moves within ten updates."""
     names = subject.fit.idle
     hint = "use it in the loss, or freeze it with requires_grad_(False)"
-    expect(not names, f"after {EARLY} updates {names} are where they started; {hint}")
+    expect(not names, f"after {EARLY} updates {few(names)}: where they started; {hint}")
 
 
 @check()
 def check_frozen_parameters_stay(subject: Subject) -> None:
     """The loss and the optimizer move no frozen parameter; only ``on_after_optimizer_step`` may."""
     names = subject.fit.restless
-    expect(not names, f"{names} have requires_grad=False, but an update moves them; use on_after_optimizer_step")
+    expect(
+        not names, f"{few(names)}: frozen (requires_grad=False), but an update moves them; use on_after_optimizer_step"
+    )
 
 
 @check()

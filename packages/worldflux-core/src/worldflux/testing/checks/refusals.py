@@ -88,7 +88,7 @@ def check_missing_modality_is_refused(subject: Subject) -> None:
     """Observations without one of the modalities are refused, naming it."""
     model, obs = subject.model(), subject.inputs().obs
     for name in obs:
-        rest = {other: value for other, value in obs.items() if other != name} or {EXTRA: obs[name]}
+        rest = {other: value for other, value in obs.items() if other != name}
         for door, call in _observers(subject, model).items():
             _refused(f"{door} without {name!r}", lambda call=call, rest=rest: call(rest), name)  # type: ignore[misc]
 

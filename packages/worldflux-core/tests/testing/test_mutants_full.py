@@ -1,0 +1,56 @@
+"""Each check that needs a model catches its mutants, through pytest as an author runs it, and no other check does."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from worldflux.testing.checks import all_checks
+
+torch = pytest.importorskip("torch", reason="these checks need models")
+pytest_plugins = "pytester"
+TEST_FILE = """
+from worldflux.testing import FamilyConformance
+
+class TestMutant(FamilyConformance):
+    family_id = "base-family"
+    options = {options!r}
+"""
+# hypothesis would be imported at the end of every run
+QUICK = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--assert=plain")
+NAMES = [check.name for check in all_checks() if check.level == "full"]
+
+
+@pytest.fixture(scope="module")
+def warm():
+    """Everything a check imports, imported before: pytester forgets modules, and torch cannot load all of its twice."""
+    importlib.import_module("worldflux.testing.learner")
+    torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))])
+
+
+@pytest.fixture
+def failing(warm, pytester, make_plugin_dist):
+    """Installs a family made from the base one and returns the checks that fail, each with its message."""
+
+    def run(mutant) -> dict[str, str]:
+        make_plugin_dist("base-family", **mutant.package())
+        pytester.makepyfile(TEST_FILE.format(options=mutant.options))
+        ran = pytester.inline_run(*QUICK, "-k", " or ".join(NAMES))
+        passed, skipped, failed = ran.listoutcomes()
+        assert len(passed) + len(skipped) + len(failed) == len(NAMES)
+        return {report.nodeid.partition("[")[2].rstrip("]"): str(report.longrepr) for report in failed}
+
+    return run
+
+
+@pytest.mark.parametrize("variant", ["as it is", "discrete actions", "images", "no rewards", "latents only"])
+def test_the_family_without_a_defect_passes(variant, failing, beside):
+    assert failing(beside("mutant").VARIANTS[variant]) == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_check_alone_catches_its_mutants(name, failing, beside):
+    for mutant in beside("mutants_full").MUTANTS[name]:
+        failed = failing(mutant)
+        assert list(failed) == [name], failed
