@@ -1,0 +1,249 @@
+"""Weights of the official implementation as our model."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
+
+from .config import TDMPC2Config
+from .model import TDMPC2
+
+# official network -> ours
+_NETWORKS = {
+    "_encoder": "observation_encoder", "_dynamics": "dynamics_model.latent", "_reward": "dynamics_model.reward",
+    "_termination": "decoder.termination", "_pi": "prior.net", "_Qs.params": "critics",
+    "_target_Qs_params": "target_critics", "_task_emb": "task_embedding",
+}  # fmt: skip
+_CONVOLUTIONS = {0: 2, 2: 4, 4: 6, 6: 8}  # our place -> the official one, behind shift and scaling
+_ENSEMBLE = ("weight", "bias", "ln.weight", "ln.bias")
+# official setting -> our field
+_SETTINGS = {
+    "rho": "rho", "horizon": "horizon", "consistency_coef": "consistency_coef", "reward_coef": "reward_coef",
+    "value_coef": "value_coef", "termination_coef": "termination_coef", "entropy_coef": "entropy_coef", "tau": "tau",
+    "lr": "learning_rate", "enc_lr_scale": "enc_lr_scale", "grad_clip_norm": "grad_clip", "batch_size": "batch_size",
+    "discount_min": "discount_min", "discount_max": "discount_max", "episode_length": "episode_length",
+    "episode_lengths": "episode_lengths", "action_dims": "action_dims", "mpc": "mpc", "iterations": "iterations",
+    "num_samples": "num_samples", "num_elites": "num_elites", "num_pi_trajs": "num_pi_trajs", "min_std": "min_std",
+    "max_std": "max_std", "temperature": "temperature", "log_std_min": "log_std_min", "log_std_max": "log_std_max",
+    "vmax": "vmax", "simnorm_dim": "simnorm_dim", "dropout": "dropout",
+}  # fmt: skip
+# Settings that repeat what the shapes say: they must agree.
+_SHAPES = {
+    "episodic": "episodic", "num_q": "num_q", "mlp_dim": "mlp_dim", "latent_dim": "latent_dim",
+    "num_bins": "num_bins", "action_dim": "action_dim",
+}  # fmt: skip
+_STATE_SHAPES = {"enc_dim": "enc_dim", "num_enc_layers": "num_enc_layers"}
+# What the official program does beside the model, or derives from other settings.
+_FREE = frozenset(
+    "task tasks obs obs_shape obs_shapes multitask task_dim num_channels bin_size vmin discount_denom discount steps "
+    "seed seed_steps eval_episodes eval_freq buffer_size exp_name data_dir checkpoint reward_smoothing wandb_project "
+    "wandb_entity wandb_silent enable_wandb save_csv save_video save_agent compile compile_type work_dir task_title "
+    "model_size use_all_mt iterations_used".split()
+)
+
+
+def load(source: Mapping[str, Any] | str | Path, config: Mapping[str, Any] | None = None) -> TDMPC2:
+    """Build our model from official TD-MPC2 weights.
+
+    Args:
+        source: a checkpoint file, or a mapping of official parameter names to arrays, in any of the three layouts that
+            were published (2023 before and after release, 2024 and later). Files are read with ``weights_only=True``.
+        config: official settings (``config.yaml``) where they differ from the defaults. Sizes are taken from the
+            weights. Several tasks need ``episode_lengths`` for their discounts and, in files of 2023, ``action_dims``.
+
+    Returns:
+        The model in evaluation mode. Its scale of values, which no official checkpoint holds, is 1.
+
+    Raises:
+        ConfigurationError: settings are missing, unknown or not supported here, or contradict the weights; names or
+            shapes of weights differ from what they should be.
+        CheckpointError: the file is missing, or no checkpoint.
+    """
+    weights = _current(source if isinstance(source, Mapping) else read_checkpoint(Path(source)))
+    model = TDMPC2(official_config(weights, config or {}))
+    target, expected = model.state_dict(), official_names(model)
+    if not any(name.startswith("_target_Qs_params.") for name in weights):
+        critics = {name: value for name, value in weights.items() if name.startswith("_Qs.params.")}
+        weights |= {name.replace("_Qs.params", "_target_Qs_params"): value for name, value in critics.items()}
+    unknown, missing = sorted(set(weights) - set(expected)), sorted(set(expected) - set(weights))
+    if missing:
+        raise ConfigurationError(
+            f"official weights lack {missing[:3]} ({len(missing)} in all).{did_you_mean(missing[0], unknown)}"
+        )
+    if unknown:
+        raise ConfigurationError(
+            f"official weights hold {unknown[:3]} ({len(unknown)} in all), which belong to no part of the model."
+            + did_you_mean(unknown[0], expected)
+        )
+    with torch.no_grad():
+        for official, own in expected.items():
+            if weights[official].shape != target[own].shape:
+                raise ConfigurationError(
+                    f"official weight {official!r} has shape {tuple(weights[official].shape)}, the other weights and "
+                    f"the settings make it {tuple(target[own].shape)}"
+                )
+            target[own].copy_(weights[official])
+        model.updates.fill_(1)  # it has learnt: it plans
+    return model.eval()
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """Return the state of an official checkpoint. Raises CheckpointError if it is missing or holds anything else."""
+    if not file.is_file():
+        raise CheckpointError(f"{file} is no file: give an official checkpoint such as dog-run-1.pt")
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{file} cannot be read as an official checkpoint: {error}") from error
+    state = content.get("model", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{file} holds no official model: expected {{'model': {{name: tensor}}}}")
+    return state
+
+
+def _current(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Weights of any layout under the names of the current one, without what repeats others."""
+    state = state["model"] if isinstance(state.get("model"), Mapping) else state
+    kept = {
+        str(name): torch.as_tensor(value)
+        for name, value in state.items()
+        if not str(name).endswith((".__batch_size", ".__device")) and not str(name).startswith("_detach_Qs_params.")
+    }
+    flat = "_dynamics.0.0.weight" in kept
+    renamed: dict[str, Tensor] = {}
+    for name, value in kept.items():
+        renamed[_ensemble_name(name) or (_flat_name(name) if flat else name)] = value
+    return renamed
+
+
+def _ensemble_name(name: str) -> str | None:
+    """The current name of a critic's tensor that is known by its number."""
+    match = re.fullmatch(r"_(target_)?Qs\.params\.(\d+)", name)
+    if match is None:
+        return None
+    layer, kind = divmod(int(match[2]), len(_ENSEMBLE))
+    return f"_{'target_Qs_params' if match[1] else 'Qs.params'}.{layer}.{_ENSEMBLE[kind]}"
+
+
+def _flat_name(name: str) -> str:
+    """The current name of a tensor of the first layout, in which every sublayer has a number of its own."""
+    if match := re.fullmatch(r"_encoder\.state\.(\d+)\.(weight|bias)", name):
+        layer, place = divmod(int(match[1]), 3)  # dropout, linear, norm (and an activation)
+        return f"_encoder.state.{layer}.{'ln.' if place == 2 else ''}{match[2]}"
+    if match := re.fullmatch(r"_dynamics\.1\.(weight|bias)", name):
+        return f"_dynamics.2.ln.{match[1]}"
+    if match := re.fullmatch(r"(_dynamics\.0|_reward|_pi)\.(\d+)\.(weight|bias)", name):
+        layer, place = divmod(int(match[2]), 3)  # linear, norm, activation
+        return f"{match[1].removesuffix('.0')}.{layer}.{'ln.' if place == 1 else ''}{match[3]}"
+    return name
+
+
+def official_names(model: TDMPC2) -> dict[str, str]:
+    """Official name -> our name, for everything in a model's state that official weights hold."""
+    found = {}
+    for own in model.state_dict():
+        for official, prefix in _NETWORKS.items():
+            if own.startswith(f"{prefix}."):
+                rest = own.removeprefix(f"{prefix}.")
+                if match := re.fullmatch(r"rgb\.(\d+)\.(.*)", rest):
+                    rest = f"rgb.{_CONVOLUTIONS[int(match[1])]}.{match[2]}"
+                found[f"{official}.{rest}"] = own
+    return found
+
+
+def official_config(weights: dict[str, Tensor], settings: Mapping[str, Any]) -> TDMPC2Config:
+    """Take sizes from weights of the current layout, the rest from official settings; removes what is no weight.
+
+    Raises ConfigurationError for settings that are missing, unknown, not supported, or contradict the weights.
+    """
+    sizes = _sizes(weights)
+    masks, low, span = (weights.pop(name, None) for name in ("_action_masks", "log_std_min", "log_std_dif"))
+    values: dict[str, Any] = dict(sizes)
+    if low is not None and span is not None:
+        values |= {"log_std_min": float(low), "log_std_max": float(low + span)}
+    if masks is not None:
+        values["action_dims"] = tuple(int(count) for count in masks.sum(-1))
+    shapes = _SHAPES | (_STATE_SHAPES if "enc_dim" in sizes else {})
+    for key, value in settings.items():
+        if key in shapes:
+            if value != values[shapes[key]]:
+                raise ConfigurationError(
+                    f"official setting {key} = {value!r}, but the weights have {values[shapes[key]]!r}: this is a "
+                    "checkpoint of another size"
+                )
+        elif key in _SETTINGS:
+            value = tuple(value) if isinstance(value, (list, tuple)) else value
+            known = values.get(_SETTINGS[key])
+            if value is not None and known is not None and value != known:
+                raise ConfigurationError(f"official setting {key} = {value!r}, but the weights have {known!r}")
+            if value is not None:
+                values[_SETTINGS[key]] = value
+        elif key not in _FREE and key not in _STATE_SHAPES:
+            known_settings = [*_SETTINGS, *_SHAPES, *_STATE_SHAPES, *_FREE]
+            raise ConfigurationError(f"unknown official setting {key!r}.{did_you_mean(key, known_settings)}")
+    _refuse_unsupported(settings, values)
+    return TDMPC2Config.from_dict({"model_name": "official", **values})
+
+
+def _sizes(weights: dict[str, Tensor]) -> dict[str, Any]:
+    """What the shapes of weights tell."""
+
+    def shape(name: str) -> torch.Size:
+        if name not in weights:
+            raise ConfigurationError(
+                f"official weights lack {name!r}: this is no TD-MPC2 checkpoint, it holds {sorted(weights)[:3]}"
+            )
+        return weights[name].shape
+
+    heads, mlp_dim, inputs = shape("_Qs.params.0.weight")
+    latent = shape("_dynamics.2.weight")[0]
+    sizes: dict[str, Any] = {
+        "num_q": heads, "mlp_dim": mlp_dim, "latent_dim": latent, "num_bins": shape("_reward.2.weight")[0],
+        "action_dim": shape("_pi.2.weight")[0] // 2, "episodic": "_termination.2.weight" in weights,
+    }  # fmt: skip
+    tasks, task_dim = weights["_task_emb.weight"].shape if "_task_emb.weight" in weights else (1, 0)
+    if tasks > 1:
+        sizes |= {"num_tasks": tasks, "task_dim": task_dim}
+    if inputs != latent + task_dim + sizes["action_dim"]:
+        raise ConfigurationError(
+            f"'_Qs.params.0.weight' reads {inputs} numbers; latent {latent}, task {task_dim} and action "
+            f"{sizes['action_dim']} make {latent + task_dim + sizes['action_dim']}"
+        )
+    shown: dict[str, Any] = {}
+    if "_encoder.state.0.weight" in weights:
+        enc_dim, width = weights["_encoder.state.0.weight"].shape
+        layers = [name for name in weights if re.fullmatch(r"_encoder\.state\.\d+\.weight", name)]
+        sizes |= {"enc_dim": enc_dim, "num_enc_layers": len(layers)}
+        shown["state"] = {"shape": (width - task_dim,)}
+    if "_encoder.rgb.2.weight" in weights:
+        shown["rgb"] = {"kind": "image", "shape": (weights["_encoder.rgb.2.weight"].shape[1], 64, 64), "dtype": "uint8"}
+    if not shown:
+        raise ConfigurationError("official weights lack '_encoder.state.0.weight' and '_encoder.rgb.2.weight'")
+    return {**sizes, "observation_modalities": {"obs": next(iter(shown.values()))} if len(shown) == 1 else shown}
+
+
+def _refuse_unsupported(settings: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    limit = values.get("vmax", TDMPC2Config.vmax)
+    if settings.get("vmin", -limit) != -limit:
+        raise ConfigurationError(
+            f"official setting vmin = {settings['vmin']!r} is not supported, only -vmax = {-limit!r}"
+        )
+    if settings.get("discount_denom", 5) != 5:
+        raise ConfigurationError(
+            f"official setting discount_denom = {settings['discount_denom']!r} is not supported, only 5"
+        )
+    if values.get("num_tasks", 1) > 1:
+        for name in ("episode_lengths", "action_dims"):
+            if name not in values:
+                raise ConfigurationError(
+                    f"the checkpoint is of {values['num_tasks']} tasks and does not say their {name}: give "
+                    f"config={{{name!r}: [...]}}, one number for each"
+                )

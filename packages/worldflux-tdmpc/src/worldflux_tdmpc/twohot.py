@@ -1,0 +1,40 @@
+"""Numbers as distributions over bins of equal width in symlog space (Hansen et al. 2024, §3.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def symlog(x: Tensor) -> Tensor:
+    """``sign(x) * log(1 + |x|)``."""
+    return x.sign() * x.abs().log1p()
+
+
+def symexp(x: Tensor) -> Tensor:
+    """The inverse of ``symlog``."""
+    return x.sign() * x.abs().expm1()
+
+
+def encode(x: Tensor, *, bins: int, limit: float) -> Tensor:
+    """Return ``x [...]`` as weights ``[..., bins]`` of the two bins beside ``symlog(x)``, cut to ``[-limit, limit]``."""
+    place = (symlog(x.float()).clamp(-limit, limit) + limit) / (2 * limit / (bins - 1))
+    below = place.floor()
+    share = (place - below).unsqueeze(-1)
+    index = below.long().unsqueeze(-1)
+    weights = torch.zeros(*x.shape, bins, device=x.device)
+    weights.scatter_(-1, index, 1 - share)
+    return weights.scatter_add_(-1, (index + 1) % bins, share)  # the last bin wraps around with a share of 0
+
+
+def decode(logits: Tensor, *, limit: float) -> Tensor:
+    """Return the numbers ``[...]`` that logits ``[..., bins]`` mean: symexp of the expected bin. Equal logits mean 0."""
+    logits = logits.float()
+    centres = torch.linspace(-limit, limit, logits.shape[-1], device=logits.device)
+    return symexp((logits.softmax(-1) * centres).sum(-1))
+
+
+def cross_entropy(logits: Tensor, x: Tensor, *, limit: float) -> Tensor:
+    """Return the cross entropy ``[...]`` of logits ``[..., bins]`` with ``x [...]`` as two bins."""
+    logits = logits.float()
+    return -(encode(x, bins=logits.shape[-1], limit=limit) * logits.log_softmax(-1)).sum(-1)
