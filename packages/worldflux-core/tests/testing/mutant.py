@@ -9,6 +9,13 @@ from typing import Any
 HERE = Path(__file__).parent
 CODE = (HERE / "base_family" / "plugin.py").read_text(encoding="utf-8")
 MANIFEST = (HERE / "base_family" / "worldflux.toml").read_text(encoding="utf-8")
+SEVERAL = {
+    "observation_modalities": {"eye": {"shape": (3, 8, 8)}, "touch": {"shape": (4,)}},
+    "action_spec": {
+        "kind": "multi",
+        "parts": [{"name": "jump", "kind": "discrete", "dim": 3}, {"name": "arm", "kind": "continuous", "dim": 2}],
+    },
+}
 DISCRETE = {"obs_shape": (6,), "action_spec": {"kind": "discrete", "dim": 4}}
 
 
@@ -63,6 +70,7 @@ VARIANTS: dict[str, Mutant] = {
     "as it is": Mutant(),
     "discrete actions": Mutant(options=DISCRETE),
     "images": Mutant(options={"obs_shape": (1, 8, 12), "action_dim": 2}),
+    "several of each": Mutant(options=SEVERAL),
     "no rewards": Mutant(*NO_REWARD["code"], manifest=NO_REWARD["manifest"]),
     "latents only": Mutant(*NOTHING_DECODED["code"], manifest=NOTHING_DECODED["manifest"]),
 }

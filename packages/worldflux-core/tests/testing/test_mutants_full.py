@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,9 @@ class TestMutant(FamilyConformance):
 """
 # hypothesis would be imported at the end of every run
 QUICK = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--assert=plain")
+SPEC = importlib.util.spec_from_file_location("worldflux_kit_mutants", Path(__file__).with_name("mutants_full.py"))
+TABLE = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(TABLE)
 NAMES = [check.name for check in all_checks() if check.level == "full"]
 
 
@@ -44,13 +48,15 @@ def failing(warm, pytester, make_plugin_dist):
     return run
 
 
-@pytest.mark.parametrize("variant", ["as it is", "discrete actions", "images", "no rewards", "latents only"])
-def test_the_family_without_a_defect_passes(variant, failing, beside):
-    assert failing(beside("mutant").VARIANTS[variant]) == {}
+@pytest.mark.parametrize("variant", TABLE.make.VARIANTS)
+def test_the_family_without_a_defect_passes(variant, failing):
+    assert failing(TABLE.make.VARIANTS[variant]) == {}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_check_alone_catches_its_mutants(name, failing, beside):
-    for mutant in beside("mutants_full").MUTANTS[name]:
-        failed = failing(mutant)
-        assert list(failed) == [name], failed
+@pytest.mark.parametrize(
+    ("name", "mutant"),
+    [pytest.param(name, mutant, id=name) for name, mutants in TABLE.MUTANTS.items() for mutant in mutants],
+)
+def test_a_check_alone_catches_its_mutant(name, mutant, failing):
+    failed = failing(mutant)
+    assert list(failed) == [name], failed
