@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -47,7 +49,9 @@ def test_the_page_says_what_the_table_says_of_this_kernel():
 
 def test_the_page_is_about_the_versions_of_this_checkout():
     text = PAGE.read_text(encoding="utf-8")
-    for project in sorted(ROOT.glob("packages/*/pyproject.toml")):
+    packages = re.search(r"^PACKAGES = (\(.+?\))$", (ROOT / "noxfile.py").read_text(encoding="utf-8"), re.MULTILINE)
+    for name in ast.literal_eval(packages[1]):
+        project = ROOT / "packages" / name / "pyproject.toml"
         about = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
         assert f"| {compat.named(about['name'], 'this', about['version'])} |" in text, "run nox -s compat"
 
