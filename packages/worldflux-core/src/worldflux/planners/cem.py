@@ -56,7 +56,9 @@ class CEMPlanner(Planner):
         """Sample, select, refit; then the mean (of discrete parts the likeliest class)."""
         space, score = problem.space, problem.scorer(self.num_samples)
         center = space.center(device=problem.device, dtype=problem.dtype)
-        mean = shift(carry["mean"], center) if self.warm_start else center.repeat(problem.num_envs, self.horizon, 1)
+        mean = center.repeat(problem.num_envs, self.horizon, 1)
+        if self.warm_start:
+            mean = space.restart(shift(carry["mean"], center))
         mean, std = space.bound(mean, torch.full_like(mean, self.init_std), self.min_std)
         for samples, drawn in zip(noise.samples, noise.objective):
             candidates = space.sample(mean.unsqueeze(1), std.unsqueeze(1), samples)

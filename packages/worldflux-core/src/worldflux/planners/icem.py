@@ -83,7 +83,7 @@ class ICEMPlanner(Planner):
         """Sample, add the elites kept, select, refit; then the best plan of all."""
         space, kept = problem.space, self.kept
         color = coloring(self.horizon, self.noise_beta, device=problem.device, dtype=problem.dtype)
-        mean = shift(carry["mean"], carry["mean"][:, -1])
+        mean = space.restart(shift(carry["mean"], carry["mean"][:, -1]))
         mean, std = space.bound(mean, torch.full_like(mean, self.init_std), self.min_std)
         elites = best = None
         for i, (samples, drawn) in enumerate(zip(noise.samples, noise.objective)):

@@ -26,13 +26,14 @@ class MPPIPlanner(Planner):
     (None: 24, or fewer if samples are few, where the model offers proposals, else none). Elites weigh
     ``softmax(temperature * score)``; the plan done is one of the last elites, drawn by weight (``sample_elite=False``:
     the best). Exploring adds noise of the final std to continuous parts and draws discrete ones from their final
-    probabilities; ``exploration`` is not used.
+    probabilities, mixed with ``exploration`` of the uniform distribution.
 
     Defaults: Hansen et al. 2024 (TD-MPC2) §3.2 and appendix H, nicklashansen/tdmpc2; it takes two more iterations for
     20 or more action dimensions. Williams et al. 2015 is the origin of MPPI.
     """
 
     horizon: int = 3
+    exploration: float = 0.05
     num_samples: int = 512
     num_elites: int = 64
     num_proposals: int | None = None
@@ -92,7 +93,7 @@ class MPPIPlanner(Planner):
         space, score = problem.space, problem.scorer(self.num_samples)
         own = self._propose(problem, noise)
         center = space.center(device=problem.device, dtype=problem.dtype)
-        mean = shift(carry["mean"], center)
+        mean = space.restart(shift(carry["mean"], center))
         std = torch.full_like(mean, self.max_std)
         for samples, drawn in zip(noise.samples, noise.objective):
             candidates = torch.cat([own, space.sample(mean.unsqueeze(1), std.unsqueeze(1), samples)], 1)
@@ -108,7 +109,7 @@ class MPPIPlanner(Planner):
             first = actions[:, 0].clone()
             for where in space.discrete:
                 first[:, where] = mean[:, 0, where]
-            first = space.sample(first, std[:, 0], noise.explore)
+            first = space.sample(space.soften(first, self.exploration), std[:, 0], noise.explore)
             actions = torch.cat([first.unsqueeze(1), actions[:, 1:]], 1)
         return Plan(time_major(actions), best[:, 0], {"mean": mean})
 

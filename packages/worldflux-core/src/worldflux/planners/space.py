@@ -17,6 +17,7 @@ from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ActionSpec
 
 UNIMIX = 0.01  # share of the uniform distribution in class probabilities, so that no class can die out
+RESTART = 0.5  # the same in a warm start, whose probabilities have narrowed: means get their first std back, too
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,10 @@ class ActionSpace:
     def bound(self, mean: Tensor, std: Tensor, low: float, high: float = torch.inf) -> tuple[Tensor, Tensor]:
         """Keep a refitted distribution searching: std within bounds, no class without a chance."""
         return self.soften(mean, UNIMIX), std.clamp(low, high)
+
+    def restart(self, mean: Tensor) -> Tensor:
+        """The mean of the previous call as one to search from again."""
+        return self.soften(mean, RESTART)
 
     def soften(self, mean: Tensor, share: float) -> Tensor:
         """Class probabilities mixed with ``share`` of the uniform distribution; means stay."""

@@ -1,0 +1,134 @@
+"""Acting by planning: the carry is all that is remembered, row by row."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from worldflux.core.policy import Policy
+from worldflux.core.state import State
+from worldflux.planners import CEMPlanner, GoalObjective, ICEMPlanner, MPPIPlanner, PlannerPolicy, make_planner
+
+WEAK = {"horizon": 5, "num_samples": 20, "num_elites": 5, "iterations": 2}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def act(policy, obs, carry, first, explore=False):
+    return policy({"obs": obs}, carry, is_first=torch.tensor(first), explore=explore)
+
+
+@pytest.mark.parametrize("name", ["random", "cem", "icem", "mppi", "gradient"])
+def test_a_policy_drives_the_mass_home(worlds, name):
+    few = {"random": {"num_samples": 300}, "gradient": {"num_samples": 2, "iterations": 20}}
+    options = few.get(name, {"num_samples": 100, "num_elites": 10, "iterations": 4})
+    model = worlds.PointMass()
+    policy = PlannerPolicy(model, make_planner(name, horizon=4, **options), generator=seeded())
+    assert isinstance(policy, Policy)
+    x, carry, start = model.starts(3), policy.initial(3), True
+    for _ in range(10):
+        action, carry = act(policy, x, carry, [start] * 3)
+        assert action.shape == (3, 2)
+        x, start = model.step(x, action)[0], False
+    assert x.abs().max() < 0.3
+
+
+@pytest.mark.parametrize("planner", [CEMPlanner(**WEAK, warm_start=True), ICEMPlanner(**WEAK), MPPIPlanner(**WEAK)])
+def test_a_first_row_forgets_its_plan_and_only_its_own(worlds, planner):
+    model = worlds.PointMass()
+    x = model.starts(2)
+    policy = PlannerPolicy(model, planner, generator=seeded())
+    _, carry = act(policy, x, policy.initial(2), [True, True])
+
+    def next_action(first, carry):
+        return act(PlannerPolicy(model, planner, generator=seeded(1)), x, carry, first)[0]
+
+    mixed = next_action([True, False], carry)
+    torch.testing.assert_close(mixed[0], next_action([True, True], policy.initial(2))[0])
+    torch.testing.assert_close(mixed[1], next_action([False, False], carry)[1])
+    assert not torch.equal(mixed[0], next_action([False, False], carry)[0])
+
+
+def test_the_state_is_filtered_with_the_action_that_was_done(worlds):
+    """A model that sees nothing after the first row lives on its memory."""
+
+    class Blind(worlds.PointMass):
+        def update(self, state, action, obs, conditions=None, deterministic=False):
+            return self.transition(state, action)
+
+    model = Blind()
+    policy = PlannerPolicy(model, CEMPlanner(horizon=4, num_samples=100, num_elites=10), generator=seeded())
+    x, carry = model.starts(2), policy.initial(2)
+    action, carry = act(policy, x, carry, [True, True])
+    nothing = torch.full((2, 2), 7.0)
+    for _ in range(4):
+        x, _ = model.step(x, action)
+        action, carry = act(policy, nothing, carry, [False, False])
+        torch.testing.assert_close(carry["state.x"], x)
+    _, carry = act(policy, nothing, carry, [False, True])
+    torch.testing.assert_close(carry["state.x"][1], nothing[1])
+    torch.testing.assert_close(carry["state.x"][0], model.step(x, action)[0][0])
+
+
+def test_nothing_is_remembered_outside_the_carry(worlds):
+    model = worlds.PointMass()
+    policy = PlannerPolicy(model, MPPIPlanner(**WEAK), generator=seeded())
+    _, carry = act(policy, model.starts(2), policy.initial(2), [True, True])
+    kept = {name: value.clone() for name, value in carry.items()}
+    act(policy, model.starts(2), carry, [False, True], explore=True)
+    assert all(torch.equal(carry[name], value) for name, value in kept.items())
+    assert policy.latents(carry) == policy.latent_spec == {}
+
+
+def test_exploring_adds_noise(worlds):
+    model = worlds.PointMass()
+    planner = CEMPlanner(horizon=4, num_samples=100, num_elites=10)
+    tried = {}
+    for explore in (False, True):
+        policy = PlannerPolicy(model, planner, generator=seeded())
+        near = torch.full((500, 2), 0.01)
+        tried[explore], _ = act(policy, near, policy.initial(500), [True] * 500, explore=explore)
+    assert tried[False].std() < 0.1
+    assert 0.25 < tried[True].std() < 0.35  # 0.3: Hafner et al. 2019
+
+
+def test_the_model_draws_and_is_saved_with_its_checkpoint_unless_a_generator_is_given(worlds):
+    model = worlds.PointMass()
+    before = model.generator("cpu").get_state()
+    own = PlannerPolicy(model, CEMPlanner(**WEAK), generator=seeded())
+    act(own, model.starts(1), own.initial(1), [True])
+    assert torch.equal(model.generator("cpu").get_state(), before)
+    shared = PlannerPolicy(model, CEMPlanner(**WEAK))
+    act(shared, model.starts(1), shared.initial(1), [True])
+    assert not torch.equal(model.generator("cpu").get_state(), before)
+
+
+def test_a_policy_with_a_goal_acts_for_it(worlds):
+    model = worlds.PointMass()
+    goal = model.encode({"obs": torch.tensor([[0.5, -0.5]])})
+    planner = CEMPlanner(horizon=2, num_samples=100, num_elites=10)
+    policy = PlannerPolicy(model, planner, GoalObjective(goal, key="x", over="sum"), generator=seeded())
+    action, _ = act(policy, torch.zeros(3, 2), policy.initial(3), [True] * 3)
+    torch.testing.assert_close(action, torch.tensor([[1.0, -1.0]]).expand(3, 2), atol=0.1, rtol=0)
+
+
+def test_encode_and_update_are_told_whether_to_draw(worlds):
+    told = []
+
+    class Asked(worlds.PointMass):
+        def encode(self, obs, deterministic=False):
+            told.append(deterministic)
+            return super().encode(obs)
+
+        def update(self, state, action, obs, conditions=None, deterministic=False):
+            told.append(deterministic)
+            return State(dict(state.tensors))
+
+    for deterministic in (True, False):
+        told.clear()
+        policy = PlannerPolicy(Asked(), CEMPlanner(**WEAK), generator=seeded(), deterministic=deterministic)
+        _, carry = act(policy, torch.zeros(2, 2), policy.initial(2), [True, True])
+        act(policy, torch.zeros(2, 2), carry, [True, False])
+        assert told == [deterministic] * 3

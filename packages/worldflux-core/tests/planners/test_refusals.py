@@ -1,0 +1,100 @@
+"""A planner that cannot work says so when it is made or given its problem, and what to do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from worldflux.core.errors import ConfigurationError
+from worldflux.planners import (
+    CEMPlanner,
+    GradientPlanner,
+    ICEMPlanner,
+    MPPIPlanner,
+    PlannerPolicy,
+    RandomShootingPlanner,
+    make_planner,
+)
+
+
+@pytest.mark.parametrize(
+    ("planner", "options", "message"),
+    [
+        (CEMPlanner, {"horizon": 0}, "horizon must be an integer of at least 1, got 0"),
+        (MPPIPlanner, {"horizon": True}, "horizon must be an integer of at least 1, got True"),
+        (RandomShootingPlanner, {"horizon": 2.0}, "horizon must be an integer of at least 1, got 2.0"),
+        (RandomShootingPlanner, {"num_samples": 0}, "num_samples must be an integer of at least 1"),
+        (CEMPlanner, {"iterations": 0}, "iterations must be an integer of at least 1"),
+        (CEMPlanner, {"num_elites": 200, "num_samples": 100}, "num_elites=200 of num_samples=100"),
+        (CEMPlanner, {"momentum": 1.0}, "momentum must lie in"),
+        (CEMPlanner, {"init_std": 0.0}, "min_std <= init_std"),
+        (ICEMPlanner, {"num_elites": 30}, "at least twice as many samples as elites"),
+        (ICEMPlanner, {"decay": 0.5}, "decay must be at least 1"),
+        (ICEMPlanner, {"reuse": 1.5}, "reuse must lie in"),
+        (ICEMPlanner, {"noise_beta": -1.0}, "noise_beta must not be negative"),
+        (MPPIPlanner, {"num_elites": 600}, "num_elites=600 of num_samples=512"),
+        (MPPIPlanner, {"num_proposals": 512}, "leave candidates to sample"),
+        (MPPIPlanner, {"num_proposals": -1}, "num_proposals must be None or"),
+        (MPPIPlanner, {"min_std": 3.0}, "min_std <= max_std"),
+        (MPPIPlanner, {"temperature": -1.0}, "temperature must not be negative"),
+        (GradientPlanner, {"learning_rate": 0.0}, "learning_rate must be positive"),
+        (CEMPlanner, {"exploration": 2.0}, "exploration must lie in"),
+    ],
+)
+def test_inconsistent_options_are_refused_when_the_planner_is_made(planner, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        planner(**options)
+
+
+def test_unknown_planners_and_options_name_the_nearest():
+    with pytest.raises(ConfigurationError, match="Did you mean 'mppi'"):
+        make_planner("mpi")
+    with pytest.raises(ConfigurationError, match="Did you mean 'num_samples'"):
+        make_planner("cem", n_samples=3)
+
+
+def test_a_model_without_reward_needs_an_objective(worlds):
+    class Unpaid(worlds.PointMass):
+        capabilities = frozenset()
+
+    model = Unpaid()
+    with pytest.raises(ConfigurationError, match=r"predicts no reward.*GoalObjective\(goal\) or a function"):
+        PlannerPolicy(model, CEMPlanner())
+    with pytest.raises(ConfigurationError, match="predicts no reward"):
+        CEMPlanner().plan(model, model.initial_state(1))
+    PlannerPolicy(model, CEMPlanner(), lambda model, imagined: imagined.states[-1]["x"].sum(-1))
+
+
+@pytest.mark.parametrize("world", ["SteppingMass", "GearedMass"])
+def test_gradients_of_discrete_actions_are_refused(worlds, world):
+    with pytest.raises(ConfigurationError, match="needs continuous actions.*use CEMPlanner"):
+        PlannerPolicy(getattr(worlds, world)(), GradientPlanner())
+
+
+def test_gradients_that_do_not_exist_are_refused(worlds):
+    model = worlds.PointMass()
+    with pytest.raises(ConfigurationError, match="no gradient in the actions"):
+        GradientPlanner().plan(model, model.initial_state(1), lambda model, imagined: imagined.rewards.sum(0).detach())
+
+
+def test_proposals_of_a_model_that_has_none_are_refused(worlds):
+    with pytest.raises(ConfigurationError, match="PointMass offers no proposals"):
+        PlannerPolicy(worlds.PointMass(), MPPIPlanner(num_proposals=24))
+
+
+def test_actions_that_are_neither_numbers_nor_classes_are_refused(worlds):
+    for kind in ("none", "token"):
+        model = worlds.PointMass(2, action_dim=2, action_type=kind)
+        with pytest.raises(ConfigurationError, match="continuous, discrete or multi actions"):
+            PlannerPolicy(model, CEMPlanner())
+
+
+def test_options_are_fixed_once_made():
+    with pytest.raises(AttributeError):
+        CEMPlanner().horizon = 3
+
+
+def test_global_randomness_is_not_read_by_making_a_policy(worlds):
+    before = torch.get_rng_state()
+    PlannerPolicy(worlds.Valued(), MPPIPlanner()).initial(3)
+    assert torch.equal(torch.get_rng_state(), before)
