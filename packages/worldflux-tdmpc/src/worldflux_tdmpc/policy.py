@@ -10,7 +10,7 @@ from torch import Tensor
 
 from worldflux.core.policy import Carry, Policy
 from worldflux.core.state import State
-from worldflux.planners import MPPIPlanner, PlannerPolicy, RewardObjective
+from worldflux.planners import MPPIPlanner, Noise, Problem, RewardObjective
 
 from .config import TASK, TDMPC2Config
 
@@ -46,8 +46,63 @@ def make_policy(model: TDMPC2, *, generator: torch.Generator | None = None) -> P
     """The policy of a model: at random until it has learnt anything, then the planner or the policy prior."""
     if not model.config.mpc:
         return SeedPolicy(model, PriorPolicy(model, generator=generator), generator=generator)
-    planned = PlannerPolicy(model, make_planner(model.config), make_objective(model), generator=generator)
-    return SeedPolicy(model, planned, generator=generator)
+    return SeedPolicy(model, PlanningPolicy(model, generator=generator), generator=generator)
+
+
+class PlanningPolicy:
+    """Plans at every step. The carry is the planner's: the ``mean [N, H, A]`` the next plan starts from.
+
+    ``explore`` draws candidates, an elite by its weight and noise around it. Without it nothing is drawn: every plan
+    uses the same random numbers, in every environment, and the best elite is done.
+    """
+
+    latent_spec: Mapping[str, tuple[tuple[int, ...], str]] = {}
+
+    def __init__(self, model: TDMPC2, *, generator: torch.Generator | None = None) -> None:
+        self.model, self._generator = model, generator
+        self.planner, self.objective = make_planner(model.config), make_objective(model)
+
+    def initial(self, batch_size: int) -> Carry:
+        """Zeros (of discrete actions equal probabilities): nothing is planned yet."""
+        problem = self._problem(self.model.initial_state(batch_size))
+        return self.planner.initial(problem.space, batch_size, device=problem.device, dtype=problem.dtype)
+
+    @torch.no_grad()
+    def __call__(
+        self, obs: dict[str, Tensor], carry: Carry, *, is_first: Tensor, explore: bool
+    ) -> tuple[Tensor, Carry]:
+        """Actions ``[N, A]`` for observations ``[N, ...]`` and the next carry."""
+        device = carry["mean"].device
+        state = self.model.encode({name: value.to(device) for name, value in obs.items()}, deterministic=True)
+        problem, fresh = self._problem(state), self.initial(state.batch_size)
+        mean = torch.where(is_first.to(device).bool()[:, None, None], fresh["mean"], carry["mean"])
+        if explore:
+            noise = self.planner.draw(problem, self._generator or self.model.generator(device))
+        else:
+            noise = self._fixed_noise(state)
+        plan = self.planner.search(problem, noise, {"mean": mean}, explore=explore)
+        return plan.actions[0], plan.carry
+
+    def latents(self, carry: Carry) -> dict[str, Tensor]:
+        """Nothing is kept in a replay."""
+        return {}
+
+    def _problem(self, state: State) -> Problem:
+        return Problem.of(self.model, state, self.objective)
+
+    def _fixed_noise(self, state: State) -> Noise:
+        """The same draws for each of N environments, and no chance in the choice of the elite."""
+        size = state.batch_size
+        first = self._problem(state.map(lambda value: value[:1]))
+        noise = self.planner.draw(first, torch.Generator(state.device).manual_seed(0))
+        assert noise.choice is not None
+        return Noise(
+            samples=[sample.expand(size, -1, -1, -1) for sample in noise.samples],
+            explore=noise.explore.expand(size, -1),
+            objective=[{**drawn, "action": drawn["action"].repeat(size, 1)} for drawn in noise.objective],
+            choice=torch.zeros_like(noise.choice).expand(size, -1),
+            proposals={name: value.repeat(1, size, 1) for name, value in noise.proposals.items()},
+        )
 
 
 class PriorPolicy:
