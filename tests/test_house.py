@@ -22,17 +22,18 @@ MAY_IMPORT = {
     "scaffold": {"core", "plugins"},
     "envs": {"core"},
     "data": {"core", "envs"},
+    "planners": {"core"},
     "delegated": {"core"},
     "training": {"core", "data", "delegated", "envs"},
     "evals": {"core", "data", "envs"},
     "experiment": {"core", "factory", "data", "envs", "training", "evals"},
     "testing": {
         *("core", "plugins", "factory", "the front door", "delegated"),
-        *("data", "envs", "training", "evals", "experiment"),
+        *("data", "envs", "planners", "training", "evals", "experiment"),
     },
     "cli": {
         *("core", "plugins", "factory", "the front door", "scaffold"),
-        *("data", "envs", "training", "evals", "experiment", "testing"),
+        *("data", "envs", "planners", "training", "evals", "experiment", "testing"),
     },
 }
 
