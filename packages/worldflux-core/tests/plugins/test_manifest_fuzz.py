@@ -346,8 +346,47 @@ def paths(value, at=()) -> list[tuple]:
     return [path for key, item in items for path in ((*at, key), *paths(item, (*at, key)))]
 
 
+def places(raw):
+    """For each key there is, where it stands; so that the one version number is hit as often as the many presets."""
+    found: dict = {}
+    for path in paths(raw):
+        found.setdefault([key for key in path if isinstance(key, str)][-1], []).append(path)
+    return st.sampled_from([st.sampled_from(where) for where in found.values()]).flatmap(lambda where: where)
+
+
 for one in SEEDS:
-    one.places = st.sampled_from(paths(one.raw))
+    one.places = places(one.raw)
+#: Values that are nearly right, or right, for their key.
+NEAR = {
+    "manifest_version": [2, 0, True, 1.0, "1"],
+    "name": ["toy_Family", "Toy.Family", "toy--family", "full_family", "WORLDFLUX.dreamer", "toy-family-", "toyv2:ci"],
+    "plugin_api_version": ["1.1", "2.0", "0.9", "1.0.0", "01.0", "1", 1.0],
+    "worldflux_version_range": [">=0.2", "<0.1", "", "==0.1.*", "===x", "about 0.1"],
+    "capabilities": [["models"], ["models", "components", "backends", "importers"], ["magic"]],
+    "requires": [["no-such-thing"], ["pluggy<1"], ["no-such-thing; python_version<'3'"], ["a b"], ["pluggy\n"]],
+    "experimental": [True, 1, "true"],
+    "activation_events": [["checkpoint_saved"], ["import"]],
+    "id": ["tdmpc2", "planet-small", "toys", "Toy", "full", "toy", "official-toy"],
+    "synonyms": [
+        ["toy"],
+        ["toyv2", "toyv2"],
+        ["fullv2", "other"],
+        ["a"],
+        ["toyv2", "tdmpc2"],
+        ["toyv2", "jepa-large"],
+        ["fullv2", "gan"],
+        ["fullv2", "planet"],
+        ["dreamerv3", "token-ci"],
+    ],
+    "slots": [["decoder"], ["rollout_executor", "mine"], ["mine"], ["Mine"]],
+    "slot": ["decoder", "tokenizer", "Decoder"],
+    "family": ["full", "nobody", "No"],
+    "default_obs": ["image", "Image"],
+    "params": ["", "~1M", "1\n"],
+    "config": [{"a": math.nan}, {"a": [math.inf]}, {"a": datetime.date(2020, 1, 1)}, {"a": {"b": [1, {}]}}],
+    "aliases": [{"toy:ci": "toy:new"}, {"full:ci": "full:big"}, {"toy": "full:ci"}, {"x": "toy"}, {"toy:x": "toy:ci"}],
+    "target": ["PACKAGE.é:x", "PACKAGE:²", "PACKAGE.a.:x", "PACKAGE:run", "os:system", "PACKAGEs:run", "PACKAGE:a.b"],
+}
 KEYS = sorted({key for table in TABLES.values() for key in table} | {*SECTIONS, "presets", "aliases", "colour"})
 KEYS += ["", "a b", "é", "a\nb", "\x1b", "Ci", "toy:ci", "toyv2:new", "dreamer", "elsewhere", "1"]
 NASTY = [
@@ -364,7 +403,8 @@ NASTY = [
 ]  # fmt: skip
 WHICH = st.sampled_from([0, 0, 0, 1, 1, len(SEEDS) - 1])  # the last is large, and slow to read
 HOW_OFTEN, COIN, EIGHTH, SPOT = st.sampled_from([1, 1, 1, 2, 3]), st.booleans(), st.integers(0, 7), st.integers(0, 9999)
-HOW = st.sampled_from(["set", "set", "text", "text", "remove", "rename", "add", "copy", "wrap"])
+NEARLY = {key: st.sampled_from(values) for key, values in NEAR.items()}
+HOW = st.sampled_from(["near", "near", "near", "set", "text", "text", "remove", "rename", "add", "copy", "wrap"])
 KEY, VALUE = st.sampled_from(KEYS), st.sampled_from(NASTY)
 LETTER = st.sampled_from([*"aZ0:.-_ é\n\x00=[]{}#'\"", ""])
 
@@ -375,17 +415,20 @@ def damaged(draw):
     one = SEEDS[draw(WHICH)]
     raw = copy.deepcopy(one.raw)
     for _ in range(draw(HOW_OFTEN)):
-        change(draw, raw, one.places)
-    follow, in_step = draw(COIN), points_of(raw)  # whether the author kept the entry points in step
+        change(draw, raw, one)
+    points = points_of(raw) if draw(COIN) else copy.deepcopy(one.points)  # whether the author kept them in step
+    if draw(EIGHTH) == 0:
+        names = points.models if draw(COIN) else points.components
+        names[:1] = [] if draw(COIN) else ["added", *names[:1]]
     text = "".join(f"{json.dumps(key)} = {toml(value)}\n" for key, value in raw.items())
     if draw(EIGHTH) == 0:
         at = draw(SPOT) % (len(text) + 1)
         text = text[:at] + draw(LETTER) + text[at + draw(EIGHTH) :]
-    return one, text, in_step if follow and in_step.models else one.points
+    return one, text, points if points.models or points.components else one.points
 
 
-def change(draw, raw, places) -> None:
-    path = draw(places)
+def change(draw, raw, one) -> None:
+    path = draw(one.places)
     at = raw
     try:
         for key in path[:-1]:
@@ -400,6 +443,9 @@ def change(draw, raw, places) -> None:
     if how == "text" and isinstance(old, str):
         spot = draw(SPOT) % (len(old) + 1)
         at[key] = old[:spot] + draw(LETTER) + old[spot + draw(COIN) :]
+    elif how == "near" and key in NEAR:
+        value = copy.deepcopy(draw(NEARLY[key]))
+        at[key] = value.replace("PACKAGE", one.package) if isinstance(value, str) else value
     elif how == "remove":
         del at[key]
     elif how == "rename" and isinstance(at, dict):
@@ -410,7 +456,7 @@ def change(draw, raw, places) -> None:
         old[draw(KEY)] = nasty(draw)
     elif how == "copy":
         other = raw
-        for step in draw(places):
+        for step in draw(one.places):
             other = other[step] if isinstance(other, dict) and step in other else other
         at[key] = copy.deepcopy(other) if other is not raw else old
     elif how == "wrap":
