@@ -98,10 +98,10 @@ def test_the_model_draws_and_is_saved_with_its_checkpoint_unless_a_generator_is_
     model = worlds.PointMass()
     before = model.generator("cpu").get_state()
     own = PlannerPolicy(model, CEMPlanner(**WEAK), generator=seeded())
-    act(own, model.starts(1), own.initial(1), [True])
+    act(own, model.starts(1), own.initial(1), [True], explore=True)
     assert torch.equal(model.generator("cpu").get_state(), before)
     shared = PlannerPolicy(model, CEMPlanner(**WEAK))
-    act(shared, model.starts(1), shared.initial(1), [True])
+    act(shared, model.starts(1), shared.initial(1), [True], explore=True)
     assert not torch.equal(model.generator("cpu").get_state(), before)
 
 
@@ -126,9 +126,34 @@ def test_encode_and_update_are_told_whether_to_draw(worlds):
             told.append(deterministic)
             return State(dict(state.tensors))
 
-    for deterministic in (True, False):
+    for deterministic, explore, expected in ((True, True, True), (False, True, False), (False, False, True)):
         told.clear()
         policy = PlannerPolicy(Asked(), CEMPlanner(**WEAK), generator=seeded(), deterministic=deterministic)
-        _, carry = act(policy, torch.zeros(2, 2), policy.initial(2), [True, True])
-        act(policy, torch.zeros(2, 2), carry, [True, False])
-        assert told == [deterministic] * 3
+        _, carry = act(policy, torch.zeros(2, 2), policy.initial(2), [True, True], explore)
+        act(policy, torch.zeros(2, 2), carry, [True, False], explore)
+        assert told == [expected] * 3
+
+
+@pytest.mark.parametrize(
+    ("world", "name"),
+    [
+        *(("Valued", name) for name in ("random", "cem", "icem", "mppi", "gradient")),
+        *(("GearedMass", name) for name in ("random", "cem", "icem", "mppi")),
+    ],
+)
+def test_without_exploring_an_action_depends_on_what_was_observed_alone(worlds, world, name):
+    few = {"gradient": {"num_samples": 3, "iterations": 3}, "random": {"num_samples": 20}}
+    planner = make_planner(name, **few.get(name, {"num_samples": 20, "num_elites": 5, "iterations": 3}), horizon=4)
+    model = getattr(worlds, world)()
+    policy, x = PlannerPolicy(model, planner), model.starts(5)
+    before = model.generator("cpu").get_state()
+
+    def two_steps(which):
+        _, carry = act(policy, x[which], policy.initial(len(which)), [True] * len(which))
+        action, _ = act(policy, x[which] * 0.9, carry, [False] * len(which))
+        return action
+
+    together = two_steps([0, 1, 2, 3, 4])
+    for which in ([0], [3], [4, 1]):
+        torch.testing.assert_close(two_steps(which), together[which], rtol=1e-4, atol=1e-5)
+    assert torch.equal(model.generator("cpu").get_state(), before)

@@ -101,8 +101,7 @@ class MPPIPlanner(Planner):
             weights = (self.temperature * (best - best[:, :1])).softmax(1)
             mean, std = space.bound(*fit(elites, weights), self.min_std, self.max_std)
         choice = torch.zeros_like(best[:, 0], dtype=torch.long)  # elites come best first
-        if self.sample_elite:
-            assert noise.choice is not None
+        if self.sample_elite and noise.choice is not None:
             choice = (weights.log() + noise.choice).argmax(1)
         actions = elites[torch.arange(len(choice), device=choice.device), choice]
         if explore:

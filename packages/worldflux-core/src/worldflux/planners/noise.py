@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from worldflux.core.state import map_tensors
 
 
 @dataclass
@@ -15,7 +19,8 @@ class Noise:
     ``samples``: one ``[E, N, H, A]`` per iteration, as ``ActionSpace.noise`` draws it (random shooting: actions).
     ``explore [E, A]``: for the first action where the caller explores.
     ``objective``: what the objective drew, one dict per iteration, rows ``E * N``.
-    ``choice [E, K]``: Gumbel noise that picks an elite (MPPI). ``proposals``: what the model's policy drew (MPPI).
+    ``choice [E, K]``: Gumbel noise that picks an elite (MPPI; None: the best is picked).
+    ``proposals``: what the model's policy drew (MPPI).
     ``shift [E, K', A]``: last actions of the elites kept from the previous call (iCEM).
     """
 
@@ -28,18 +33,23 @@ class Noise:
 
     def to(self, device: torch.device) -> Noise:
         """The same noise on another device."""
+        return Noise(**map_tensors(vars(self), lambda value: value.to(device)))
 
-        def move(named: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {name: value.to(device) for name, value in named.items()}
 
-        return Noise(
-            [value.to(device) for value in self.samples],
-            self.explore.to(device),
-            [move(named) for named in self.objective],
-            None if self.choice is None else self.choice.to(device),
-            move(self.proposals),
-            None if self.shift is None else self.shift.to(device),
-        )
+def tiled(one: Noise, two: Noise, num_envs: int) -> Noise:
+    """The noise of one environment as that of ``num_envs``, all alike.
+
+    ``two`` was drawn for two environments: the axis in which a tensor is longer there is that of its rows. Tensors
+    that are of one size serve all rows.
+    """
+
+    def tile(single: Any, double: Any) -> Any:
+        if not isinstance(single, Tensor):
+            return single
+        axes = [axis for axis in range(single.ndim) if single.shape[axis] != double.shape[axis]]
+        return torch.cat([single] * num_envs, axes[0]) if axes else single
+
+    return Noise(**pytree.tree_map(tile, vars(one), vars(two)))
 
 
 def coloring(horizon: int, exponent: float, *, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from worldflux.core.payloads import PLANNER_HORIZON_KEY, ActionPayload, Conditio
 from worldflux.core.policy import Carry
 from worldflux.core.state import State
 
-from .noise import Noise
+from .noise import Noise, tiled
 from .objectives import Objective, Score
 from .problem import Problem, require
 from .space import ActionSpace
@@ -73,6 +73,15 @@ class Planner(ABC):
     @abstractmethod
     def draw(self, problem: Problem, generator: torch.Generator) -> Noise:
         """Draw everything one search needs, on the generator's device."""
+
+    def draw_alike(self, problem: Problem, seed: int = 0) -> Noise:
+        """The same noise for every environment at every call: plans depend on nothing but where they start."""
+
+        def draw(count: int) -> Noise:
+            some = replace(problem, state=problem.state.map(lambda value: value[:1].expand(count, *value.shape[1:])))
+            return self.draw(some, torch.Generator(problem.device).manual_seed(seed))
+
+        return replace(tiled(draw(1), draw(2), problem.num_envs), choice=None)
 
     @abstractmethod
     def search(self, problem: Problem, noise: Noise, carry: Carry, *, explore: bool = False) -> Plan:

@@ -24,10 +24,11 @@ class PlannerPolicy:
     """Filters what is observed, plans at every step and does the first action. Implements ``core.Policy``.
 
     The carry holds the model's state (``state.*``), the last ``action [N, A]`` and the planner's warm start
-    (``plan.*``); ``is_first`` starts all three afresh in its rows. ``explore`` adds the planner's noise.
-    ``deterministic`` filters and imagines with most likely latents; otherwise the model draws them. The planner's own
-    draws come from ``generator``, by default the model's, which is saved with its checkpoints. ``conditions`` have one
-    row per environment. Raises ConfigurationError where model, planner and objective do not fit.
+    (``plan.*``); ``is_first`` starts all three afresh in its rows. Where it explores, the planner draws from
+    ``generator``, by default the model's, which is saved with its checkpoints, and ``deterministic=False`` lets the
+    model draw latents, too. Where it does not explore nothing is drawn: every environment is searched with the same
+    numbers at every step, so that its actions depend on what it observes alone. ``conditions`` have one row per
+    environment. Raises ConfigurationError where model, planner and objective do not fit.
     """
 
     latent_spec: Mapping[str, tuple[tuple[int, ...], str]] = {}
@@ -45,7 +46,7 @@ class PlannerPolicy:
         self.model, self.planner, self.objective = model, planner, as_objective(objective)
         self.conditions, self.deterministic, self._generator = conditions, deterministic, generator
         self._space = ActionSpace(model.io_contract().action_spec)
-        planner.check(self._problem(model.initial_state(1)))
+        planner.check(self._problem(model.initial_state(1), deterministic=True))
 
     def initial(self, batch_size: int) -> Carry:
         """The carry of fresh episodes."""
@@ -62,11 +63,15 @@ class PlannerPolicy:
         """Actions ``[N, A]`` for observations ``[N, ...]`` and the next carry."""
         device = carry["action"].device
         first = is_first.bool()  # where it is asked for its values, it is better not on a GPU
-        state = self._filter({name: value.to(device) for name, value in obs.items()}, carry, first)
-        first = first.to(device)
+        certain = self.deterministic or not explore
+        state = self._filter({name: value.to(device) for name, value in obs.items()}, carry, first, certain)
+        problem, first = self._problem(state, certain), first.to(device)
         warm, fresh = _named(_PLAN, carry), _named(_PLAN, self.initial(len(first)))
         warm = {name: _where(first, fresh[name], value) for name, value in warm.items()}
-        plan = self.planner.solve(self._problem(state), warm, generator=self._generator, explore=explore)
+        if explore:
+            plan = self.planner.solve(problem, warm, generator=self._generator, explore=True)
+        else:
+            plan = self.planner.search(problem, self.planner.draw_alike(problem), warm)
         action = plan.actions[0]
         return action, {"action": action, **_prefixed(_STATE, state.tensors), **_prefixed(_PLAN, plan.carry)}
 
@@ -74,20 +79,18 @@ class PlannerPolicy:
         """Return nothing: no latents are kept in a replay."""
         return {}
 
-    def _problem(self, state: State) -> Problem:
-        return Problem.of(
-            self.model, state, self.objective, conditions=self.conditions, deterministic=self.deterministic
-        )
+    def _problem(self, state: State, deterministic: bool) -> Problem:
+        return Problem.of(self.model, state, self.objective, conditions=self.conditions, deterministic=deterministic)
 
-    def _filter(self, obs: dict[str, Tensor], carry: Carry, first: Tensor) -> State:
+    def _filter(self, obs: dict[str, Tensor], carry: Carry, first: Tensor, certain: bool) -> State:
         """The state after ``obs``: encoded afresh where an episode begins, updated elsewhere."""
         if first.all():
-            return self.model.encode(obs, deterministic=self.deterministic)
+            return self.model.encode(obs, deterministic=certain)
         before = State(_named(_STATE, carry))
-        state = self.model.update(before, carry["action"], obs, self.conditions, deterministic=self.deterministic)
+        state = self.model.update(before, carry["action"], obs, self.conditions, deterministic=certain)
         if not first.any():
             return state
-        begun = self.model.encode(obs, deterministic=self.deterministic)
+        begun = self.model.encode(obs, deterministic=certain)
         mask = first.to(state.device)
         return State({name: _where(mask, begun[name], value) for name, value in state.tensors.items()}, state.meta)
 
