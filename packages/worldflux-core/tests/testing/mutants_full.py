@@ -48,7 +48,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
             )
         ),
     ),
-    "check_labels_are_honest": (Mutant(manifest=(("~35K", "~0.1M"),)),),
+    "check_labels_are_honest": (Mutant(manifest=(("~31K", "~0.1M"),)),),
     "check_capabilities_agree": (
         Mutant(("            Capability.POLICY,\n", "            Capability.POLICY,\n            Capability.VALUE,\n")),
     ),
@@ -84,7 +84,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "check_rollout_shapes": (Mutant(("rewards=rewards,", "rewards=rewards.unsqueeze(-1),")),),
     "check_loss_is_one_finite_scalar": (Mutant(("{name: part.detach() for", "{name: part.detach().expand(2) for")),),
     "check_policy_actions_are_valid": (
-        Mutant(("action = torch.tanh(wish)", "action = 3 * torch.tanh(wish)")),
+        Mutant(("action = torch.tanh(wish)", "action = 2 + torch.tanh(wish)")),
         Mutant(
             ("F.one_hot(wish[:, place].argmax(-1), part.dim).float()", "wish[:, place].softmax(-1)"), options=DISCRETE
         ),
@@ -101,9 +101,8 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         ),
         Mutant(
             (
-                'return State({"memory": memory, "latent": self.prior(memory)',
-                "memory = memory + 0.1 * memory.mean(0)\n"
-                '        return State({"memory": memory, "latent": self.prior(memory)',
+                "        *parts, reward, goes_on = ",
+                "        hidden = hidden + 0.1 * hidden.mean(0)\n        *parts, reward, goes_on = ",
             )
         ),
         Mutant(("action = torch.tanh(wish)", "action = torch.tanh(wish - wish.mean(0))")),
@@ -121,12 +120,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant((TOKENS, f"{TOKENS}        tokens = tokens + 0.02 * tokens.flip(1).cumsum(1).flip(1)\n")),
     ),
     "check_episodes_do_not_leak": (
-        Mutant(
-            (
-                "return (~batch.is_first[:, t, None]).float() if t else",
-                "return torch.ones(batch.batch_size, 1) if t else",
-            )
-        ),
+        Mutant(("(~batch.is_first[:, 1:, None]).float()", "torch.ones_like(batch.rewards[:, 1:, None])")),
     ),
     "check_actions_matter": (
         Mutant(('return {"action": action}', 'return {"action": action * torch.tensor([1.0, 0.0, 1.0])}')),
@@ -186,7 +180,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         ),
     ),
     "check_conditioner_override_is_used": (
-        Mutant(("self.condition(state, before)", '{"action": before}')),
+        Mutant(("self.condition(state, rows(done))", '{"action": rows(done)}')),
         Mutant(
             (
                 "self.condition(state, action, conditions), deterministic=True",
@@ -198,8 +192,8 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant(
             (BUILT, f"{BUILT}        self.kept = [self.dynamics_model]\n"),
             (
-                "self.dynamics_model.transition(state, self.condition(state, before)",
-                "self.kept[0].transition(state, self.condition(state, before)",
+                "self.dynamics_model.transition(state, self.condition(state, rows(done))",
+                "self.kept[0].transition(state, self.condition(state, rows(done))",
             ),
         ),
     ),
@@ -207,8 +201,8 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant(
             (BUILT, f"{BUILT}        self.kept = [self.decoder]\n"),
             (
-                "preds = self.decode(states.map(lambda value: value.flatten(0, 1))).preds",
-                "preds = self.kept[0].decode(states.map(lambda value: value.flatten(0, 1)))",
+                "preds = self.decode(states).preds",
+                "preds = self.kept[0].decode(states)",
             ),
         ),
     ),
@@ -387,7 +381,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
             manifest=NO_REWARD["manifest"],
         ),
         Mutant(
-            ("before = actions[:, max(t - 1, 0)]", "before = actions[:, t]"),
+            ("self.condition(state, rows(done))", "self.condition(state, rows(actions))"),
             *NOTHING_DECODED["code"],
             manifest=NOTHING_DECODED["manifest"],
         ),

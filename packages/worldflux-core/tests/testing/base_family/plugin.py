@@ -58,6 +58,11 @@ def flat(observations, specs):
     return torch.cat(parts, -1)
 
 
+def rows(value):
+    """``[B, T, N]`` as ``[B * T, N]``."""
+    return value.flatten(0, 1)
+
+
 class Conditioner:
     def condition(self, state, action, conditions=None):
         return {"action": action}
@@ -132,7 +137,7 @@ class Model(WorldModel):
         self.dynamics_model = Dynamics(config)
         self.decoder = Decoder(config)
         self.rollout_executor = OpenLoop()
-        self.posterior = nn.Linear(2 * config.width, config.width)
+        self.posterior = nn.Linear(config.width, config.width)
         self.actor = nn.Linear(config.width, config.actions.dim)
 
     def io_contract(self):
@@ -160,7 +165,7 @@ class Model(WorldModel):
         return NOISE * torch.randn(like.shape, generator=self.generator(like.device))
 
     def see(self, memory, tokens, deterministic):
-        latent = self.posterior(torch.cat([memory, tokens], -1))
+        latent = self.posterior(tokens)
         return State({"memory": memory, "latent": latent if deterministic else latent + self.draw(latent)})
 
     def encode(self, obs, deterministic=False):
@@ -181,25 +186,23 @@ class Model(WorldModel):
         self.validate_batch_contract(batch)
         obs, actions = self.observations(batch.obs), self.actions(batch.actions)
         tokens = self.tokens(obs)
-        state, seen, expected = self.initial_state(batch.batch_size), [], []
-        for t in range(tokens.shape[1]):
-            before = actions[:, max(t - 1, 0)]
-            ahead = self.dynamics_model.transition(state, self.condition(state, before), deterministic=True)
-            keep = self.keep(batch, t)
-            memory = ahead["memory"] * keep
-            state = self.see(memory, tokens[:, t], False)
-            seen.append(state)
-            expected.append(((ahead["latent"] - state["latent"].detach()) * keep).square().mean())
-        states = State({name: torch.stack([s[name] for s in seen], 1) for name in seen[0].tensors})
-        preds = self.decode(states.map(lambda value: value.flatten(0, 1))).preds
-        parts = {"prior": torch.stack(expected).mean(), **self.decoding_losses(batch, obs, preds)}
-        parts["actor"] = (self.actor(states["latent"].detach()) - actions).square().mean()
+        latent = self.see(torch.zeros_like(tokens), tokens, False)["latent"]
+        before, done = (F.pad(value[:, :-1], (0, 0, 1, 0)) for value in (latent, actions))  # of the row before
+        state = State({"memory": torch.zeros_like(before), "latent": before}).map(rows)
+        ahead = self.dynamics_model.transition(state, self.condition(state, rows(done)), deterministic=True)
+        memory = ahead["memory"] * rows(self.keep(batch))
+        states = State({"memory": memory, "latent": rows(latent)})
+        preds = self.decode(states).preds
+        surprise = (ahead["latent"] - states["latent"].detach()) * rows(self.keep(batch))
+        parts = {"prior": surprise.square().mean(), **self.decoding_losses(batch, obs, preds)}
+        parts["actor"] = (self.actor(latent.detach()) - actions).square().mean()
         total = torch.stack(list(parts.values())).sum()
-        return LossOutput(total, {name: part.detach() for name, part in parts.items()}, {}, states.detach().tensors)
+        latents = {name: value.detach().view_as(latent) for name, value in states.tensors.items()}
+        return LossOutput(total, {name: part.detach() for name, part in parts.items()}, {}, latents)
 
-    def keep(self, batch, t):
-        """0 where an episode starts, and with it the memory."""
-        return (~batch.is_first[:, t, None]).float() if t else torch.zeros(batch.batch_size, 1)
+    def keep(self, batch):
+        """0 where an episode or the sequence starts, and with it the memory, else 1; ``[B, T, 1]``."""
+        return F.pad((~batch.is_first[:, 1:, None]).float(), (0, 0, 1, 0))
 
     def decoding_losses(self, batch, obs, preds):
         target = flat(obs, self.config.modalities)
