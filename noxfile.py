@@ -163,6 +163,7 @@ def third_party(session: nox.Session) -> None:
     session.run(*suite, *(str(project / "tests") for project in THIRD_PARTY), env=ONE_THREAD)
     session.run(*suite, "--pyargs", "worldflux.testing.suite", f"--worldflux-family={ALIAS}", env=ONE_THREAD)
     shutil.rmtree("demo", ignore_errors=True)
+    session.run("pip", "uninstall", "--yes", "--quiet", "demo")  # of a reused environment
     started = time.monotonic()
     worldflux(session, "plugins", "new", "demo")
     session.run("pip", "install", "--quiet", "--no-build-isolation", "--find-links", str(DIST), "./demo[test]")

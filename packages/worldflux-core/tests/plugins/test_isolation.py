@@ -27,6 +27,8 @@ def edited(text, old, new):
 
 # What the list shows, without a line of the plugin being run: how to install it, and the sentence.
 TWICE = "is already provided by 'acme-world'; disable one of the two"
+# in two steps of less than 1000 parts each, which is as long a key as every TOML parser takes
+DEEP = f"[models.presets.ci.config.{'.'.join(['a'] * 800)}]\n{'.'.join(['a'] * 800)} = 1\n"
 LISTED = {
     "no manifest": (
         lambda text: {"manifest": None},
@@ -36,7 +38,7 @@ LISTED = {
     "not UTF-8": (lambda text: {"raw": b"\xff\xfe"}, "broken worldflux.toml: 'utf-8' codec can't decode..."),
     "nested without end": (lambda text: {"raw": b"x = " + b"[" * 100_000}, "broken worldflux.toml: ..."),
     "nested beyond use": (
-        lambda text: {"manifest": text.model.format(id="broken_world") + "config." + "a." * 1_500 + "a = 1\n"},
+        lambda text: {"manifest": text.model.format(id="broken_world") + DEEP},
         "broken worldflux.toml: the file: expected values that are not nested so deeply",
     ),
     "a key is missing": (
