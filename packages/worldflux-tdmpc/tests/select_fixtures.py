@@ -2,9 +2,9 @@
 
     python select_fixtures.py FOLDER_WITH_RECORDINGS
 
-A recording is ``tdmpc2_<case>.safetensors`` with a JSON beside it, made by running nicklashansen/tdmpc2 at commit e9f5932
-in float32 on a CPU with random weights and every draw recorded. Of the checkpoints ``tdmpc2_<case>_ckpt_<layout>.pt``
-only the names are kept, each with the tensor of the recording it holds.
+A recording is ``tdmpc2_<case>.safetensors`` with a JSON beside it, made by running nicklashansen/tdmpc2 at commit
+e9f5932 in float32 on a CPU with random weights and every draw recorded. Of the checkpoints
+``tdmpc2_<case>_ckpt_<layout>.pt`` only the names are kept, each with the tensor of the recording it holds.
 """
 
 from __future__ import annotations

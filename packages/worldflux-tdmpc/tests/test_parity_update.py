@@ -60,7 +60,7 @@ class Leak:
         self.ours, optimizer._policy_gradients = optimizer._policy_gradients, self.policy_gradients
 
     def policy_gradients(self) -> bool:
-        (inputs, _), = self.model._later
+        ((inputs, _),) = self.model._later
         embedding = self.model.task_embedding
         embedding.renormalise(inputs.task)
         scale = self.model.value_scale.value.clone()
@@ -131,14 +131,9 @@ def test_without_the_leak_into_the_task_embedding(cases, agrees):
     agrees(run.model.task_embedding.weight, case.tensors["weights_after_noleak/_task_emb.weight"], tolerance=1e-6)
 
 
-def test_one_sum_with_the_critics_of_before_is_near_but_another_algorithm(cases):
+def test_with_the_critics_of_before_it_is_near_but_another_algorithm(cases):
     case = cases("state")
-    run = Run(case, "update")
-    run.model._begin_update = lambda: None
-    run.optimizer._begin = lambda: None
-    out, _ = run.update()
+    model = case.model().train()
+    out = model.compute_loss(case.window(), case.noise("update/0"))  # no optimizer of ours: one sum
     recorded = case["update/0/metric/pi_loss"]
     assert 1e-3 < abs(out.components["policy"] - recorded) / (1 + recorded.abs()) < 1e-1
-    assert out.loss == out.components["policy"] + sum(
-        scale * out.components[name] for name, scale in (("consistency", 20), ("reward", 0.1), ("value", 0.1))
-    )

@@ -130,11 +130,10 @@ class TDMPC2Config(WorldModelConfig):
         for low, high in (("min_std", "max_std"), ("log_std_min", "log_std_max"), ("discount_min", "discount_max")):
             if getattr(self, low) > getattr(self, high):
                 raise self._error(f"{low} {getattr(self, low)} must not exceed {high} {getattr(self, high)}")
-        for name in ("num_elites", "num_pi_trajs"):
-            if getattr(self, name) > self.num_samples:
-                raise self._error(
-                    f"{name} {getattr(self, name)} must not exceed num_samples {self.num_samples}: they are among them"
-                )
+        if self.num_elites > self.num_samples:
+            raise self._error(f"num_elites {self.num_elites} must not exceed num_samples {self.num_samples}")
+        if self.num_pi_trajs >= self.num_samples:
+            raise self._error(f"num_pi_trajs {self.num_pi_trajs} must be below num_samples {self.num_samples}")
         if self.seed_steps < 0:
             raise self._error(f"seed_steps must be at least 0, got {self.seed_steps}")
 

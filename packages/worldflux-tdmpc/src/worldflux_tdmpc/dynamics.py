@@ -16,9 +16,7 @@ from .networks import mlp, simnorm
 class ActionConditioner:
     """The action as it is."""
 
-    def condition(
-        self, state: State, action: Tensor, conditions: ConditionPayload | None = None
-    ) -> dict[str, Tensor]:
+    def condition(self, state: State, action: Tensor, conditions: ConditionPayload | None = None) -> dict[str, Tensor]:
         """``action [B, A]``."""
         return {"action": action}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -12,22 +13,14 @@ from worldflux.core.batch import Batch
 from worldflux.core.errors import ConfigurationError, ShapeMismatchError, ValidationError
 from worldflux.core.model import Action, Observations, WorldModel
 from worldflux.core.output import LossOutput
-from worldflux.core.payloads import ConditionPayload
+from worldflux.core.payloads import ConditionPayload, WorldModelInput
 from worldflux.core.policy import Policy
-from worldflux.core.spec import (
-    Capability,
-    ModalityKind,
-    ModalitySpec,
-    ModelIOContract,
-    ObservationSpec,
-    PredictionSpec,
-    SequenceLayout,
-    StateSpec,
-)
+from worldflux.core.spec import Capability, ModelIOContract
 from worldflux.core.state import State
 
 from . import objective, twohot
 from .config import TASK, TDMPC2Config
+from .contract import contract_of
 from .dynamics import ActionConditioner, Decoder, Dynamics
 from .encoder import Encoder, draw_shift, shifted
 from .networks import Ensemble, TaskEmbedding, initialise
@@ -99,24 +92,7 @@ class TDMPC2(WorldModel):
     @cached_property
     def _contract(self) -> ModelIOContract:
         """Asked for several times a step, and the same for life."""
-        config, vector = self.config, ModalityKind.VECTOR
-        state = {
-            "latent": ModalitySpec(vector, (config.latent_dim,)),
-            "reward_logits": ModalitySpec(vector, (config.num_bins,)),
-        }
-        if config.num_tasks > 1:
-            state[TASK] = ModalitySpec(ModalityKind.OTHER, (), "int64")
-        names = ["reward", "continue"] if config.episodic else ["reward"]
-        fields = ("obs", "actions", "rewards", *(["terminations"] if config.episodic else []))
-        return ModelIOContract(
-            observation_spec=ObservationSpec(config.modalities),
-            action_spec=config.actions,
-            state_spec=StateSpec(state),
-            prediction_spec=PredictionSpec({name: ModalitySpec(vector, ()) for name in names}),
-            sequence_layout=SequenceLayout(dict.fromkeys(fields, "BT...")),
-            required_batch_keys=fields,
-            required_state_keys=("latent", *([TASK] if config.num_tasks > 1 else [])),
-        )
+        return contract_of(self.config)
 
     def initial_state(self, batch_size: int, device: torch.device | str | None = None) -> State:
         """Return zeros: the state before anything was observed."""
@@ -127,6 +103,12 @@ class TDMPC2(WorldModel):
 
     def observations(self, obs: Observations) -> dict[str, Tensor]:
         """Return the checked modalities; with several tasks also ``task``, below ``num_tasks``."""
+        given = obs.observations if isinstance(obs, WorldModelInput) else obs
+        if self.config.num_tasks > 1 and isinstance(given, Mapping) and TASK not in given:
+            raise ValidationError(
+                f"missing required modalities ['task']: this model serves {self.config.num_tasks} tasks, so say which "
+                f"one each row is of (integers [B]) beside {sorted(given)}"
+            )
         seen = super().observations(obs)
         task = seen.get(TASK)
         if task is not None and task.numel() and not 0 <= int(task.min()) <= int(task.max()) < self.config.num_tasks:
@@ -183,12 +165,10 @@ class TDMPC2(WorldModel):
     def latent(self, obs: dict[str, Tensor], task: Tensor | None, shift: Tensor | None) -> Tensor:
         """Latents ``[..., B, D]`` of observations ``[..., B, *shape]``, of which images are moved by ``shift``."""
         seen = {name: value for name, value in obs.items() if name != TASK}
-        for name in self.config.image_names if shift is not None else ():
-            seen[name] = shifted(seen[name], shift)
-        if task is not None:
+        if shift is not None:
+            seen |= {name: shifted(seen[name], shift) for name in self.config.image_names}
+        if (embedding := self.embed(task)) is not None:
             lead = next(value.shape[: value.ndim - len(self.config.modalities[n].shape)] for n, value in seen.items())
-            embedding = self.embed(task)
-            assert embedding is not None
             seen[TASK] = embedding.expand(*lead, -1)
         encoded = self.observation_encoder.encode(seen).get("latent")
         if encoded is None or encoded.shape[-1] != self.config.latent_dim:
@@ -200,7 +180,8 @@ class TDMPC2(WorldModel):
 
     def conditioned(self, state: State, read: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the conditioner read of an action, and the embedding ``[B, E]`` of the task."""
-        return {**read, TASK: self.embed(state[TASK])} if self.task_embedding is not None else read
+        embedding = self.embed(state.get(TASK))
+        return read if embedding is None else {**read, TASK: embedding}
 
     def advance(self, state: State, conditioned: dict[str, Tensor], *, deterministic: bool = True) -> State:
         """The next state. Raises ConfigurationError for dynamics that predict something else."""
@@ -256,10 +237,13 @@ class TDMPC2(WorldModel):
         left out, and taken when the critics have stepped: the official order. Raises ValidationError or
         ShapeMismatchError for a batch that breaks the contract.
         """
+        if self.config.episodic and batch.is_terminal is None:
+            raise ValidationError(
+                "the batch has no 'terminations' (is_terminal), from which episodic=True learns where episodes end: "
+                "record them, or build the model with episodic=False"
+            )
         self.validate_batch_contract(batch)
-        window = objective.read_window(
-            batch, obs=self.observations(batch.obs), actions=self.actions(batch.actions), config=self.config
-        )
+        window = objective.read_window(batch, obs=self.observations(batch.obs), actions=self.actions(batch.actions))
         return self.compute_loss(window, objective.draw_noise(self, window))
 
     def compute_loss(self, window: objective.Window, noise: objective.Noise) -> LossOutput:

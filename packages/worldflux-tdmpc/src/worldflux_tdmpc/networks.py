@@ -24,22 +24,22 @@ def initialise(module: nn.Module, *, zeros: Sequence[nn.Module], generator: torc
     at 0, so that every reward and value is 0 at first. Meta tensors are left alone.
     """
     for part in module.modules():
-        weight, bias = getattr(part, "weight", None), getattr(part, "bias", None)
-        if not isinstance(weight, Tensor) or weight.is_meta:
+        if not isinstance(part, (Conv, TaskEmbedding, Linear, EnsembleLayer)) or part.weight.is_meta:
             continue
         with torch.no_grad():
+            if isinstance(part, TaskEmbedding):
+                part.weight.uniform_(-STD, STD, generator=generator)
+                continue
             if isinstance(part, Conv):
-                bound = 1 / math.sqrt(weight[0].numel())
-                for tensor in (weight, bias):
-                    tensor.uniform_(-bound, bound, generator=generator)
-            elif isinstance(part, TaskEmbedding):
-                weight.uniform_(-STD, STD, generator=generator)
-            elif isinstance(part, (Linear, EnsembleLayer)):
-                if part in zeros:
-                    weight.zero_()
-                else:
-                    nn.init.trunc_normal_(weight, std=STD, generator=generator)
-                bias.zero_()
+                bound = 1 / math.sqrt(part.weight[0].numel())
+                part.weight.uniform_(-bound, bound, generator=generator)
+                part.bias.uniform_(-bound, bound, generator=generator)
+                continue
+            if part in zeros:
+                part.weight.zero_()
+            else:
+                nn.init.trunc_normal_(part.weight, std=STD, generator=generator)
+            part.bias.zero_()
 
 
 def simnorm(x: Tensor, group: int) -> Tensor:
@@ -56,6 +56,8 @@ class Linear(nn.Linear):
 
 class Conv(nn.Conv2d):
     """A convolution whose weights wait for ``initialise``."""
+
+    bias: nn.Parameter  # always there
 
     def reset_parameters(self) -> None:
         """Draw nothing from the process's generator."""
@@ -111,6 +113,7 @@ class EnsembleLayer(nn.Module):
 
     weight: Tensor
     bias: Tensor
+    ln: EnsembleNorm | None
 
     def __init__(self, heads: int, inputs: int, outputs: int, *, normed: bool, frozen: bool) -> None:
         super().__init__()
@@ -165,6 +168,7 @@ class Ensemble(nn.ModuleList):
         """
         lead, hidden = x.shape[:-1], x.reshape(1, -1, x.shape[-1])
         for i, layer in enumerate(self):
+            assert isinstance(layer, EnsembleLayer)
             weight, bias = (_chosen(value, heads, detach) for value in (layer.weight, layer.bias))
             hidden = torch.baddbmm(bias.unsqueeze(1), hidden.expand(len(weight), -1, -1), weight.transpose(1, 2))
             if i == 0 and generator is not None and self.dropout > 0:

@@ -5,7 +5,7 @@ Letters: H steps (of T = H + 1 rows), B sequences, A action, D latent, E task em
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,7 @@ from worldflux.core.errors import ConfigurationError, ValidationError
 from worldflux.core.state import State
 
 from . import losses, twohot
-from .config import TASK, TDMPC2Config
+from .config import TASK
 from .dynamics import Decoder
 from .encoder import draw_shift
 from .prior import CategoricalPrior, GaussianPrior
@@ -68,24 +68,19 @@ class Found:
     total: Tensor
     components: dict[str, Tensor]
     policy: PolicyInputs
-    metrics: dict[str, Tensor] = field(default_factory=dict)
+    metrics: dict[str, Tensor]
 
 
-def read_window(batch: Batch, *, obs: dict[str, Tensor], actions: Tensor, config: TDMPC2Config) -> Window:
+def read_window(batch: Batch, *, obs: dict[str, Tensor], actions: Tensor) -> Window:
     """Turn rows (arrival: a row's reward is what got there) into steps; those that leave an episode do not count.
 
-    Raises ValidationError for a batch of one row, without rewards or, for episodic models, without ``is_terminal``.
+    Raises ValidationError for a batch of one row or without rewards.
     """
     size, rows = actions.shape[:2]
     if rows < 2:
         raise ValidationError(f"a training sequence needs at least 2 rows (one step), got {rows}")
     if batch.rewards is None:
         raise ValidationError("the batch has no rewards")
-    if batch.is_terminal is None and config.episodic:
-        raise ValidationError(
-            "episodic=True learns where episodes end, but the batch has no 'is_terminal': record it, or build the "
-            "model with episodic=False"
-        )
     terminal = batch.rewards.new_zeros(size, rows) if batch.is_terminal is None else batch.is_terminal
     task = obs[TASK][:, 0].long() if TASK in obs else None
     return Window(
@@ -138,13 +133,12 @@ def world_model_losses(model: TDMPC2, window: Window, noise: Noise) -> Found:
         states.append(model.advance(states[-1], conditioned))
     latents = torch.stack([state["latent"] for state in states])
     x = joined(latents[:-1], embedding, window.action)
-    dropout = model.generator(x.device) if model.training else None
-    logits = model.critics(x, generator=dropout)
-    common = {"rho": config.rho, "valid": window.valid}
+    logits = model.critics(x, generator=model.generator(x.device) if model.training else None)
+    weight = losses.step_weight(steps, rho=config.rho, valid=window.valid, device=x.device)
     found = {
-        "consistency": losses.consistency_loss(latents[1:], seen, **common),
-        "value": losses.value_loss(logits, target, limit=config.vmax, **common),
-        **_arrival_losses(model, states[1:], window),
+        "consistency": losses.consistency_loss(latents[1:], seen, weight),
+        "value": losses.value_loss(logits, target, weight, limit=config.vmax),
+        **_arrival_losses(model, states[1:], window, weight),
     }
     scales = {
         "consistency": config.consistency_coef, "reward": config.reward_coef, "value": config.value_coef,
@@ -157,7 +151,7 @@ def world_model_losses(model: TDMPC2, window: Window, noise: Noise) -> Found:
         torch.stack([scales[name] * value for name, value in found.items()]).sum(),
         found,
         PolicyInputs(latents.detach(), window.task, valid, noise),
-        {"target": target.mean(), "target_max": target.max(), "steps": torch.tensor(float(steps))},
+        {"target": target.mean(), "target_max": target.max()},
     )
 
 
@@ -173,34 +167,36 @@ def targets(model: TDMPC2, window: Window, noise: Noise) -> tuple[Tensor, Tensor
     return seen, losses.td_target(window.reward, window.terminal, value, model.discount_of(window.task))
 
 
-def _arrival_losses(model: TDMPC2, states: list[State], window: Window) -> dict[str, Tensor]:
+def _arrival_losses(model: TDMPC2, states: list[State], window: Window, weight: Tensor) -> dict[str, Tensor]:
     """Losses of what the states arrived in predict: the reward and, of episodic models, the end."""
-    config, decoder = model.config, model.decoder
-    common = {"rho": config.rho, "valid": window.valid}
+    decoder, limit = model.decoder, model.config.vmax
     if type(decoder) is not Decoder:
-        return _foreign_decoder_losses(model, states, window)
+        return _foreign_decoder_losses(model, states, window, weight)
     logits = torch.stack([state["reward_logits"] for state in states])
-    found = {"reward": losses.reward_loss(logits, window.reward, limit=config.vmax, **common)}
+    found = {"reward": losses.reward_loss(logits, window.reward, weight, limit=limit)}
     if decoder.termination is not None:
         ends = decoder.termination(torch.stack([state["latent"] for state in states])).squeeze(-1).float()
-        found["termination"] = losses.termination_loss(ends, window.terminal, valid=window.valid)
+        found["termination"] = losses.termination_loss(ends, window.terminal, _even(window))
     return found
 
 
-def _foreign_decoder_losses(model: TDMPC2, states: list[State], window: Window) -> dict[str, Tensor]:
+def _even(window: Window) -> Tensor:
+    """The weight of losses in which no step counts more than another."""
+    return torch.ones_like(window.reward) if window.valid is None else window.valid
+
+
+def _foreign_decoder_losses(model: TDMPC2, states: list[State], window: Window, weight: Tensor) -> dict[str, Tensor]:
     """The same for a decoder that only predicts: squared symlog errors of rewards, cross entropy of ``continue``."""
-    config = model.config
     decoded = [model.decode(state).preds for state in states]
-    wanted = {"reward", "continue"} if config.episodic else {"reward"}
+    wanted = {"reward", "continue"} if model.config.episodic else {"reward"}
     if missing := sorted(wanted - set(decoded[0])):
         raise ConfigurationError(f"the decoder predicts {sorted(decoded[0])}; training needs {missing}, too")
     paid = torch.stack([preds["reward"].reshape(-1) for preds in decoded])
-    error = (twohot.symlog(paid) - twohot.symlog(window.reward)).square()
-    found = {"reward": losses.over_time(error, rho=config.rho, valid=window.valid)}
-    if config.episodic:
+    found = {"reward": ((twohot.symlog(paid) - twohot.symlog(window.reward)).square() * weight).mean()}
+    if model.config.episodic:
         going_on = torch.stack([preds["continue"].reshape(-1) for preds in decoded]).clamp(1e-6, 1 - 1e-6)
         error = F.binary_cross_entropy(going_on, 1 - window.terminal, reduction="none")
-        found["termination"] = losses.over_time(error, rho=1.0, valid=window.valid)
+        found["termination"] = (error * _even(window)).mean()
     return found
 
 
@@ -208,23 +204,21 @@ def policy_losses(
     model: TDMPC2, inputs: PolicyInputs, *, embedding: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The policy's loss and what to log. Only the policy learns from it, unless ``embedding [B, E]`` has a gradient."""
-    config, noise = model.config, inputs.noise
-    if embedding is None and inputs.task is not None:
-        embedding = model.embed(inputs.task).detach()
-    action, entropy = model.prior.sample(
-        joined(inputs.latents, embedding), noise.policy_action, model.mask_of(inputs.task)
-    )
-    dropout = model.generator(action.device) if model.training else None
-    x = joined(inputs.latents, embedding, action)
+    config, noise, latents = model.config, inputs.noise, inputs.latents
+    if embedding is None and (own := model.embed(inputs.task)) is not None:
+        embedding = own.detach()
+    x = joined(latents, embedding)
+    action, entropy = model.prior.sample(x, noise.policy_action, model.mask_of(inputs.task))
+    dropout = model.generator(x.device) if model.training else None
+    x = joined(latents, embedding, action)
     logits = model.two_heads(model.critics, x, noise.policy_heads, detach=True, generator=dropout)
     value = twohot.decode(logits, limit=config.vmax).mean(0)
     if model.training:
         model.value_scale.update(value[0])
-    loss = losses.policy_loss(
-        value / model.value_scale.value, entropy,
-        entropy_coef=config.entropy_coef, rho=config.rho, valid=inputs.valid,
-    )  # fmt: skip
-    return loss, {"entropy": entropy.detach().mean(), "scale": model.value_scale.value.clone()}
+    scale = model.value_scale.value
+    weight = losses.step_weight(len(latents), rho=config.rho, valid=inputs.valid, device=x.device)
+    loss = losses.policy_loss(value / scale, entropy, weight, entropy_coef=config.entropy_coef)
+    return loss, {"entropy": entropy.detach().mean(), "scale": scale.clone()}
 
 
 def joined(latent: Tensor, embedding: Tensor | None, *more: Tensor) -> Tensor:

@@ -158,9 +158,7 @@ class SeedPolicy:
         generator = self._generator or self.model.generator(device)
         return self._random(len(is_first), obs, generator, device), self.learnt.initial(len(is_first))
 
-    def _random(
-        self, size: int, obs: dict[str, Tensor], generator: torch.Generator, device: torch.device
-    ) -> Tensor:
+    def _random(self, size: int, obs: dict[str, Tensor], generator: torch.Generator, device: torch.device) -> Tensor:
         config = self.model.config
         uniform = torch.rand(size, config.actions.dim, generator=generator, device=device)
         mask = self.model.mask_of(obs[TASK].to(device).long()) if TASK in obs else None

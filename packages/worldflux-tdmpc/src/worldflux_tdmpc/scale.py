@@ -9,7 +9,7 @@ PERCENTILES = (5.0, 95.0)
 
 
 class RunningScale(nn.Module):
-    """A moving average of the distance between two percentiles of the values, at least 1; it is saved with the model."""
+    """A moving average of the distance between two percentiles of values, at least 1; it is saved with the model."""
 
     value: Tensor
 

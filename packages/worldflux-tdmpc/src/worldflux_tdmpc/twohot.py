@@ -17,7 +17,7 @@ def symexp(x: Tensor) -> Tensor:
 
 
 def encode(x: Tensor, *, bins: int, limit: float) -> Tensor:
-    """Return ``x [...]`` as weights ``[..., bins]`` of the two bins beside ``symlog(x)``, cut to ``[-limit, limit]``."""
+    """Return ``x [...]`` as weights ``[..., bins]`` of the two bins beside ``symlog(x)``, which is cut to ``limit``."""
     place = (symlog(x.float()).clamp(-limit, limit) + limit) / (2 * limit / (bins - 1))
     below = place.floor()
     share = (place - below).unsqueeze(-1)
@@ -28,13 +28,13 @@ def encode(x: Tensor, *, bins: int, limit: float) -> Tensor:
 
 
 def decode(logits: Tensor, *, limit: float) -> Tensor:
-    """Return the numbers ``[...]`` that logits ``[..., bins]`` mean: symexp of the expected bin. Equal logits mean 0."""
+    """Return the numbers ``[...]`` that logits ``[..., bins]`` mean: symexp of the mean bin. Equal logits mean 0."""
     logits = logits.float()
     centres = torch.linspace(-limit, limit, logits.shape[-1], device=logits.device)
     return symexp((logits.softmax(-1) * centres).sum(-1))
 
 
 def cross_entropy(logits: Tensor, x: Tensor, *, limit: float) -> Tensor:
-    """Return the cross entropy ``[...]`` of logits ``[..., bins]`` with ``x [...]`` as two bins."""
+    """Return the cross entropy ``[...]`` of logits ``[..., bins]`` with ``x`` as two bins; leading axes broadcast."""
     logits = logits.float()
     return -(encode(x, bins=logits.shape[-1], limit=limit) * logits.log_softmax(-1)).sum(-1)

@@ -1,0 +1,161 @@
+"""Official weights load in every layout, or say why not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import worldflux
+from worldflux.core.errors import CheckpointError, ConfigurationError
+from worldflux_tdmpc import load
+from worldflux_tdmpc.import_official import official_names
+
+LAYOUTS = json.loads((Path(__file__).parent / "fixtures" / "layouts.json").read_text())
+FILES = [(case, layout) for case, layouts in LAYOUTS.items() for layout in layouts]
+
+
+def checkpoint(case, layout, path) -> Path:
+    """A file with the names of a published layout, and what else such files hold."""
+    others = {"__batch_size": torch.Size([3]), "__device": torch.device("cpu")}
+    state = {
+        name: case.weights[same] if same else others[name.rpartition(".")[2]]
+        for name, same in LAYOUTS[case.name][layout].items()
+    }
+    torch.save({"model": state}, path)
+    return path
+
+
+@pytest.fixture
+def case(cases):
+    return cases("state")
+
+
+@pytest.mark.parametrize(("name", "layout"), FILES)
+def test_every_layout_gives_the_same_model(cases, name, layout, tmp_path):
+    case = cases(name)
+    file = checkpoint(case, layout, tmp_path / f"{layout}.pt")
+    model = worldflux.import_weights(file, importer="official-tdmpc2", config=case.settings)
+    expected = case.model().state_dict()
+    state = model.state_dict()
+    assert set(state) == set(expected)
+    assert all(torch.equal(value, expected[name]) for name, value in state.items())
+    assert model.config == case.model().config
+    assert not model.training
+
+
+def test_every_official_tensor_is_taken(cases):
+    for name in ("state", "episodic", "rgb", "multitask"):
+        case = cases(name)
+        model = case.model()
+        state, names = model.state_dict(), official_names(model)
+        assert all(torch.equal(state[own], case.weights[official]) for official, own in names.items())
+        assert set(case.weights) - set(names) <= {"log_std_min", "log_std_dif", "_action_masks"}
+
+
+def test_sizes_are_told_by_the_weights(case):
+    config = load(case.weights).config
+    sizes = (config.enc_dim, config.mlp_dim, config.latent_dim, config.num_enc_layers, config.num_q, config.num_bins)
+    assert sizes == (16, 24, 16, 2, 3, 31)
+    assert (config.obs_shape, config.action_dim, config.episodic, config.num_tasks) == ((24,), 6, False, 1)
+
+
+def test_images_and_tasks_are_told_by_the_weights(cases):
+    rgb = load(cases("rgb").weights).config
+    assert (rgb.obs_shape, rgb.num_channels, rgb.image_names) == ((9, 64, 64), 1, ["obs"])
+    tasks = load(cases("multitask").weights, {"episode_lengths": [500, 100, 200]}).config
+    assert (tasks.num_tasks, tasks.task_dim, tasks.obs_shape, tasks.action_dims) == (3, 16, (24,), (2, 6, 4))
+    assert tasks.discounts == pytest.approx((0.99, 0.95, 0.975))
+    assert load(cases("episodic").weights).config.episodic
+
+
+def test_an_imported_model_plans_at_once(case):
+    model = load(case.weights, case.settings)
+    policy = model.policy()
+    first = torch.ones(1, dtype=torch.bool)
+    _, carry = policy({"obs": case["plan_t0/obs"]}, policy.initial(1), is_first=first, explore=True)
+    assert carry["mean"].any()
+
+
+def test_without_target_critics_the_critics_take_their_place(case):
+    weights = {name: value for name, value in case.weights.items() if not name.startswith("_target_Qs_params.")}
+    model = load(weights, case.settings)
+    pairs = zip(model.critics.parameters(), model.target_critics.buffers(), strict=True)
+    assert all(torch.equal(own, target) for own, target in pairs)
+
+
+def test_arrays_of_numpy_are_taken_too(case):
+    model = load({name: value.numpy() for name, value in case.weights.items()}, case.settings)
+    assert torch.equal(model.critics[0].weight, case.weights["_Qs.params.0.weight"])
+
+
+def test_a_missing_weight_is_named(case):
+    weights = dict(case.weights)
+    del weights["_pi.1.ln.bias"]
+    with pytest.raises(ConfigurationError, match=r"_pi\.1\.ln\.bias"):
+        load(weights, case.settings)
+    del weights["_Qs.params.0.weight"]
+    with pytest.raises(ConfigurationError, match=r"_Qs\.params\.0\.weight.*no TD-MPC2 checkpoint"):
+        load(weights, case.settings)
+
+
+def test_an_unknown_weight_is_named(case):
+    with pytest.raises(ConfigurationError, match=r"_pi\.7\.weight"):
+        load({**case.weights, "_pi.7.weight": torch.zeros(3)}, case.settings)
+
+
+def test_a_weight_of_another_shape_is_named(case):
+    with pytest.raises(ConfigurationError, match=r"_reward\.1\.weight.*\(5, 5\).*\(24, 24\)"):
+        load({**case.weights, "_reward.1.weight": torch.zeros(5, 5)}, case.settings)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("latent_dim", 512, "latent_dim = 512, but the weights have 16: this is a checkpoint of another size"),
+        ("num_q", 5, "checkpoint of another size"),
+        ("vmin", -5, "vmin = -5 is not supported"),
+        ("discount_denom", 3, "discount_denom"),
+        ("entropy_ceof", 1e-4, "Did you mean 'entropy_coef'"),
+        ("log_std_min", -5.0, "the weights have -10.0"),
+    ],
+)
+def test_settings_that_cannot_be_followed_are_named(case, setting, value, message):
+    with pytest.raises(ConfigurationError, match=message):
+        load(case.weights, {**case.settings, setting: value})
+
+
+def test_what_files_of_2023_do_not_say_about_tasks_is_asked_for(cases, tmp_path):
+    case = cases("multitask")
+    file = checkpoint(case, "legacy", tmp_path / "mt.pt")
+    with pytest.raises(ConfigurationError, match="3 tasks.*episode_lengths"):
+        load(file)
+    with pytest.raises(ConfigurationError, match="3 tasks.*action_dims"):
+        load(file, {"episode_lengths": [500, 100, 200]})
+    model = load(file, {"episode_lengths": [500, 100, 200], "action_dims": [2, 6, 4]})
+    assert torch.equal(model.action_masks, case.weights["_action_masks"])
+
+
+def test_a_missing_or_broken_file_says_so(tmp_path):
+    with pytest.raises(CheckpointError, match="is no file"):
+        load(tmp_path / "dog-run-1.pt")
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load(tmp_path / "text.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(CheckpointError, match="no official model"):
+        load(tmp_path / "list.pt")
+
+
+class Malicious:
+    def __reduce__(self):
+        return print, ("this must not run",)
+
+
+def test_a_file_with_anything_but_tensors_is_refused_unrun(case, tmp_path, capsys):
+    torch.save({"model": {**case.weights, "x": Malicious()}}, tmp_path / "bad.pt")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load(tmp_path / "bad.pt")
+    assert capsys.readouterr().out == ""

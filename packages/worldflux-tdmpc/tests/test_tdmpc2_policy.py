@@ -1,0 +1,153 @@
+"""Acting: at random before anything is learnt, then by planning, or as the policy prior says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import worldflux
+from worldflux.planners import MPPIPlanner, PlannerPolicy
+
+
+def build(**options):
+    options = options if "action_spec" in options else {"action_dim": 2, **options}
+    return worldflux.create_world_model("tdmpc2:ci", obs_shape=(5,), **options).eval()
+
+
+def learnt(**options):
+    """A model whose heads say something."""
+    model = build(**options)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+        model.updates += 1
+    return model
+
+
+def act(model, size=3, *, explore, carry=None, policy=None, obs=None, first=True):
+    policy = policy or model.policy()
+    obs = {"obs": torch.linspace(-1, 1, size * 5).reshape(size, 5)} if obs is None else obs
+    flags = torch.full((size,), first)
+    return policy(obs, policy.initial(size) if carry is None else carry, is_first=flags, explore=explore)
+
+
+def test_before_the_first_update_it_explores_at_random():
+    model = build()
+    action, carry = act(model, 400, explore=True)
+    assert action.std() == pytest.approx(1 / 3**0.5, rel=0.1)  # uniform
+    assert not carry["mean"].any()
+    model.on_after_optimizer_step()
+    _, carry = act(model, 3, explore=True)
+    assert carry["mean"].any()
+
+
+def test_a_plan_starts_from_the_one_before():
+    model = learnt()
+    policy = model.policy()
+    _, carry = act(model, explore=False, policy=policy)
+    fresh, _ = act(model, explore=False, policy=policy)
+    warm, _ = act(model, explore=False, policy=policy, carry=carry, first=False)
+    assert not torch.allclose(fresh, warm)
+    again, _ = act(model, explore=False, policy=policy, carry=carry, first=True)
+    assert torch.allclose(fresh, again)
+
+
+def test_evaluation_draws_nothing_and_rows_do_not_matter_to_each_other():
+    model = learnt()
+    model.generator()
+    before = model.rng_state()["cpu"].clone()
+    action, _ = act(model, explore=False)
+    assert torch.equal(model.rng_state()["cpu"], before)
+    obs = torch.linspace(-1, 1, 15).reshape(3, 5)
+    for row in range(3):
+        alone, _ = act(model, 1, explore=False, obs={"obs": obs[row : row + 1]})
+        assert torch.allclose(alone[0], action[row], atol=1e-4)
+
+
+def test_exploring_draws_from_the_given_generator():
+    model = learnt()
+    found = [
+        act(model, explore=True, policy=model.policy(generator=torch.Generator().manual_seed(s)))[0] for s in (1, 1, 2)
+    ]
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_a_better_model_of_the_reward_makes_better_plans():
+    """A model that knows reward = -|action - 0.5|² plans 0.5."""
+    model = build(num_samples=256, num_elites=32, iterations=6)
+    model.updates += 1
+
+    class Paid:
+        def transition(self, state, conditioned, deterministic=False):
+            error = (conditioned["action"] - 0.5).square().sum(-1)
+            return worldflux.State({"latent": state["latent"], "reward_logits": self.logits(-10 * error)})
+
+        def logits(self, reward):
+            from worldflux_tdmpc import twohot
+
+            return (twohot.encode(reward, bins=101, limit=10.0) + 1e-9).log()
+
+    model.set_component("dynamics_model", Paid())
+    action, _ = act(model, explore=False)
+    assert torch.allclose(action, torch.full_like(action, 0.5), atol=0.15)
+
+
+def test_where_an_episode_ends_nothing_counts_any_more():
+    model = learnt(episodic=True)
+    state = model.encode(torch.zeros(2, 5))
+    objective = model.policy().learnt.objective
+    trajectory = model.rollout(state, torch.zeros(3, 2, 2))
+    noise = model.value_noise(2, generator=torch.Generator().manual_seed(0), device=torch.device("cpu"))
+    trajectory.rewards = torch.ones(3, 2)
+    trajectory.continues = torch.tensor([[0.9, 0.9], [0.4, 0.9], [0.9, 0.9]])
+    scores = objective.score(model, trajectory, noise)
+    value = model.terminal_value(trajectory.states[-1], noise)[1]
+    assert scores.tolist() == pytest.approx([1.99, float(1 + 0.99 + 0.99**2 + 0.99**3 * value)], abs=1e-4)
+
+
+def test_the_policy_prior_alone():
+    model = learnt(mpc=False)
+    best, carry = act(model, explore=False)
+    assert carry == {}
+    assert torch.equal(best, act(model, explore=False)[0])
+    assert not torch.equal(best, act(model, explore=True)[0])
+    assert torch.equal(best, model.act(model.encode(torch.linspace(-1, 1, 15).reshape(3, 5)), None))
+
+
+def test_a_task_plans_with_its_own_actions():
+    model = learnt(num_tasks=2, action_dims=(1, 2))
+    obs = {"obs": torch.zeros(2, 5), "task": torch.tensor([0, 1])}
+    for explore in (False, True):
+        action, _ = act(model, 2, explore=explore, obs=obs)
+        assert (action != 0).tolist() == [[True, False], [True, True]]
+    fresh = build(num_tasks=2, action_dims=(1, 2))
+    action, _ = act(fresh, 2, explore=True, obs=obs)
+    assert (action != 0).tolist() == [[True, False], [True, True]]
+
+
+def test_discrete_actions_are_one_hot():
+    model = learnt(action_spec={"kind": "discrete", "dim": 3}, prior="categorical")
+    for explore in (False, True):
+        action, _ = act(model, explore=explore)
+        assert action.sum(-1).tolist() == [1, 1, 1]
+        assert set(action.unique().tolist()) == {0.0, 1.0}
+    fresh = build(action_spec={"kind": "discrete", "dim": 3}, prior="categorical")
+    action, _ = act(fresh, 600, explore=True)
+    assert action.mean(0).tolist() == pytest.approx([1 / 3] * 3, abs=0.07)
+
+
+def test_the_shared_planners_take_the_model_as_it_is():
+    model = learnt()
+    policy = PlannerPolicy(model, MPPIPlanner(num_samples=64, num_elites=8))
+    action, _ = act(model, explore=True, policy=policy)
+    assert action.shape == (3, 2)
+    payload = MPPIPlanner(num_samples=64, num_elites=8).plan(model, model.encode(torch.zeros(3, 5)))
+    assert model.rollout(model.encode(torch.zeros(3, 5)), payload).rewards.shape == (3, 3)
+
+
+@pytest.mark.parametrize(("actions", "iterations"), [(6, 6), (19, 6), (20, 8), (38, 8)])
+def test_many_actions_are_planned_with_two_more_iterations(actions, iterations):
+    config = worldflux.get_config("tdmpc2:5m", obs_shape=(5,), action_dim=actions)
+    assert config.plan_iterations == iterations
