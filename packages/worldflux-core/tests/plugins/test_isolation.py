@@ -6,6 +6,7 @@ other plugins, the catalogue and ``sys.modules`` are afterwards what they were b
 
 from __future__ import annotations
 
+import gc
 import re
 
 import pytest
@@ -148,6 +149,15 @@ LISTED = {
 }
 
 
+@pytest.fixture
+def no_collection():
+    """A finalizer of somebody else's, run where a nested manifest has used up the stack, would be reported here."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("case", LISTED)
 def test_what_the_list_can_see_is_rejected_with_its_reason_and_none_of_it_runs(house, text, case):
     before = house.snapshot()
