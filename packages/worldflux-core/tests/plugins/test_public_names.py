@@ -56,11 +56,11 @@ def test_light_names_load_no_torch(statement, tmp_path):
 @pytest.mark.parametrize(
     "code",
     [
-        "from worldflux.core.registry import WorldModelRegistry; WorldModelRegistry.model('tdmpc2')",
-        "from worldflux import get_config; get_config('tdmpc2:5m')",
+        "from worldflux.core.registry import WorldModelRegistry; WorldModelRegistry.model('jepa')",
+        "from worldflux import get_config; get_config('jepa:base')",
     ],
 )
 def test_the_registry_reaches_plugins_in_a_fresh_process(code, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert "tdmpc2" in done.stderr
-    assert "pip install worldflux-tdmpc" in done.stderr or not done.returncode
+    assert "jepa" in done.stderr
+    assert "pip install worldflux-jepa" in done.stderr or not done.returncode
