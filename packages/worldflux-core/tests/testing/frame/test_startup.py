@@ -37,7 +37,7 @@ CHANGES = {
     "logging: disabled": "logging.disable(logging.ERROR)",
     "os.environ['WORLDFLUX_TEST']": "os.environ['WORLDFLUX_TEST'] = '1'",
     "warnings filters": "warnings.filterwarnings('ignore', 'nonsense')",
-    "handler of SIGINT": "signal.signal(signal.SIGINT, signal.SIG_IGN)",
+    "handler of SIGINT": "signal.signal(signal.SIGINT, print)",
     "sys.excepthook": "sys.excepthook = print",
     "sys.path": "sys.path.append('nowhere')",
     "recursion limit": "sys.setrecursionlimit(12345)",
