@@ -23,14 +23,15 @@ try:
 except SystemExit as stop:
     assert not stop.code, stop.code
 finally:
-    heavy = {{"torch", "numpy", "gymnasium", "worldflux_dreamer"}} & set(sys.modules)
+    heavy = {{"torch", "numpy", "gymnasium", "worldflux_dreamer", "worldflux_tdmpc"}} & set(sys.modules)
     assert not heavy, heavy
 """
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_asking_loads_no_torch_and_no_plugin(question, fresh_python):
-    check = "\nimport sys\nheavy = {'torch', 'numpy', 'worldflux_dreamer'} & set(sys.modules)\nassert not heavy, heavy"
+    check = "\nimport sys\nheavy = {'torch', 'numpy', 'worldflux_dreamer', 'worldflux_tdmpc'} & set(sys.modules)"
+    check += "\nassert not heavy, heavy"
     result = fresh_python("-c", QUESTIONS[question] + check)
     assert result.returncode == 0, result.stderr
 

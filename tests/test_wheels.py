@@ -14,7 +14,8 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = {"worldflux-core": "worldflux", "worldflux-dreamer": "worldflux_dreamer"}
+FAMILIES = {"worldflux-dreamer": "dreamer", "worldflux-tdmpc": "tdmpc2"}
+PACKAGES = {"worldflux-core": "worldflux", **{name: name.replace("-", "_") for name in FAMILIES}}
 
 
 def installed_files(name: str) -> set[str]:
@@ -48,15 +49,17 @@ def test_every_package_carries_the_same_licence_as_the_repository(name):
     assert (ROOT / "packages" / name / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
-def test_family_ships_its_manifest_and_is_found_by_entry_point():
-    assert "worldflux_dreamer/worldflux.toml" in installed_files("worldflux-dreamer")
-    entry_points = metadata.entry_points(group="worldflux.models", name="dreamer")
-    assert [entry_point.value for entry_point in entry_points] == ["worldflux_dreamer.plugin"]
+@pytest.mark.parametrize(("name", "family"), FAMILIES.items())
+def test_family_ships_its_manifest_and_is_found_by_entry_point(name, family):
+    assert f"{PACKAGES[name]}/worldflux.toml" in installed_files(name)
+    entry_points = metadata.entry_points(group="worldflux.models", name=family)
+    assert [entry_point.value for entry_point in entry_points] == [f"{PACKAGES[name]}.plugin"]
 
 
-def test_family_manifest_asks_for_the_kernel_range_its_distribution_asks_for():
-    package = ROOT / "packages" / "worldflux-dreamer"
-    manifest = tomllib.loads((package / "src/worldflux_dreamer/worldflux.toml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", FAMILIES)
+def test_family_manifest_asks_for_the_kernel_range_its_distribution_asks_for(name):
+    package = ROOT / "packages" / name
+    manifest = tomllib.loads((package / "src" / PACKAGES[name] / "worldflux.toml").read_text(encoding="utf-8"))
     project = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert f"worldflux-core{manifest['worldflux_version_range']}" in project["dependencies"]
     assert manifest["name"] == project["name"]

@@ -142,6 +142,14 @@ def test_the_source_takes_about_the_steps_that_were_asked_for(run):
     assert 36 <= json.loads(lines[-1])["env_steps"] <= 42
 
 
+def test_a_family_that_wants_more_rows_first_is_waited_for(run, toy, monkeypatch):
+    usual = make_plan(Settings(model="m", env="e", steps=1000), run.model)
+    monkeypatch.setattr(toy.ToyWorld, "training_defaults", lambda self: {"min_rows": 500})
+    plan = make_plan(Settings(model="m", env="e", steps=1000), run.model)
+    assert 500 < plan.warmup < 600
+    assert plan.updates == 1 + int((1000 - plan.warmup) / plan.steps_per_update) < usual.updates
+
+
 @pytest.mark.parametrize(("episodes", "envs"), [(1, 1), (20, 20), (32, 32), (33, 17), (100, 25)])
 def test_evaluation_spreads_episodes_evenly_over_environments(episodes, envs):
     assert eval_envs(episodes) == envs

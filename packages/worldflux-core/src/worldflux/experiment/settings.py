@@ -119,8 +119,9 @@ def make_plan(settings: Settings, model: WorldModel) -> Plan:
     batch_size = choose("batch_size", fallback["batch_size"])
     length = choose("sequence_length", fallback["sequence_length"])
     rows = batch_size * length
-    # The source collects until a batch of different sequences can be drawn.
-    warmup = num_envs * -(-(rows + (length + model.context_rows) * num_envs) // num_envs)
+    # The source collects until a batch of different sequences can be drawn, or as many as the family wants first.
+    first = fallback.get("min_rows") or rows
+    warmup = num_envs * -(-(first + (length + model.context_rows) * num_envs) // num_envs)
     capacity = choose("replay_capacity", max(min(steps, MAX_REPLAY_ROWS), warmup))
     settings = replace(
         settings,
