@@ -24,7 +24,7 @@ def train(
     model: Annotated[
         str | None, typer.Argument(help="A preset, such as dreamer:ci (with --resume: the run's).")
     ] = None,
-    env: Annotated[str | None, typer.Option(help="A Gymnasium id, such as CartPole-v1.")] = None,
+    env: Annotated[str | None, typer.Option(help="A Gymnasium id such as CartPole-v1, or dmc:cartpole-balance.")] = None,
     run: Annotated[Path | None, typer.Option(help="Directory of the run; by default runs/MODEL_ENV_SEED.")] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Environment steps; by default the model's, else 100000.")

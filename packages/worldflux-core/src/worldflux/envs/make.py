@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
 from worldflux.core.errors import ConfigurationError, did_you_mean
 
+from .dm import DmEnv, is_dm_env, physics_renderer
 from .foreign import ForeignVectorEnv
 from .pixels import PixelEnv
 from .step import VectorEnv
+from .suite import PREFIX, load_task
 from .vector import SyncVectorEnv
 
 
@@ -26,11 +29,13 @@ def make_env(
     """Return ``num_envs`` environments in lockstep.
 
     Args:
-        env: a Gymnasium id (``"CartPole-v1"``, also ``"gym:CartPole-v1"``, ``"module:Id-v0"``), a callable that makes a
-            ``gym.Env``, one ``gym.Env``, or a vector environment (ours or Gymnasium's), which is taken as it is.
+        env: a Gymnasium id (``"CartPole-v1"``, also ``"gym:CartPole-v1"``, ``"module:Id-v0"``), a task of dm_control's
+            suite (``"dmc:cartpole-balance"``), a callable that makes a ``gym.Env`` or a ``dm_env.Environment``, one of
+            these, or a vector environment (ours or Gymnasium's), which is taken as it is.
         seed: of the sequence of episodes, when ``reset`` is given none.
         image_size: observe the rendered image, ``[3, image_size, image_size]`` uint8, in place of the observation.
-        env_options: keyword arguments for the environment's constructor (ids only).
+        env_options: keyword arguments for the environment's constructor (ids only); for ``dmc:`` tasks
+            ``action_repeat``, ``camera_id`` and ``fast_render``.
 
     Raises:
         ConfigurationError: an unknown id (the message names the nearest), an option that does not apply, or Gymnasium
@@ -45,7 +50,7 @@ def make_env(
         return _vector(gym, env, num_envs, seed, image_size, env_options)
     if not isinstance(env, str) and env_options:
         raise ConfigurationError("env_options apply to an environment's id; a factory sets its own")
-    if isinstance(env, gym.Env):
+    if isinstance(env, (gym.Env, DmEnv)) or (is_dm_env(env) and not isinstance(env, type)):
         if num_envs != 1:
             raise ConfigurationError(
                 f"one environment object cannot be {num_envs} environments: pass a factory, make_env(lambda: MyEnv())"
@@ -57,7 +62,8 @@ def make_env(
         make = env
     else:
         raise ConfigurationError(
-            f"env must be a Gymnasium id, a factory, a gym.Env or a vector environment, got {type(env).__name__}"
+            "env must be a Gymnasium id, a dmc: task, a factory, a gym.Env, a dm_env.Environment or a vector "
+            f"environment, got {type(env).__name__}"
         )
     return SyncVectorEnv([_checked(gym, make, image_size)] * num_envs, seed=seed)
 
@@ -77,9 +83,11 @@ def _vector(
 def _checked(gym: ModuleType, make: Callable[[], Any], image_size: int | None) -> Callable[[], Any]:
     def build() -> Any:
         env = make()
-        if not isinstance(env, gym.Env):
+        if not isinstance(env, (gym.Env, DmEnv)) and is_dm_env(env):
+            env = DmEnv(env, render=physics_renderer(env, image_size) if image_size else None)
+        if not isinstance(env, (gym.Env, DmEnv)):
             raise ConfigurationError(
-                f"the factory made a {type(env).__name__}, expected a gymnasium.Env"
+                f"the factory made a {type(env).__name__}, expected a gymnasium.Env or a dm_env.Environment"
                 + (" (the old gym package's environments need shimmy)" if hasattr(env, "step") else "")
             )
         return env if image_size is None else PixelEnv(env, size=image_size)
@@ -88,7 +96,11 @@ def _checked(gym: ModuleType, make: Callable[[], Any], image_size: int | None) -
 
 
 def _make(gym: ModuleType, name: str, image_size: int | None, options: dict[str, Any]) -> Any:
+    if name.startswith(PREFIX):
+        return load_task(name, image_size=image_size, options=options)
     name = name.removeprefix("gym:")
+    if name.startswith("ALE/"):
+        _atari(name)
     if image_size is not None:
         options.setdefault("render_mode", "rgb_array")
     try:
@@ -103,6 +115,17 @@ def _make(gym: ModuleType, name: str, image_size: int | None, options: dict[str,
         raise ConfigurationError(f"unknown environment {name!r}.{near}") from error
     except (gym.error.Error, ModuleNotFoundError, TypeError) as error:
         raise ConfigurationError(f"environment {name!r} could not be made: {error}") from error
+
+
+def _atari(name: str) -> None:
+    """Import ale_py, which registers its games."""
+    try:
+        importlib.import_module("ale_py")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"environment {name!r} needs ale_py, which cannot be imported ({error}): "
+            'pip install "worldflux-core[atari]"'
+        ) from error
 
 
 def _gymnasium() -> ModuleType:

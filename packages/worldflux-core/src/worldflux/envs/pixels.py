@@ -18,7 +18,9 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 class PixelEnv:
-    """A Gymnasium environment whose observation is its rendered image ``[3, size, size]`` uint8.
+    """An environment whose observation is its rendered image ``[3, size, size]`` uint8.
+
+    It is one of Gymnasium's, or a :class:`~worldflux.envs.DmEnv`.
 
     Raises:
         ConfigurationError: it was not made with ``render_mode="rgb_array"``.
@@ -29,7 +31,8 @@ class PixelEnv:
 
         if env.render_mode != "rgb_array":
             raise ConfigurationError(
-                f"pixels need an environment made with render_mode='rgb_array', this one has {env.render_mode!r}"
+                f"pixels need an environment made with render_mode='rgb_array' (a dm_env.Environment: one with a "
+                f"physics, or DmEnv(env, render=...)), this one has {env.render_mode!r}"
             )
         self._env, self._size = env, size
         self.observation_space = Box(0, 255, (3, size, size), np.uint8)

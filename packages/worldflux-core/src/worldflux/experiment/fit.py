@@ -45,7 +45,7 @@ def fit(
 
     Args:
         model: a preset such as ``"dreamer:ci"``, an alias, or the folder of a saved model.
-        env: a Gymnasium id, or a callable that makes a ``gym.Env``.
+        env: what ``make_env`` takes by name (``"CartPole-v1"``, ``"dmc:cup-catch"``), or a callable that makes one.
         run: the run's directory; by default ``runs/MODEL_ENV_SEED``.
         resume: go on from the newest whole checkpoint in ``run``.
         callbacks: beside those for progress, metrics, checkpoints and evaluation.
