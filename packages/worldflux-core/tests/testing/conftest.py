@@ -24,3 +24,11 @@ def beside() -> Callable[[str], ModuleType]:
         return sys.modules[key]
 
     return load
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm() -> None:
+    """Everything a check imports, imported before: pytester forgets modules, and torch cannot be loaded twice."""
+    torch = importlib.import_module("torch")
+    importlib.import_module("worldflux.testing.learner")
+    torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))])

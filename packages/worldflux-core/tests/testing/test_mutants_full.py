@@ -26,15 +26,8 @@ SPEC.loader.exec_module(TABLE)
 NAMES = [check.name for check in all_checks() if check.level == "full"]
 
 
-@pytest.fixture(scope="module")
-def warm():
-    """Everything a check imports, imported before: pytester forgets modules, and torch cannot load all of its twice."""
-    importlib.import_module("worldflux.testing.learner")
-    torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))])
-
-
 @pytest.fixture
-def failing(warm, pytester, make_plugin_dist):
+def failing(pytester, make_plugin_dist):
     """Installs a family made from the base one and returns the checks that fail, each with its message."""
 
     def run(mutant) -> dict[str, str]:
