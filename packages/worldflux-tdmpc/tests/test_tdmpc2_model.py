@@ -9,6 +9,7 @@ import torch
 
 import worldflux
 from worldflux.core.batch import Batch
+from worldflux.testing.echo import EchoWorld
 from worldflux.training import TrainingConfig
 from worldflux.training.optim import build_optimizer
 from worldflux_tdmpc import TwoPhaseAdam, objective
@@ -256,6 +257,28 @@ def test_the_scale_is_saved(tmp_path):
     model.value_scale.value.fill_(3.5)
     model.save_pretrained(tmp_path)
     assert float(worldflux.WorldModel.from_pretrained(tmp_path).value_scale.value) == 3.5
+
+
+CONTINUOUS = {"action_dim": 3}
+DISCRETE = {"action_spec": {"kind": "discrete", "dim": 3}, "prior": "categorical"}
+
+
+@pytest.mark.parametrize("actions", [CONTINUOUS, DISCRETE], ids=["continuous", "discrete"])
+def test_it_learns_what_actions_pay_and_where_episodes_end(actions):
+    model = worldflux.create_world_model("tdmpc2:ci", obs_shape=(6,), episodic=True, **actions).train()
+    world, optimizer = EchoWorld(model.config.modalities, model.config.actions), optimizer_of(model)
+    for update in range(80):
+        optimizer.zero_grad()
+        model.loss(world.batch(8, 8, seed=update)).loss.backward()
+        optimizer.step()
+        model.on_after_optimizer_step()
+    done = world.actions(256, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        preds = model.decode(model.transition(model.encode(world.start(256)), done)).preds
+    ends, stops = world.ends(done)
+    assert preds["continue"][ends].mean() < 0.75  # 6 of 10 of these end
+    assert preds["continue"][stops].mean() > 0.75  # whose watching may end, but not they
+    assert torch.corrcoef(torch.stack([preds["reward"], world.reward(done)]))[0, 1] > 0.8
 
 
 # --- several tasks ---------------------------------------------------------------------------------------------
