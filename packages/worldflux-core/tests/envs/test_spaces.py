@@ -83,9 +83,42 @@ def test_continuous_actions_are_clipped_and_scaled_to_their_bounds():
     assert adapter(np.array([1, 1])).dtype == np.float32
 
 
-def test_numbers_without_bounds_pass_as_they_are():
-    adapter = ActionAdapter(spaces.Box(-np.inf, np.inf, (2,), np.float32))
-    assert adapter(np.array([-7, 0.25])).tolist() == [-7, 0.25]
+@pytest.mark.parametrize("bounds", [(-np.inf, np.inf), (0, np.inf), (-np.inf, 0)])
+def test_a_continuous_action_without_bounds_is_refused_with_the_way_out(bounds):
+    with pytest.raises(ConfigurationError, match="'a/b' has no finite bounds.*TransformAction"):
+        ActionAdapter(spaces.Dict({"a": spaces.Dict({"b": spaces.Box(*bounds, (2,), np.float32)})}))
+
+
+def test_the_way_out_of_missing_bounds_leads_out(counter):
+    import gymnasium
+
+    env = counter()
+    env.action_space = spaces.Box(-np.inf, np.inf, (1,))
+    bounded = gymnasium.wrappers.TransformAction(env, lambda a: a, spaces.Box(-2, 2, (1,)))
+    assert ActionAdapter(bounded.action_space)(np.ones(1)).tolist() == [2]
+
+
+@pytest.mark.parametrize("adapter", [ActionAdapter, ObservationAdapter])
+def test_entries_that_come_to_one_name_are_refused(adapter):
+    twice = spaces.Dict({"a": spaces.Dict({"b": spaces.Discrete(2)}), "a/b": spaces.Discrete(3)})
+    with pytest.raises(ConfigurationError, match="come to the name 'a/b'"):
+        adapter(twice)
+
+
+@pytest.mark.parametrize("adapter", [ActionAdapter, ObservationAdapter])
+def test_an_empty_space_is_refused(adapter):
+    with pytest.raises(ConfigurationError, match="is empty"):
+        adapter(spaces.Dict({}))
+
+
+def test_a_grid_of_choices_keeps_its_shape():
+    space = spaces.MultiDiscrete(np.array([[2, 3], [4, 2]]), start=np.array([[0, 5], [0, 0]]))
+    adapter = ActionAdapter(space)
+    assert [part.dim for part in adapter.spec.parts] == [2, 3, 4, 2]
+    action = adapter(np.concatenate([np.eye(2)[1], np.eye(3)[2], np.eye(4)[3], np.eye(2)[0]]))
+    assert action.tolist() == [[1, 7], [3, 0]] and space.contains(action)
+    seen = ObservationAdapter(space)([action])["obs"][0]
+    assert seen.tolist() == [0, 1, 0, 0, 1, 0, 0, 0, 1, 1, 0]
 
 
 def test_composite_actions_are_the_concatenation_of_their_parts_in_sorted_order():

@@ -135,3 +135,45 @@ def test_environments_with_different_spaces_are_refused(counter):
     made = iter([counter(), other])
     with pytest.raises(ConfigurationError, match="environment 1 has spaces"):
         make_env(lambda: next(made), num_envs=2)
+
+
+class Composite(gymnasium.Env):
+    """Pays 100 a + 10 b0 + b1 + c for its nested action; shows the same numbers under their names."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {
+            "last": gymnasium.spaces.MultiDiscrete([3, 2]),
+            "more": gymnasium.spaces.Dict({"force": gymnasium.spaces.Box(-9, 9, (1,))}),
+        }
+    )
+    action_space = gymnasium.spaces.Dict(
+        {
+            "a": gymnasium.spaces.Discrete(4),
+            "b": gymnasium.spaces.MultiDiscrete([3, 2]),
+            "c": gymnasium.spaces.Tuple((gymnasium.spaces.Box(-2, 2, (1,)),)),
+        }
+    )
+
+    def seen(self, pair, force):
+        return {"last": np.array(pair), "more": {"force": np.array([force], np.float32)}}
+
+    def reset(self, *, seed=None, options=None):
+        return self.seen([0, 0], 0), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        pair, force = action["b"], float(action["c"][0][0])
+        return self.seen(pair, force), 100 * action["a"] + 10 * pair[0] + pair[1] + force, False, False, {}
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_composite_actions_and_observations_keep_their_meaning(foreign):
+    vector = gymnasium.vector.SyncVectorEnv([Composite] * 2, autoreset_mode=AutoresetMode.NEXT_STEP)
+    env = make_env(vector) if foreign else make_env(Composite, num_envs=2)
+    assert [(part.name, part.dim) for part in env.action_spec.parts] == [("a", 4), ("b/0", 3), ("b/1", 2), ("c/0", 1)]
+    assert {name: spec.shape for name, spec in env.obs_spec.items()} == {"last": (5,), "more/force": (1,)}
+    env.reset(seed=0)
+    step = env.step(np.array([[0, 0, 0, 1, 0, 0, 1, 0, 1, 0.5], [0, 1, 0, 0, 1, 0, 0, 1, 0, -7]], np.float32))
+    assert step.reward.tolist() == [322, 98]
+    assert step.obs["last"].tolist() == [[0, 0, 1, 0, 1], [1, 0, 0, 1, 0]]
+    assert step.obs["more/force"].tolist() == [[1], [-2]]

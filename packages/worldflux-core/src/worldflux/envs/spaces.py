@@ -56,6 +56,17 @@ def _leaves(space: Any, path: tuple[Any, ...] = ()) -> Iterator[_Leaf]:
         )
 
 
+def _named_leaves(space: Any, alone: str) -> dict[str, _Leaf]:
+    found: dict[str, _Leaf] = {}
+    for leaf in _leaves(space):
+        if leaf.name in found:
+            raise ConfigurationError(f"two entries of the space {space} come to the name {leaf.name!r}: rename one")
+        found[leaf.name or alone] = leaf
+    if not found:
+        raise ConfigurationError(f"the space {space} is empty")
+    return found
+
+
 # -- observations ------------------------------------------------------------------------------------------------------
 
 
@@ -64,10 +75,13 @@ class ObservationAdapter:
 
     Images (uint8, two or three axes) become ``[C, H, W]`` uint8; every other box is flattened to a float32 vector;
     discrete values become one-hot vectors. A lone space is called ``"obs"``, nested ones ``"outer/inner"``.
+
+    Raises:
+        ConfigurationError: a space that is not supported, or two entries that come to the same name.
     """
 
     def __init__(self, space: Any) -> None:
-        self._leaves = {leaf.name or "obs": leaf for leaf in _leaves(space)}
+        self._leaves = _named_leaves(space, "obs")
         self._encode: dict[str, Callable[[Any], np.ndarray]] = {}
         self.spec: dict[str, ModalitySpec] = {}
         for name, leaf in self._leaves.items():
@@ -150,11 +164,15 @@ class ActionAdapter:
     """Turns flat action vectors into an environment's actions.
 
     Discrete parts are one-hot (the largest entry is taken), continuous ones are clipped to [-1, 1] and scaled to
-    their bounds; where a bound is infinite the number is passed on as it is.
+    their bounds.
+
+    Raises:
+        ConfigurationError: a space that is not supported, a continuous one without finite bounds (there is nothing to
+            scale to), or two entries that come to the same name.
     """
 
     def __init__(self, space: Any) -> None:
-        leaves = list(_leaves(space))
+        leaves = list(_named_leaves(space, "action").values())
         pieces = [piece for leaf in leaves for piece in _pieces(leaf)]
         pieces.sort(key=lambda piece: piece[0].name)
         single = len(pieces) == 1 and not leaves[0].path and _kind(space) in ("Box", "Discrete")
@@ -207,7 +225,7 @@ def _simple_spec(part: ActionPart) -> ActionSpec:
 def _pieces(leaf: _Leaf) -> list[tuple[ActionPart, _Leaf, Callable[[np.ndarray], Any]]]:
     kind, name = _kind(leaf.space), leaf.name or "action"
     if kind == "Box":
-        return [(ActionPart(name, "continuous", int(np.prod(leaf.space.shape))), leaf, _scaler(leaf.space))]
+        return [(ActionPart(name, "continuous", int(np.prod(leaf.space.shape))), leaf, _scaler(leaf))]
     if kind == "Discrete":
         return [(ActionPart(name, "discrete", int(leaf.space.n)), leaf, np.argmax)]
     sizes = np.ravel(leaf.space.nvec) if kind == "MultiDiscrete" else np.full(int(np.prod(leaf.space.shape)), 2)
@@ -215,17 +233,21 @@ def _pieces(leaf: _Leaf) -> list[tuple[ActionPart, _Leaf, Callable[[np.ndarray],
     return [(ActionPart(f"{name}/{i:0{width}d}", "discrete", int(n)), leaf, np.argmax) for i, n in enumerate(sizes)]
 
 
-def _scaler(space: Any) -> Callable[[np.ndarray], np.ndarray]:
+def _scaler(leaf: _Leaf) -> Callable[[np.ndarray], np.ndarray]:
+    space = leaf.space
     low, high = np.ravel(space.low).astype(np.float64), np.ravel(space.high).astype(np.float64)
-    finite = np.isfinite(low) & np.isfinite(high)
-    low, high = np.where(finite, low, 0.0), np.where(finite, high, 0.0)
+    if not (np.isfinite(low) & np.isfinite(high)).all():
+        where = f" at {leaf.name!r}" if leaf.name else ""
+        raise ConfigurationError(
+            f"the action space {space}{where} has no finite bounds, but actions are numbers in [-1, 1], scaled to "
+            "them: give it the bounds that make sense, as in gymnasium.wrappers.TransformAction(env, lambda a: a, "
+            "Box(-2, 2, (3,)))"
+        )
     whole = space.dtype.kind in "iu"
 
     def scale(flat: np.ndarray) -> np.ndarray:
-        value = flat.astype(np.float64)
-        scaled = low + (np.clip(value, -1, 1) + 1) / 2 * (high - low)
-        out = np.where(finite, scaled, value)
-        return np.rint(out) if whole else out
+        scaled = low + (np.clip(flat.astype(np.float64), -1, 1) + 1) / 2 * (high - low)
+        return np.rint(scaled) if whole else scaled
 
     return scale
 
