@@ -35,8 +35,8 @@ def toy(site, monkeypatch):
         models={"toy": "toy_family.plugin"},
         components={"toy.zero": "toy_family.plugin"},
     )
-    before = WorldModelRegistry.snapshot()
     get_kernel().rediscover()
+    before = WorldModelRegistry.snapshot()  # only now: plugins that were at work and are blocked here have been stopped
     yield get_kernel()
     WorldModelRegistry.restore(before)
     (site.root / "toy_family-1.0.dist-info" / "entry_points.txt").unlink()
