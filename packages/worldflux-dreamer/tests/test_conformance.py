@@ -1,4 +1,4 @@
-"""DreamerV3 keeps every rule of the conformance kit."""
+"""The families keep every rule of the conformance kit, whatever they observe and do."""
 
 from __future__ import annotations
 
@@ -7,3 +7,23 @@ from worldflux.testing import FamilyConformance
 
 class TestDreamer(FamilyConformance):
     family_id = "dreamer"
+
+
+class TestPlaNet(FamilyConformance):
+    family_id = "planet"
+
+
+class TestPlaNetWithImages(FamilyConformance):
+    family_id = "planet"
+    options = {
+        "observation_modalities": {"image": {"kind": "image", "shape": (3, 64, 64)}, "speed": {"shape": (2,)}},
+        "action_dim": 2,
+        "depth": 2,
+        "observation_scale": 0.1,  # it understands what pays sooner
+        "horizon": 5,
+    }
+
+
+class TestPlaNetWithDiscreteActions(FamilyConformance):
+    family_id = "planet"
+    options = {"obs_shape": (6,), "action_spec": {"kind": "discrete", "dim": 3}, "free_nats": 0.0}

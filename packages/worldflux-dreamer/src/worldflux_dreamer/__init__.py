@@ -1,4 +1,4 @@
-"""DreamerV3 for WorldFlux."""
+"""DreamerV3 and PlaNet for WorldFlux."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from .import_official import load
 from .model import DreamerV3
 from .official_settings import official_settings
 from .optim import LaProp
+from .planet import PlaNet, PlaNetConfig
 from .policy import DreamerPolicy
 
-__all__ = ["DreamerPolicy", "DreamerV3", "DreamerV3Config", "LaProp", "load", "official_settings"]
+__all__ = [
+    "DreamerPolicy",
+    "DreamerV3",
+    "DreamerV3Config",
+    "LaProp",
+    "PlaNet",
+    "PlaNetConfig",
+    "load",
+    "official_settings",
+]

@@ -9,12 +9,14 @@ from worldflux.plugins.hookspecs import hookimpl
 from .config import DreamerV3Config
 from .model import DreamerV3
 from .official_program import OfficialDreamerV3
+from .planet import PlaNet, PlaNetConfig
 
 
 @hookimpl
 def worldflux_register_models(registrar: Any) -> None:
-    """Register the family."""
+    """Register the families."""
     registrar.add("dreamer", DreamerV3, config_type=DreamerV3Config)
+    registrar.add("planet", PlaNet, config_type=PlaNetConfig)
 
 
 @hookimpl

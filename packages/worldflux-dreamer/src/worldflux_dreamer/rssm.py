@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from worldflux.core.config import WorldModelConfig
 from worldflux.core.payloads import ConditionPayload
 from worldflux.core.state import State
 
@@ -19,7 +20,7 @@ from .networks import MLP, BlockLinear, Linear, NormedLinear, rms_silu
 class ActionConditioner(nn.Module):
     """Passes the action on; parts that are missing (any entry -inf) count as zeros."""
 
-    def __init__(self, config: DreamerV3Config) -> None:
+    def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         self.sizes = [part.dim for part in config.actions.leaves()]
 
