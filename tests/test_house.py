@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "delegated": {"core"},
     "training": {"core", "data", "delegated", "envs"},
     "evals": {"core", "data", "envs"},
-    "experiment": {"core", "factory", "data", "envs", "training", "evals"},
+    "experiment": {"core", "factory", "data", "envs", "planners", "training", "evals"},
     "testing": {
         *("core", "plugins", "factory", "the front door", "delegated"),
         *("data", "envs", "planners", "training", "evals", "experiment"),

@@ -13,6 +13,7 @@ from worldflux.core.registry import WorldModelRegistry
 from worldflux.experiment import Run, Settings, fit, resume_run
 from worldflux.experiment.run import eval_envs
 from worldflux.experiment.settings import make_plan
+from worldflux.planners import CEMPlanner
 from worldflux.training import Callback
 
 gym = pytest.importorskip("gymnasium")
@@ -69,6 +70,32 @@ def test_a_run_on_a_factory_is_opened_with_the_factory(run):
     assert opened.evaluate(episodes=3).mean == 4
     for name, value in opened.model.state_dict().items():
         torch.testing.assert_close(value, run.model.state_dict()[name])
+
+
+class Paid(Short):
+    """Pays for the second action."""
+
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, float(action), *rest
+
+
+def test_planning_is_measured_from_the_same_starts_as_the_runs_policy(run):
+    def second(model, trajectory):
+        return trajectory.actions[..., 1].sum(0)
+
+    opened = Run.load(run.directory, env=Paid)
+    planner = CEMPlanner(horizon=2, num_samples=20, num_elites=4)
+    planned, own = opened.plan(planner, objective=second, episodes=3), opened.evaluate(episodes=3)
+    assert (planned.returns, own.returns) == ((4.0,) * 3, (0.0,) * 3)  # the toy's own policy takes the first
+    assert (planned.seed, planned.explore) == (own.seed, False)
+
+
+def test_a_planner_may_be_named(run):
+    opened = Run.load(run.directory, env=Short)
+    assert opened.plan("random", episodes=1).returns == (4.0,)
+    with pytest.raises(ConfigurationError, match="unknown planner 'cen'.*Did you mean"):
+        opened.plan("cen")
 
 
 def test_the_same_seed_trains_the_same_model(run, tmp_path):

@@ -60,7 +60,7 @@ def listed(worldflux):
 
 VERBS = (
     *("models list", "models info", "plugins list", "plugins show", "plugins check", "plugins doctor", "plugins new"),
-    *("train", "eval", "imagine", "doctor"),
+    *("train", "eval", "plan", "imagine", "doctor"),
 )
 
 

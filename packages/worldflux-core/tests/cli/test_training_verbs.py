@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("gymnasium")
 
 TRAIN = ["train", "toyworld:ci", "--env", "CartPole-v1"]
+PLAN = ["plan", "runs/a", "--planner", "random", "--episodes", "2"]
 SHORT = ["--steps", "120", "--eval-episodes", "2", "--device", "cpu"]
 
 
@@ -20,6 +21,16 @@ def calls(worldflux):
         "train": [*TRAIN, *SHORT, *run, "--json"],
         "eval": ["eval", "runs/a", "--episodes", "3", "--json"],
         "eval text": ["eval", "runs/a", "--episodes", "2"],
+        "plan": [*PLAN, "--plan-horizon", "3", "--set", "num_samples=8", "--json"],
+        "plan text": [*PLAN, "--set", "num_samples=8"],
+        "eval and plan": [
+            *("eval", "runs/a", "--episodes", "1", "--planner", "random", "--plan-horizon", "2", "--json"),
+        ],
+        "unknown planner": ["plan", "runs/a", "--planner", "cen"],
+        "unknown planner option": [*PLAN, "--set", "num_sample=8"],
+        "planner option of another type": [*PLAN, "--set", "exploration=much"],
+        "gradient of classes": ["plan", "runs/a", "--planner", "gradient"],
+        "horizon of no planner": ["eval", "runs/a", "--plan-horizon", "4"],
         "imagine": ["imagine", "runs/a", "--context", "2", "--horizon", "4", "--sequences", "3", "--random", "--json"],
         "imagine webp": [
             "imagine",
@@ -103,6 +114,25 @@ def test_eval_as_text_has_a_line_for_each_policy(calls):
     assert [line.split()[0] for line in lines[1:]] == ["POLICY", "trained", "random"]
 
 
+def test_plan_sets_planning_beside_the_runs_policy_and_the_random_one(calls):
+    result = json.loads(calls["plan"].out)
+    assert result["planned"]["episodes"] == result["trained"]["episodes"] == result["random"]["episodes"] == 2
+    assert result["planned"]["seed"] == result["random"]["seed"] == 10_000
+    planner = result["planner"]
+    assert (planner["name"], planner["horizon"], planner["num_samples"]) == ("random", 3, 8)
+
+
+def test_plan_as_text_names_the_planner_and_has_a_line_for_each_policy(calls):
+    lines = calls["plan text"].out.splitlines()
+    assert "random, 20 steps ahead" in lines[1]
+    assert [line.split()[0] for line in lines[2:]] == ["POLICY", "planned", "trained", "random"]
+
+
+def test_eval_may_plan_too(calls):
+    result = json.loads(calls["eval and plan"].out)
+    assert result["planned"]["episodes"] == 1 and result["planner"]["horizon"] == 2
+
+
 def test_imagine_writes_an_animation_and_its_numbers(calls, worldflux):
     result = json.loads(calls["imagine"].out)
     assert len(result["errors"]["obs"]["mse"]) == 4
@@ -160,6 +190,11 @@ def test_without_a_directory_the_runs_name_says_what_it_is(calls, worldflux):
         ("resume nothing", 1, "holds no run"),
         ("resume nowhere", 2, "--run DIR"),
         ("device", 2, "gpu"),
+        ("unknown planner", 2, "Did you mean 'cem'"),
+        ("unknown planner option", 2, "Did you mean 'num_samples'"),
+        ("planner option of another type", 2, "exploration"),
+        ("gradient of classes", 2, "continuous"),
+        ("horizon of no planner", 2, "--planner NAME"),
         ("imagine mp4", 2, ".gif or .webp"),
         ("too long", 2, "shorter horizon"),
     ],

@@ -15,6 +15,7 @@ from .output import apart
 VERBS = {
     "train": "Train a model in an environment.",
     "eval": "Measure what a run's policy earns.",
+    "plan": "Measure what planning with a run's model earns.",
     "imagine": "Animate what a run's model imagines.",
     "models": "List the models there are and what is known of each.",
     "plugins": "List the installed plugins, their states and the reasons.",

@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from worldflux.core.errors import ConfigurationError
+
 from .light import Command
-from .output import JsonOption, apart, emit, table
+from .measure import measure
+from .output import JsonOption
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -22,35 +25,24 @@ def evaluate(
         bool | None,
         typer.Option("--explore/--best", help="Act as in training, or always take the best action; else as trained."),
     ] = None,
+    planner: Annotated[
+        str | None, typer.Option(help="Plan with the model, too: random, cem, icem, mppi or gradient.")
+    ] = None,
+    plan_horizon: Annotated[int | None, typer.Option(min=1, help="Steps a plan looks ahead.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Run complete episodes with a trained policy and with the random one.
+    """Run complete episodes with a trained policy and with the random one, and with a planner if one is named.
 
     \b
-    Example:
+    Examples:
       worldflux eval runs/cartpole --episodes 20 --json
+      worldflux eval runs/cartpole --planner cem --plan-horizon 8
     """
-    from worldflux.experiment import Run
+    if planner is None and plan_horizon is not None:
+        raise ConfigurationError("--plan-horizon needs --planner NAME, the planner it is for")
+    chosen = None
+    if planner is not None:
+        from worldflux.planners import make_planner
 
-    with apart():
-        loaded = Run.load(run)
-        trained = loaded.evaluate(episodes=episodes, seed=seed, explore=explore)
-        random = loaded.random_baseline(episodes=episodes, seed=seed)
-    data = {
-        "run": run,
-        "model": loaded.settings.model,
-        "env": loaded.settings.env,
-        "weights": loaded.weights,
-        "trained": trained.to_dict(),
-        "random": random.to_dict(),
-    }
-    rows = [
-        (name, f"{r.mean:.2f} ± {r.std:.2f}", f"{r.min:.2f}", f"{r.max:.2f}", f"{r.mean_length:.1f}")
-        for name, r in (("trained", trained), ("random", random))
-    ]
-    head = f"{loaded.settings.model} in {loaded.settings.env}, {episodes} episodes, seed {trained.seed}"
-    emit(
-        data,
-        head + "\n" + table(("POLICY", "RETURN (MEAN ± STD)", "MIN", "MAX", "LENGTH"), rows),
-        as_json=json,
-    )
+        chosen = make_planner(planner, **({} if plan_horizon is None else {"horizon": plan_horizon}))
+    measure(run, episodes=episodes, seed=seed, explore=explore, planner=chosen, as_json=json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import typer
 
 from worldflux.core.errors import ConfigurationError, TrainingError
 
+from .assignments import assignments
 from .light import Command
 from .output import JsonOption, emit, fields, narrated, say
 
@@ -24,7 +24,9 @@ def train(
     model: Annotated[
         str | None, typer.Argument(help="A preset, such as dreamer:ci (with --resume: the run's).")
     ] = None,
-    env: Annotated[str | None, typer.Option(help="A Gymnasium id such as CartPole-v1, or dmc:cartpole-balance.")] = None,
+    env: Annotated[
+        str | None, typer.Option(help="A Gymnasium id such as CartPole-v1, or dmc:cartpole-balance.")
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Directory of the run; by default runs/MODEL_ENV_SEED.")] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Environment steps; by default the model's, else 100000.")
@@ -82,7 +84,7 @@ def train(
         "eval_episodes": eval_episodes,
         "save_every": save_every,
         "device": device,
-        "model_options": _assignments(set_) if set_ else None,
+        "model_options": assignments(set_) if set_ else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
     with narrated(), _way_back(run):
@@ -131,23 +133,3 @@ def _way_back(run: Path | None) -> Iterator[None]:
 
 def _resume_command(run: Path) -> str:
     return f"worldflux train --run {shlex.quote(str(run))} --resume"
-
-
-def _assignments(pairs: list[str]) -> dict[str, Any]:
-    """Return ``KEY=VALUE`` pairs as a mapping; a value that reads as a Python literal is one, else text."""
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key:
-            raise ConfigurationError(f"--set takes KEY=VALUE, got {pair!r}")
-        found[key] = _literal(text)
-    return found
-
-
-def _literal(text: str) -> Any:
-    if text in ("true", "false"):
-        return text == "true"
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

@@ -1,4 +1,4 @@
-"""A run's directory, opened: evaluate its policy, look into its imagination, draw its learning curve."""
+"""A run's directory, opened: evaluate its policy, plan with its model, see what it imagines, draw its curve."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from worldflux.core.errors import ConfigurationError
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import load_pretrained, load_weights, write_json
 from worldflux.core.policy import Policy
+from worldflux.core.trajectory import Trajectory
 from worldflux.envs import RandomPolicy, VectorEnv, make_env
 from worldflux.evals import (
     EvalResult,
@@ -26,6 +27,7 @@ from worldflux.evals import (
     save_learning_curve,
 )
 from worldflux.factory import create_world_model
+from worldflux.planners import Objective, Planner, PlannerPolicy, make_planner
 from worldflux.training import find_checkpoint
 
 from .settings import Settings, read_json, read_settings
@@ -117,6 +119,29 @@ class Run:
             policy = seeded_policy(self.model, seed)
             return evaluate_policy(env, policy, episodes=episodes, explore=explore, seed=seed)
 
+    def plan(
+        self,
+        planner: Planner | str = "cem",
+        *,
+        objective: Objective | Callable[[WorldModel, Trajectory], torch.Tensor] | None = None,
+        episodes: int = 5,
+        seed: int | None = None,
+        explore: bool = False,
+    ) -> EvalResult:
+        """Return what planning with the model at every step earns, from the same starts as ``evaluate``.
+
+        ``planner`` is a planner, or the name of one with its defaults; the default objective is predicted rewards.
+
+        Raises:
+            ConfigurationError: an unknown planner; or model, planner and objective do not fit.
+        """
+        planner = make_planner(planner) if isinstance(planner, str) else planner
+        seed = self.eval_seed(seed)
+        generator = torch.Generator(_device(self.model)).manual_seed(seed)
+        policy = PlannerPolicy(self.model, planner, objective, generator=generator)
+        with contextlib.closing(self.make_env(num_envs=eval_envs(episodes), seed=seed)) as env:
+            return evaluate_policy(env, policy, episodes=episodes, explore=explore, seed=seed)
+
     def random_baseline(self, *, episodes: int = 20, seed: int | None = None) -> EvalResult:
         """Return what acting at random earns from the same starts."""
         seed = self.eval_seed(seed)
@@ -181,8 +206,11 @@ def create_model(settings: Settings, env: VectorEnv) -> WorldModel:
 
 def seeded_policy(model: WorldModel, seed: int) -> Policy:
     """Return the model's policy with randomness of its own, so that the same seed acts the same."""
-    device = next(model.parameters()).device
-    return model.policy(generator=torch.Generator(device).manual_seed(seed))
+    return model.policy(generator=torch.Generator(_device(model)).manual_seed(seed))
+
+
+def _device(model: WorldModel) -> torch.device:
+    return next(model.parameters()).device
 
 
 def eval_envs(episodes: int) -> int:

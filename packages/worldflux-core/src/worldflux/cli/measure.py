@@ -1,0 +1,58 @@
+"""Policies beside one another in a run's environment, as ``eval`` and ``plan`` print them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .output import apart, emit, table
+
+if TYPE_CHECKING:
+    from worldflux.planners import Objective, Planner
+
+
+def measure(
+    run: Path,
+    *,
+    episodes: int,
+    seed: int | None,
+    explore: bool | None = None,
+    planner: Planner | None = None,
+    objective: Objective | None = None,
+    as_json: bool,
+) -> None:
+    """Run complete episodes with the run's own policy, the random one and, where one is given, a planner; print them.
+
+    All meet the same starts. Raises ConfigurationError where model, planner and objective do not fit.
+    """
+    from worldflux.experiment import Run
+    from worldflux.planners import PLANNERS
+
+    with apart():
+        loaded = Run.load(run)
+        results = {}
+        if planner is not None:
+            results["planned"] = loaded.plan(
+                planner, objective=objective, episodes=episodes, seed=seed, explore=bool(explore)
+            )
+        results["trained"] = loaded.evaluate(episodes=episodes, seed=seed, explore=explore)
+        results["random"] = loaded.random_baseline(episodes=episodes, seed=seed)
+    data: dict[str, Any] = {
+        "run": run,
+        "model": loaded.settings.model,
+        "env": loaded.settings.env,
+        "weights": loaded.weights,
+    }
+    lines = [f"{loaded.settings.model} in {loaded.settings.env}, {episodes} episodes, seed {results['random'].seed}"]
+    if planner is not None:
+        name = next((name for name, kind in PLANNERS.items() if type(planner) is kind), type(planner).__name__)
+        data["planner"] = {"name": name, **asdict(planner)}
+        lines.append(f"planned by {name}, {planner.horizon} steps ahead at every step")
+    rows = [
+        (name, f"{r.mean:.2f} ± {r.std:.2f}", f"{r.min:.2f}", f"{r.max:.2f}", f"{r.mean_length:.1f}")
+        for name, r in results.items()
+    ]
+    lines.append(table(("POLICY", "RETURN (MEAN ± STD)", "MIN", "MAX", "LENGTH"), rows))
+    data |= {name: result.to_dict() for name, result in results.items()}
+    emit(data, "\n".join(lines), as_json=as_json)

@@ -1,0 +1,56 @@
+"""``worldflux plan``: what planning with a run's model earns, beside its policy and the random one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from worldflux.core.errors import ConfigurationError
+
+from .assignments import assignments
+from .light import Command
+from .measure import measure
+from .output import JsonOption
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(cls=Command)
+def plan(
+    run: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    planner: Annotated[str, typer.Option(help="random, cem, icem, mppi or gradient.")] = "cem",
+    plan_horizon: Annotated[
+        int | None, typer.Option(min=1, help="Steps a plan looks ahead; by default the planner's.")
+    ] = None,
+    discount: Annotated[
+        float, typer.Option(min=0, max=1, help="Of predicted rewards; 1 where the model's continues carry one.")
+    ] = 0.99,
+    episodes: Annotated[int, typer.Option(min=1, help="Complete episodes to run.")] = 5,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the episodes; by default the run's seed + 10000.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the planner; may be repeated."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Plan for the rewards that a run's model predicts, at every step of complete episodes.
+
+    Nothing is learned. The run's own policy and the random one meet the same starts.
+
+    \b
+    Examples:
+      worldflux plan runs/cartpole
+      worldflux plan runs/cartpole --planner mppi --plan-horizon 8 --set num_samples=64 --json
+    """
+    from worldflux.planners import RewardObjective, make_planner
+
+    options: dict[str, Any] = assignments(set_ or [])
+    if plan_horizon is not None:
+        options["horizon"] = plan_horizon
+    try:
+        chosen = make_planner(planner, **options)
+    except TypeError as error:  # planners compare their options with numbers
+        raise ConfigurationError(f"planner {planner!r} does not take {options}: {error}") from error
+    measure(run, episodes=episodes, seed=seed, planner=chosen, objective=RewardObjective(discount), as_json=json)
