@@ -95,6 +95,13 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session(requires=["wheels"])
+def simulators(session: nox.Session) -> None:
+    """Step dm_control's tasks and Atari's games, which are in no other session for their size."""
+    install_wheels(session, "env,atari,dmc", *TEST_TOOLS)
+    run_pytest(session, *(session.posargs or ("packages/worldflux-core/tests/envs",)))
+
+
+@nox.session(requires=["wheels"])
 def quickstart(session: nox.Session) -> None:
     """Train dreamer:ci on CartPole-v1, evaluate it, imagine with it; ``-- OPTIONS`` go to the training."""
     install_wheels(session, "env,viz")

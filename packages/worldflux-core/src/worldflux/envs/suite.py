@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,7 +58,9 @@ def _suite(*, pixels: bool) -> Any:
     if pixels and sys.platform == "linux" and not shown:
         os.environ.setdefault("MUJOCO_GL", "egl")  # read once, when dm_control is imported; its own guess is a window
     try:
-        return importlib.import_module("dm_control.suite")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it looks for a window system first, and is loud where there is none
+            return importlib.import_module("dm_control.suite")
     except ImportError as error:
         raise ConfigurationError(
             f"dm_control's tasks need dm_control and MuJoCo, which cannot be imported ({error}): {INSTALL}"
