@@ -311,6 +311,16 @@ def test_rediscover_finds_what_was_installed_since(house):
     house.kernel.ensure("model", "broken_world")
 
 
+def test_a_plugin_taken_from_an_older_list_starts_the_one_of_today(house):
+    (old,) = (plugin for plugin in house.kernel.plugins if plugin.name == "waiting-world")
+    house.kernel.rediscover()
+    house.kernel.activate(old)
+    house.kernel.ensure("model", "waiting_world")
+    assert {plugin.name: plugin.state for plugin in house.kernel.plugins} == dict.fromkeys(
+        ("acme-world", "waiting-world"), "active"
+    )
+
+
 def test_a_new_version_is_stopped_and_starts_with_its_new_code(house, text):
     house.add_broken()
     house.kernel.ensure("model", "broken_world")

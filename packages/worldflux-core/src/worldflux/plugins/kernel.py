@@ -102,6 +102,7 @@ class Kernel:
             PluginError: it cannot be started; everything it had registered is undone.
         """
         with self._lock:
+            plugin = next((now for now in self.plugins if now.label == plugin.label), plugin)  # may be of an older list
             if plugin.state == "active":
                 return
             if plugin.state != "indexed":
