@@ -37,7 +37,9 @@ def test_it_is_found_by_its_name(case):
 
 
 def test_optimizer_state_may_come_along(case):
-    load({**case.weights, "opt/state/1/0": np.int32(3)}, case.settings)
+    plain = load(case.weights, case.settings).state_dict()
+    for name, value in load({**case.weights, "opt/state/1/0": np.int32(3)}, case.settings).state_dict().items():
+        assert torch.equal(value, plain[name]), name
 
 
 def test_a_missing_weight_is_named(case):

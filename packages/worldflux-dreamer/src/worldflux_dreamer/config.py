@@ -248,8 +248,13 @@ class DreamerV3Config(WorldModelConfig):
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:
         """Return the config of a preset such as ``size12m``. Raises ConfigurationError naming the known sizes."""
-        manifest = tomllib.loads(resources.files("worldflux_dreamer").joinpath("worldflux.toml").read_text())
-        presets = next(model for model in manifest["models"] if model["id"] == "dreamer")["presets"]
-        if size not in presets:
-            raise ConfigurationError(f"Unknown size: {size}. Available: {list(presets)}.{did_you_mean(size, presets)}")
-        return cls.from_dict({**presets[size]["config"], "model_name": size, **overrides})
+        return cls.from_dict({**preset_values("dreamer", size), "model_name": size, **overrides})
+
+
+def preset_values(family: str, size: str) -> dict[str, Any]:
+    """The config values of a preset of this package. Raises ConfigurationError naming the known sizes."""
+    manifest = tomllib.loads(resources.files("worldflux_dreamer").joinpath("worldflux.toml").read_text())
+    presets = next(model for model in manifest["models"] if model["id"] == family)["presets"]
+    if size not in presets:
+        raise ConfigurationError(f"Unknown size: {size}. Available: {list(presets)}.{did_you_mean(size, presets)}")
+    return dict(presets[size].get("config", {}))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, TypeVar
 
 from worldflux.core.config import WorldModelConfig
-from worldflux.core.errors import ConfigurationError, did_you_mean
+from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ModalityKind
 
-from ..config import tomllib
+from ..config import preset_values
 
 ConfigT = TypeVar("ConfigT", bound="PlaNetConfig")
 
@@ -129,8 +128,4 @@ class PlaNetConfig(WorldModelConfig):
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:
         """Return the config of a preset such as ``base``. Raises ConfigurationError naming the known sizes."""
-        manifest = tomllib.loads(resources.files("worldflux_dreamer").joinpath("worldflux.toml").read_text())
-        presets = next(model for model in manifest["models"] if model["id"] == "planet")["presets"]
-        if size not in presets:
-            raise ConfigurationError(f"Unknown size: {size}. Available: {list(presets)}.{did_you_mean(size, presets)}")
-        return cls.from_dict({**presets[size].get("config", {}), "model_name": size, **overrides})
+        return cls.from_dict({**preset_values("planet", size), "model_name": size, **overrides})
