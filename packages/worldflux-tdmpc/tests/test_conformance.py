@@ -1,4 +1,4 @@
-"""TD-MPC2 keeps every rule of the conformance kit."""
+"""The families keep every rule of the conformance kit."""
 
 from __future__ import annotations
 
@@ -7,3 +7,7 @@ from worldflux.testing import FamilyConformance
 
 class TestTDMPC2(FamilyConformance):
     family_id = "tdmpc2"
+
+
+class TestMBPO(FamilyConformance):
+    family_id = "mbpo"

@@ -7,10 +7,20 @@ from typing import Any
 from worldflux.plugins.hookspecs import hookimpl
 
 from .config import TDMPC2Config
+from .mbpo import MBPO, MBPOConfig
+from .mbpo.termination import KNOWN
 from .model import TDMPC2
 
 
 @hookimpl
 def worldflux_register_models(registrar: Any) -> None:
-    """Register the family."""
+    """Register the families."""
     registrar.add("tdmpc2", TDMPC2, config_type=TDMPC2Config)
+    registrar.add("mbpo", MBPO, config_type=MBPOConfig)
+
+
+@hookimpl
+def worldflux_register_components(registrar: Any) -> None:
+    """Register where known tasks end."""
+    for name, function in KNOWN.items():
+        registrar.add(name, "termination", function)

@@ -21,7 +21,7 @@ MODELS, COMPONENTS = GROUPS = ("worldflux.models", "worldflux.components")
 #: Our own families: listed first, in this order; their ids stay theirs even where they are not installed.
 FIRST_PARTY: dict[str, tuple[str, ...]] = {
     "worldflux-dreamer": ("dreamer", "dreamerv3", "planet"),
-    "worldflux-tdmpc": ("tdmpc2", "tdmpc"),
+    "worldflux-tdmpc": ("tdmpc2", "tdmpc", "mbpo"),
     "worldflux-jepa": ("jepa", "vjepa2", "v-jepa2"),
     "worldflux-generative": ("token", "diffusion", "dit", "ssm", "renderer3d", "physics", "gan"),
 }
