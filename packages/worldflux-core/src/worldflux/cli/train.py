@@ -39,6 +39,9 @@ def train(
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Observe the rendered picture of this many pixels a side.")
     ] = None,
+    frame_stack: Annotated[
+        int | None, typer.Option(min=1, help="Observe the last so many pictures at once; default 1.")
+    ] = None,
     replay_ratio: Annotated[float | None, typer.Option(min=0, help="Replayed rows for each environment step.")] = None,
     replay_capacity: Annotated[int | None, typer.Option(min=1, help="Rows the replay holds.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Sequences in a batch.")] = None,
@@ -76,6 +79,7 @@ def train(
         "seed": seed,
         "num_envs": num_envs,
         "image_size": image_size,
+        "frame_stack": frame_stack,
         "replay_ratio": replay_ratio,
         "replay_capacity": replay_capacity,
         "batch_size": batch_size,

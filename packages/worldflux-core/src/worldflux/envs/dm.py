@@ -40,7 +40,7 @@ class DmEnv:
         render: gives the picture ``[H, W, 3]`` uint8 that ``image_size`` observes.
 
     Raises:
-        ConfigurationError: action_repeat is below 1, or a spec has no space.
+        ConfigurationError: action_repeat is below 1, or a spec has no space (a continuous action without bounds).
     """
 
     def __init__(self, env: Any, *, action_repeat: int = 1, render: Callable[[], np.ndarray] | None = None) -> None:
@@ -185,7 +185,11 @@ def _action_space(spec: Any) -> Any:
         for name, end in (("minimum", -np.inf), ("maximum", np.inf))
     )
     if dtype.kind == "f":
-        low, high = np.where(low <= -_UNBOUNDED, -np.inf, low), np.where(high >= _UNBOUNDED, np.inf, high)
+        if (low <= -_UNBOUNDED).any() or (high >= _UNBOUNDED).any():
+            raise ConfigurationError(
+                f"the action spec {spec} has no finite bounds, but actions are numbers in [-1, 1], scaled to them: "
+                "give the environment an action_spec() that has them, as dm_env.specs.BoundedArray(shape, float, -1, 1)"
+            )
         return Box(low.astype(dtype), high.astype(dtype), shape, dtype.type)
     if dtype.kind in "iu" and np.isfinite(low).all() and np.isfinite(high).all():
         if not shape:

@@ -13,8 +13,9 @@ from worldflux.core.errors import ConfigurationError, did_you_mean
 from .dm import DmEnv, is_dm_env, physics_renderer
 from .foreign import ForeignVectorEnv
 from .pixels import PixelEnv
+from .stack import FrameStack, check_frames
 from .step import VectorEnv
-from .suite import PREFIX, load_task
+from .suite import PREFIX, load_task, task_hint
 from .vector import SyncVectorEnv
 
 
@@ -24,6 +25,7 @@ def make_env(
     num_envs: int = 1,
     seed: int = 0,
     image_size: int | None = None,
+    frame_stack: int = 1,
     env_options: Mapping[str, Any] | None = None,
 ) -> VectorEnv:
     """Return ``num_envs`` environments in lockstep.
@@ -34,6 +36,8 @@ def make_env(
             these, or a vector environment (ours or Gymnasium's), which is taken as it is.
         seed: of the sequence of episodes, when ``reset`` is given none.
         image_size: observe the rendered image, ``[3, image_size, image_size]`` uint8, in place of the observation.
+        frame_stack: show the last frames of the episode instead of one, on the channel axis, the oldest first:
+            ``[3 * frame_stack, image_size, image_size]``; see :class:`FrameStack`.
         env_options: keyword arguments for the environment's constructor (ids only); for ``dmc:`` tasks
             ``action_repeat``, ``camera_id`` and ``fast_render``.
 
@@ -41,6 +45,19 @@ def make_env(
         ConfigurationError: an unknown id (the message names the nearest), an option that does not apply, or Gymnasium
             or something the environment needs is not installed.
     """
+    check_frames(frame_stack)
+    vector = _unstacked(env, num_envs, seed, image_size, env_options)
+    if frame_stack == 1:
+        return vector
+    try:
+        return FrameStack(vector, frames=frame_stack)
+    except ConfigurationError:
+        if vector is not env:
+            vector.close()
+        raise
+
+
+def _unstacked(env: Any, num_envs: int, seed: int, image_size: int | None, env_options: Any) -> VectorEnv:
     if num_envs < 1:
         raise ConfigurationError(f"num_envs must be at least 1, got {num_envs}")
     if image_size is not None and image_size < 1:
@@ -96,7 +113,7 @@ def _checked(gym: ModuleType, make: Callable[[], Any], image_size: int | None) -
 
 
 def _make(gym: ModuleType, name: str, image_size: int | None, options: dict[str, Any]) -> Any:
-    if name.startswith(PREFIX):
+    if name.lower().startswith(PREFIX):
         return load_task(name, image_size=image_size, options=options)
     name = name.removeprefix("gym:")
     if name.startswith("ALE/"):
@@ -111,7 +128,7 @@ def _make(gym: ModuleType, name: str, image_size: int | None, options: dict[str,
             'For the classic environments: pip install "worldflux-core[env]"'
         ) from error
     except gym.error.UnregisteredEnv as error:
-        near = did_you_mean(name, gym.registry) or f" {error}"
+        near = did_you_mean(name, gym.registry) or task_hint(name) or f" {error}"
         raise ConfigurationError(f"unknown environment {name!r}.{near}") from error
     except (gym.error.Error, ModuleNotFoundError, TypeError) as error:
         raise ConfigurationError(f"environment {name!r} could not be made: {error}") from error

@@ -86,9 +86,9 @@ def _image_frames(result: Imagination, name: str, *, sequences: int, size: int) 
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
-    """Return an image [C, H, W] of floats in [0, 1] as uint8 [H, W, 3]; of other than three channels, the
-    first."""
-    three = image if image.shape[0] == 3 else np.repeat(image[:1], 3, 0)
+    """Return an image [C, H, W] of floats in [0, 1] as uint8 [H, W, 3]: of stacked frames the newest, of other than
+    three channels the first."""
+    three = image[-3:] if image.shape[0] % 3 == 0 else np.repeat(image[:1], 3, 0)
     return np.rint(three.transpose(1, 2, 0) * 255).astype(np.uint8)
 
 

@@ -108,6 +108,7 @@ class Run:
             num_envs=num_envs,
             seed=seed,
             image_size=self.settings.image_size,
+            frame_stack=self.settings.frame_stack,
             env_options=options,
         )
 

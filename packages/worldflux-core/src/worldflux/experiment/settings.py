@@ -24,7 +24,8 @@ class Settings:
     """What a run was asked for; ``None`` leaves a choice to the model's ``training_defaults()``, then to ``fit``.
 
     ``steps``, ``eval_every`` and ``save_every`` count environment steps, over all environments (0: only at the
-    end); ``replay_ratio`` is in replayed rows for each of them. ``image_size`` observes the rendered picture.
+    end); ``replay_ratio`` is in replayed rows for each of them. ``image_size`` observes the rendered picture,
+    ``frame_stack`` the last so many pictures at once.
     ``eval_explore`` evaluates the policy as it explores, or (False) its best actions; families differ in the custom.
     ``model_options`` go to ``create_world_model``, ``env_options`` to the environment's constructor.
 
@@ -38,6 +39,7 @@ class Settings:
     seed: int = 0
     env_options: Mapping[str, Any] = field(default_factory=dict)
     image_size: int | None = None
+    frame_stack: int = 1
     num_envs: int | None = None
     replay_ratio: float | None = None
     replay_capacity: int | None = None

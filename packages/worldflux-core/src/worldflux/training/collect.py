@@ -27,7 +27,8 @@ class CollectConfig(Options):
     ``replay_ratio`` is the number of replayed rows per environment step (DreamerV3's train ratio). The replay keeps
     ``replay_capacity`` rows in all; ``min_rows`` sequence starts are there before the first update (default: one
     batch's rows). ``boundary`` "cross" lets a sequence run into the next episode, "within" does not; ``online`` gives
-    each fresh sequence once before it draws. ``image_size`` observes the rendered image of this many pixels a side.
+    each fresh sequence once before it draws. ``image_size`` observes the rendered image of this many pixels a side,
+    ``frame_stack`` the last so many images of the episode (the replay keeps them all in each row).
     """
 
     num_envs: int = option(1, low=1)
@@ -37,6 +38,7 @@ class CollectConfig(Options):
     boundary: str = option("cross", choices=("cross", "within"))
     online: bool = option(False)
     image_size: int | None = option(None, low=1)
+    frame_stack: int = option(1, low=1)
 
 
 def environment_source(
@@ -104,7 +106,13 @@ def train(
             info = {"env": data if isinstance(data, str) else repr(data), "collect": collect.to_dict()}
             # An environment that is already there is as many as it is: the model's defaults do not apply to it.
             wanted = collect if not hasattr(data, "step") else CollectConfig(**_among(CollectConfig, options))
-            env = make_env(data, num_envs=wanted.num_envs, seed=settings.seed, image_size=wanted.image_size)
+            env = make_env(
+                data,
+                num_envs=wanted.num_envs,
+                seed=settings.seed,
+                image_size=wanted.image_size,
+                frame_stack=wanted.frame_stack,
+            )
             if env is not data:
                 stack.callback(env.close)
             data = environment_source(model, env, training=settings, collect=collect)
