@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -126,7 +127,6 @@ def test_two_heads_give_the_numbers_of_all_heads():
     plain = shaken(build(num_q=5, reference=True)).train()
     quick = copy.deepcopy(plain)
     quick.config.reference = False
-    quick.critics.dropout = plain.critics.dropout = 0.0
     batch, found = rows(plain), []
     for model in (plain, quick):
         model.seed(3)
@@ -140,14 +140,14 @@ def test_two_heads_give_the_numbers_of_all_heads():
 def test_dropout_is_off_in_targets_and_evaluation():
     model = shaken(build(dropout=0.5))
     batch = rows(model)
-    window, noise = drawn(model, batch)
-    targets = [objective.targets(model.train(mode), window, noise)[1] for mode in (True, False)]
-    assert torch.equal(*targets)
-    values = [objective.world_model_losses(model, window, noise).components["value"] for _ in range(2)]
-    assert torch.equal(*values)
-    model.train()
-    values = [objective.world_model_losses(model, window, noise).components["value"] for _ in range(2)]
-    assert not torch.equal(*values)
+    window, noise = drawn(model.train(), batch)
+    assert noise.value_keep is not None
+    without = dataclasses.replace(noise, value_keep=None, policy_keep=None)
+    assert torch.equal(*(objective.targets(model, window, n)[1] for n in (noise, without)))
+    with_it, plain = (objective.world_model_losses(model, window, n).components["value"] for n in (noise, without))
+    assert not torch.equal(with_it, plain)
+    _, noise = drawn(model.eval(), batch)
+    assert noise.value_keep is None and noise.policy_keep is None
 
 
 def test_nothing_is_learnt_across_the_end_of_an_episode():

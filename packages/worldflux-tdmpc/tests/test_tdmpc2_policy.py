@@ -102,8 +102,8 @@ def test_where_an_episode_ends_nothing_counts_any_more():
     noise = model.value_noise(2, generator=torch.Generator().manual_seed(0), device=torch.device("cpu"))
     trajectory.rewards = torch.ones(3, 2)
     trajectory.continues = torch.tensor([[0.9, 0.9], [0.4, 0.9], [0.9, 0.9]])
-    scores = objective.score(model, trajectory, noise)
-    value = model.terminal_value(trajectory.states[-1], noise)[1]
+    scores = objective.score(model, trajectory, noise).detach()
+    value = model.terminal_value(trajectory.states[-1], noise)[1].detach()
     assert scores.tolist() == pytest.approx([1.99, float(1 + 0.99 + 0.99**2 + 0.99**3 * value)], abs=1e-4)
 
 

@@ -36,7 +36,8 @@ class TDMPC2Config(WorldModelConfig):
     None takes the official rule, ``(n - 1) / n`` with n a fifth of the episode's length, cut to ``discount_min`` and
     ``discount_max``. ``horizon`` is that of training and of planning. ``prior`` is "gaussian", or "categorical" for
     discrete actions. ``vmax`` bounds rewards and values in symlog space. ``reference`` always computes every head of
-    the critics. Images are 64 × 64; their encoder has ``latent_dim / 16`` channels. Raises ConfigurationError.
+    the critics. ``compiled`` computes losses and plans with ``torch.compile`` (minutes at first, faster after);
+    ``plan_mixed_precision`` plans in bfloat16 where autocast deems it safe. Images are 64 × 64; their encoder has ``latent_dim / 16`` channels. Raises ConfigurationError.
 
     Source: Hansen et al. 2024, table 8; nicklashansen/tdmpc2 ``config.yaml``.
     """
@@ -77,8 +78,10 @@ class TDMPC2Config(WorldModelConfig):
     entropy_coef: float = 1e-4
     tau: float = 0.01
     reference: bool = False
+    compiled: bool = False
     # planning
     mpc: bool = True
+    plan_mixed_precision: bool = False
     iterations: int = 6
     num_samples: int = 512
     num_elites: int = 64

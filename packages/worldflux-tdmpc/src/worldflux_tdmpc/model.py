@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -61,7 +61,7 @@ class TDMPC2(WorldModel):
         self.prior = (CategoricalPrior if config.prior == "categorical" else GaussianPrior)(config)
         inputs = config.latent_dim + config.embedding_dim + config.actions.dim
         sizes = (config.num_q, inputs, config.mlp_dim, config.num_bins)
-        self.critics = Ensemble(*sizes, dropout=config.dropout)
+        self.critics = Ensemble(*sizes)
         self.target_critics = Ensemble(*sizes, frozen=True)
         self.value_scale = RunningScale(config.tau)
         self.task_embedding = TaskEmbedding(config.num_tasks, config.task_dim) if config.num_tasks > 1 else None
@@ -210,6 +210,10 @@ class TDMPC2(WorldModel):
         discounts = self.config.discounts
         return discounts[0] if task is None else torch.tensor(discounts, device=task.device)[task]
 
+    def discounts(self, state: State) -> Tensor:
+        """The discounts ``[B]`` of the tasks of states."""
+        return torch.as_tensor(self.discount_of(state[TASK]))
+
     def draw_heads(self, generator: torch.Generator, device: torch.device) -> Tensor:
         """Two critics ``[2]`` of the ensemble."""
         return torch.randperm(self.config.num_q, generator=generator, device=device)[:2]
@@ -221,12 +225,14 @@ class TDMPC2(WorldModel):
         heads: Tensor,
         *,
         detach: bool = False,
-        generator: torch.Generator | None = None,
+        keep: Tensor | None = None,
     ) -> Tensor:
         """Logits ``[2, ..., bins]`` of two critics; the others are computed only as a reference."""
-        if self.config.reference:
-            return critics(x, detach=detach, generator=generator)[heads]
-        return critics(x, heads, detach=detach, generator=generator)
+        if not self.config.reference:
+            return critics(x, heads, detach=detach, keep=keep)
+        if keep is not None:
+            keep = keep.new_ones(critics.heads, *keep.shape[1:]).index_copy(0, heads, keep)
+        return critics(x, detach=detach, keep=keep)[heads]
 
     # --- learning -------------------------------------------------------------------------------------------------
 
@@ -250,14 +256,17 @@ class TDMPC2(WorldModel):
         """The loss of a window under given noise."""
         if self.training and self.task_embedding is not None and window.task is not None:
             self.task_embedding.renormalise(window.task)
-        found = objective.world_model_losses(self, window, noise)
+        found = self._run(objective.world_model_losses)(self, window, noise)
         components = {name: value.detach() for name, value in found.components.items()}
         out = LossOutput(found.total, components, dict(found.metrics))
         if self._later is not None and self.training and torch.is_grad_enabled():
             self._later.append((found.policy, out))
             return out
-        value, logged = objective.policy_losses(self, found.policy)
+        value, logged = self._run(objective.policy_losses)(self, found.policy)
         return LossOutput(out.loss + value, {**components, "policy": value.detach()}, {**out.metrics, **logged})
+
+    def _run(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return objective.compiled(function) if self.config.compiled else function
 
     def _begin_update(self) -> None:
         self._later = []
@@ -273,7 +282,7 @@ class TDMPC2(WorldModel):
         for inputs, out in later:
             if self.task_embedding is not None and inputs.task is not None:
                 self.task_embedding.renormalise(inputs.task)
-            value, logged = objective.policy_losses(self, inputs)
+            value, logged = self._run(objective.policy_losses)(self, inputs)
             (value / len(later)).backward(inputs=parameters)
             out.components["policy"] = value.detach()
             out.metrics = {**out.metrics, **logged}
@@ -354,7 +363,6 @@ class TDMPC2(WorldModel):
             "heads": self.draw_heads(generator, device),
         }
 
-    @torch.no_grad()
     def terminal_value(self, state: State, noise: dict[str, Tensor]) -> Tensor:
         """The value ``[B]``: the mean of two critics for an action the policy samples."""
         action = self.act(state, noise["action"])
@@ -367,7 +375,6 @@ class TDMPC2(WorldModel):
         """Draw the policy's noise ``action [H, B, A]``."""
         return {"action": self.prior.noise(horizon, batch_size, generator=generator, device=device)}
 
-    @torch.no_grad()
     def propose(self, state: State, horizon: int, noise: dict[str, Tensor]) -> Tensor:
         """Plans ``[H, B, A]`` of the policy in imagination."""
         actions = []

@@ -42,6 +42,15 @@ def initialise(module: nn.Module, *, zeros: Sequence[nn.Module], generator: torc
             part.bias.zero_()
 
 
+def mish(x: Tensor) -> Tensor:
+    """``x * tanh(softplus(x))``."""
+    if not torch.compiler.is_compiling():
+        return F.mish(x)
+    power = x.clamp(max=20.0).exp()  # one exponential, which a compiler fuses with the layer around it
+    ratio = power * (power + 2)
+    return x * (ratio / (ratio + 2))
+
+
 def simnorm(x: Tensor, group: int) -> Tensor:
     """Softmax within groups of ``group`` entries of the last axis, in float32."""
     return x.float().unflatten(-1, (-1, group)).softmax(-1).flatten(-2)
@@ -66,7 +75,7 @@ class Conv(nn.Conv2d):
 class NormedLinear(Linear):
     """``act(layer_norm(x @ weight.T + bias))``."""
 
-    def __init__(self, inputs: int, outputs: int, act: Callable[[Tensor], Tensor] | None = F.mish) -> None:
+    def __init__(self, inputs: int, outputs: int, act: Callable[[Tensor], Tensor] | None = mish) -> None:
         super().__init__(inputs, outputs)
         self.ln = nn.LayerNorm(outputs, eps=LN_EPS)
         self.act = act
@@ -143,41 +152,33 @@ def _hold(module: nn.Module, name: str, value: Tensor, frozen: bool) -> None:
 
 
 class Ensemble(nn.ModuleList):
-    """``heads`` MLPs in stacked tensors: two normed layers with dropout in the first, one linear."""
+    """``heads`` MLPs in stacked tensors: two normed layers, one linear."""
 
-    def __init__(
-        self, heads: int, inputs: int, units: int, outputs: int, *, dropout: float = 0.0, frozen: bool = False
-    ) -> None:
+    def __init__(self, heads: int, inputs: int, units: int, outputs: int, *, frozen: bool = False) -> None:
         sizes = (inputs, units, units, outputs)
         super().__init__(
             EnsembleLayer(heads, a, b, normed=i < 2, frozen=frozen) for i, (a, b) in enumerate(zip(sizes, sizes[1:]))
         )
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.units = heads, units
 
     def forward(
-        self,
-        x: Tensor,
-        heads: Tensor | None = None,
-        *,
-        detach: bool = False,
-        generator: torch.Generator | None = None,
+        self, x: Tensor, heads: Tensor | None = None, *, detach: bool = False, keep: Tensor | None = None
     ) -> Tensor:
         """Logits ``[K, ..., out]`` of inputs ``[..., in]`` under the K ``heads`` (None: all, in order).
 
-        ``detach`` cuts the weights from the graph. A ``generator`` switches dropout on.
+        ``detach`` cuts the weights from the graph. ``keep [K, ..., units]`` multiplies the first layer: dropout.
         """
         lead, hidden = x.shape[:-1], x.reshape(1, -1, x.shape[-1])
         for i, layer in enumerate(self):
             assert isinstance(layer, EnsembleLayer)
             weight, bias = (_chosen(value, heads, detach) for value in (layer.weight, layer.bias))
             hidden = torch.baddbmm(bias.unsqueeze(1), hidden.expand(len(weight), -1, -1), weight.transpose(1, 2))
-            if i == 0 and generator is not None and self.dropout > 0:
-                keep = torch.rand(hidden.shape, generator=generator, device=hidden.device) >= self.dropout
-                hidden = hidden * keep / (1 - self.dropout)
+            if i == 0 and keep is not None:
+                hidden = hidden * keep.flatten(1, -2)
             if layer.ln is not None:
                 scale, shift = (_chosen(value, heads, detach) for value in (layer.ln.weight, layer.ln.bias))
                 normed = F.layer_norm(hidden, hidden.shape[-1:], eps=LN_EPS)
-                hidden = F.mish(torch.addcmul(shift.unsqueeze(1), normed, scale.unsqueeze(1)))
+                hidden = mish(torch.addcmul(shift.unsqueeze(1), normed, scale.unsqueeze(1)))
         return hidden.unflatten(1, lead)
 
 

@@ -5,8 +5,10 @@ Letters: H steps (of T = H + 1 rows), B sequences, A action, D latent, E task em
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -42,13 +44,15 @@ class Window:
 
 @dataclass
 class Noise:
-    """All randomness of one update but dropout: the policy's draws, the two critics asked, the shifts of images."""
+    """All randomness of one update: the policy's draws, the two critics asked, the shifts of images, dropout."""
 
     target_action: Tensor  # [H, B, A], at the rows arrived in
     target_heads: Tensor  # [2]
     policy_action: Tensor  # [T, B, A]
     policy_heads: Tensor  # [2]
     shift: Tensor | None = None  # [T, B, 2]
+    value_keep: Tensor | None = None  # [Q, H, B, units]
+    policy_keep: Tensor | None = None  # [2, T, B, units]
 
 
 @dataclass
@@ -108,7 +112,14 @@ def draw_noise(model: TDMPC2, window: Window) -> Noise:
     """All randomness of one update from the model's own generator."""
     steps, size = window.reward.shape
     device = window.reward.device
-    generator, prior = model.generator(device), model.prior
+    generator, prior, rate = model.generator(device), model.prior, model.config.dropout if model.training else 0.0
+
+    def keep(*shape: int) -> Tensor | None:
+        if not rate:
+            return None
+        drawn = torch.rand(*shape, size, model.critics.units, generator=generator, device=device)
+        return drawn.ge_(rate).div_(1 - rate)
+
     shift = None
     if model.config.image_names:
         shift = draw_shift(steps + 1, size, generator=generator, device=device)
@@ -118,6 +129,8 @@ def draw_noise(model: TDMPC2, window: Window) -> Noise:
         policy_action=prior.noise(steps + 1, size, generator=generator, device=device),
         policy_heads=model.draw_heads(generator, device),
         shift=shift,
+        value_keep=keep(model.config.num_q, steps),
+        policy_keep=keep(2, steps + 1),
     )
 
 
@@ -133,7 +146,7 @@ def world_model_losses(model: TDMPC2, window: Window, noise: Noise) -> Found:
         states.append(model.advance(states[-1], conditioned))
     latents = torch.stack([state["latent"] for state in states])
     x = joined(latents[:-1], embedding, window.action)
-    logits = model.critics(x, generator=model.generator(x.device) if model.training else None)
+    logits = model.critics(x, keep=noise.value_keep)
     weight = losses.step_weight(steps, rho=config.rho, valid=window.valid, device=x.device)
     found = {
         "consistency": losses.consistency_loss(latents[1:], seen, weight),
@@ -209,9 +222,8 @@ def policy_losses(
         embedding = own.detach()
     x = joined(latents, embedding)
     action, entropy = model.prior.sample(x, noise.policy_action, model.mask_of(inputs.task))
-    dropout = model.generator(x.device) if model.training else None
     x = joined(latents, embedding, action)
-    logits = model.two_heads(model.critics, x, noise.policy_heads, detach=True, generator=dropout)
+    logits = model.two_heads(model.critics, x, noise.policy_heads, detach=True, keep=noise.policy_keep)
     value = twohot.decode(logits, limit=config.vmax).mean(0)
     if model.training:
         model.value_scale.update(value[0])
@@ -219,6 +231,12 @@ def policy_losses(
     weight = losses.step_weight(len(latents), rho=config.rho, valid=inputs.valid, device=x.device)
     loss = losses.policy_loss(value / scale, entropy, weight, entropy_coef=config.entropy_coef)
     return loss, {"entropy": entropy.detach().mean(), "scale": scale.clone()}
+
+
+@cache
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, compiled for each model and each shape it is called with."""
+    return torch.compile(function, dynamic=False)
 
 
 def joined(latent: Tensor, embedding: Tensor | None, *more: Tensor) -> Tensor:

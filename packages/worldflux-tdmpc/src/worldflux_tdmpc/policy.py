@@ -10,7 +10,7 @@ from torch import Tensor
 
 from worldflux.core.policy import Carry, Policy
 from worldflux.core.state import State
-from worldflux.planners import MPPIPlanner, Noise, Problem, RewardObjective
+from worldflux.planners import MPPIPlanner, Problem, RewardObjective
 
 from .config import TASK, TDMPC2Config
 
@@ -29,17 +29,16 @@ def make_planner(config: TDMPC2Config) -> MPPIPlanner:
         temperature=config.temperature,
         min_std=config.min_std,
         max_std=config.max_std,
+        compiled=config.compiled,
+        mixed_precision=config.plan_mixed_precision,
     )
 
 
 def make_objective(model: TDMPC2) -> RewardObjective:
     """Discounted rewards and the critics' value of the last state; where an episode ends nothing counts any more."""
 
-    def discount(state: State) -> Tensor:
-        found = model.discount_of(state.get(TASK))
-        return found if isinstance(found, Tensor) else state["latent"].new_full((state.batch_size,), found)
-
-    return RewardObjective(discount=discount, continues="hard")
+    several = model.config.num_tasks > 1
+    return RewardObjective(discount=model.discounts if several else model.config.discounts[0], continues="hard")
 
 
 def make_policy(model: TDMPC2, *, generator: torch.Generator | None = None) -> Policy:
@@ -79,7 +78,7 @@ class PlanningPolicy:
         if explore:
             noise = self.planner.draw(problem, self._generator or self.model.generator(device))
         else:
-            noise = self._fixed_noise(state)
+            noise = self.planner.draw_alike(problem)
         plan = self.planner.search(problem, noise, {"mean": mean}, explore=explore)
         return plan.actions[0], plan.carry
 
@@ -89,20 +88,6 @@ class PlanningPolicy:
 
     def _problem(self, state: State) -> Problem:
         return Problem.of(self.model, state, self.objective)
-
-    def _fixed_noise(self, state: State) -> Noise:
-        """The same draws for each of N environments, and no chance in the choice of the elite."""
-        size = state.batch_size
-        first = self._problem(state.map(lambda value: value[:1]))
-        noise = self.planner.draw(first, torch.Generator(state.device).manual_seed(0))
-        assert noise.choice is not None
-        return Noise(
-            samples=[sample.expand(size, -1, -1, -1) for sample in noise.samples],
-            explore=noise.explore.expand(size, -1),
-            objective=[{**drawn, "action": drawn["action"].repeat(size, 1)} for drawn in noise.objective],
-            choice=torch.zeros_like(noise.choice).expand(size, -1),
-            proposals={name: value.repeat(1, size, 1) for name, value in noise.proposals.items()},
-        )
 
 
 class PriorPolicy:

@@ -54,7 +54,7 @@ class CEMPlanner(Planner):
     @torch.no_grad()
     def search(self, problem: Problem, noise: Noise, carry: Carry, *, explore: bool = False) -> Plan:
         """Sample, select, refit; then the mean (of discrete parts the likeliest class)."""
-        space, score = problem.space, problem.scorer(self.num_samples)
+        space, score = problem.space, self._scorer(problem, self.num_samples)
         center = space.center(device=problem.device, dtype=problem.dtype)
         mean = center.repeat(problem.num_envs, self.horizon, 1)
         if self.warm_start:

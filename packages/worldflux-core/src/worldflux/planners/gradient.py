@@ -59,7 +59,7 @@ class GradientPlanner(Planner):
         """Climb, keep the best."""
         with torch.inference_mode(False), torch.enable_grad():
             problem, space = problem.detached(), problem.space
-            score = problem.scorer(self.num_samples)
+            score = self._scorer(problem, self.num_samples)
             drawn = {name: value.clone() for name, value in noise.objective[0].items()}
             start = shift(carry["mean"], space.center(device=problem.device, dtype=problem.dtype))
             spread = self.init_std * noise.samples[0]

@@ -92,7 +92,7 @@ class ICEMPlanner(Planner):
                 candidates = self._with_kept(space, candidates, carry, mean, std, noise)
             if i == self.iterations - 1:
                 candidates[:, 0] = space.mode(mean)
-            scores = problem.scorer(candidates.shape[1])(candidates, drawn)
+            scores = self._scorer(problem, candidates.shape[1])(candidates, drawn)
             if elites is not None and best is not None:
                 candidates = torch.cat([candidates, elites[:, :kept]], 1)
                 scores = torch.cat([scores, best[:, :kept]], 1)

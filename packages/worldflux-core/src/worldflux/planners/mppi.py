@@ -90,7 +90,7 @@ class MPPIPlanner(Planner):
     @torch.no_grad()
     def search(self, problem: Problem, noise: Noise, carry: Carry, *, explore: bool = False) -> Plan:
         """Sample, select, weigh, refit; then one elite."""
-        space, score = problem.space, problem.scorer(self.num_samples)
+        space, score = problem.space, self._scorer(problem, self.num_samples)
         own = self._propose(problem, noise)
         center = space.center(device=problem.device, dtype=problem.dtype)
         mean = space.restart(shift(carry["mean"], center))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -91,21 +91,43 @@ class Problem:
                 conditions = replace(conditions, text_condition=[text for text in texts for _ in range(count)])
         return self.state.map(repeat), conditions
 
-    def scorer(self, count: int) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
+    def scorer(
+        self, count: int, *, compiled: bool = False, mixed_precision: bool = False
+    ) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
         """Return what scores candidates ``[E, N, H, A]`` (``N = count``) as ``[E, N]``; NaN counts as the worst."""
+        imagine = _compiled() if compiled else _imagined_scores
         state, conditions = self.repeated(count)
         worst = torch.finfo(self.dtype).min
 
         def score(candidates: Tensor, noise: dict[str, Tensor]) -> Tensor:
             actions = candidates.permute(2, 0, 1, 3).flatten(1, 2)
-            imagined = self.model.rollout(state, actions, conditions, self.deterministic)
-            scores = self.objective.score(self.model, imagined, noise)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed_precision):
+                scores = imagine(self.model, self.objective, state, conditions, self.deterministic, actions, noise)
             if not isinstance(scores, Tensor) or scores.shape not in ((state.batch_size,), (state.batch_size, 1)):
                 got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
                 raise ShapeMismatchError("scores of the objective", expected=(state.batch_size,), got=got)
             return scores.to(self.dtype).reshape(self.num_envs, count).nan_to_num(nan=worst)
 
         return score
+
+
+def _imagined_scores(
+    model: WorldModel,
+    objective: Objective,
+    state: State,
+    conditions: ConditionPayload | None,
+    deterministic: bool,
+    actions: Tensor,
+    noise: dict[str, Tensor],
+) -> Tensor:
+    """Imagine what ``actions [H, B, A]`` lead to and score it ``[B]``: where a planner's time goes."""
+    return objective.score(model, model.rollout(state, actions, conditions, deterministic), noise)
+
+
+@cache
+def _compiled() -> Callable[..., Tensor]:
+    """The same, compiled for each model and each shape it is called with."""
+    return torch.compile(_imagined_scores, dynamic=False)
 
 
 def plan_dtype(model: WorldModel) -> torch.dtype:

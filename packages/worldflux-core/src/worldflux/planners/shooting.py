@@ -36,7 +36,7 @@ class RandomShootingPlanner(Planner):
     def search(self, problem: Problem, noise: Noise, carry: Carry, *, explore: bool = False) -> Plan:
         """Score the candidates and take the best."""
         candidates = problem.space.clip(noise.samples[0])
-        best, score = select(candidates, problem.scorer(self.num_samples)(candidates, noise.objective[0]), 1)
+        best, score = select(candidates, self._scorer(problem, self.num_samples)(candidates, noise.objective[0]), 1)
         actions = best[:, 0]
         if explore:
             actions = self._explore(problem.space, actions, noise)
