@@ -309,6 +309,7 @@ class TDMPC2(WorldModel):
             "num_envs": config.num_envs,
             "min_rows": config.seed_steps or None,
             "boundary": "within",
+            "catch_up": True,
             "env_steps": config.env_steps,
         }
 

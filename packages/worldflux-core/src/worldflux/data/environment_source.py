@@ -28,7 +28,8 @@ class EnvironmentSource:
     Every call of :meth:`sample` first steps the environments as often as the replay ratio asks, then samples.
     ``replay_ratio`` is the number of replayed rows (``batch_size * seq_len``, less ``context_rows`` per sequence) per
     environment step, counting every row of every environment (the ``train_ratio`` of DreamerV3). Falling behind is
-    impossible and no burst follows a pause: the next batch is due when its steps were taken.
+    impossible and no burst follows a pause: the next batch is due when its steps were taken. Only ``catch_up`` makes
+    up for the steps before the first batch, with as many batches at once as they are due (TD-MPC2's seed steps).
 
     Args:
         env: the environments; they are seeded by ``seed`` at the first step.
@@ -51,11 +52,13 @@ class EnvironmentSource:
         replay_ratio: float,
         min_rows: int | None = None,
         context_rows: int = 0,
+        catch_up: bool = False,
         seed: int = 0,
     ) -> None:
         _check_fit(env, policy, replay, replay_ratio)
         self.env, self.policy, self.replay = env, policy, replay
         self.replay_ratio, self._min_rows, self._context_rows = float(replay_ratio), min_rows, context_rows
+        self._catch_up = catch_up
         self._env_seed: int | None = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._step: Step | None = None  # the row that is seen but not yet stored; None: begin new episodes
         self._carry: Carry = {}
@@ -130,7 +133,8 @@ class EnvironmentSource:
                     "the episodes are too short for boundary='within'; ask for shorter sequences or use 'cross'"
                 )
             self._advance()
-        self._credit, self._started = float(rows), True  # the first batch is due now
+        due = self._env_steps * self.replay_ratio if self._catch_up else 0.0
+        self._credit, self._started = max(float(rows), due), True  # the first batch is due now
 
     def _advance(self) -> None:
         """Act on the row at hand, store both, and get the next row."""

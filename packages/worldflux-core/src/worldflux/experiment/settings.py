@@ -137,7 +137,10 @@ def make_plan(settings: Settings, model: WorldModel) -> Plan:
         eval_explore=choose("eval_explore", fallback.get("eval_explore", False)),
         save_every=choose("save_every", max(1, steps // 4)),
     )
-    updates = 1 + max(0, math.floor((steps - warmup) * ratio / rows))
+    if fallback["catch_up"] and steps >= warmup:  # the first updates make up for the steps before them
+        updates = max(1, math.floor(steps * ratio / rows))
+    else:
+        updates = 1 + max(0, math.floor((steps - warmup) * ratio / rows))
     return Plan(settings=settings, updates=updates, warmup=warmup, steps_per_update=rows / ratio)
 
 

@@ -27,8 +27,9 @@ class CollectConfig(Options):
     ``replay_ratio`` is the number of replayed rows per environment step (DreamerV3's train ratio). The replay keeps
     ``replay_capacity`` rows in all; ``min_rows`` sequence starts are there before the first update (default: one
     batch's rows). ``boundary`` "cross" lets a sequence run into the next episode, "within" does not; ``online`` gives
-    each fresh sequence once before it draws. ``image_size`` observes the rendered image of this many pixels a side,
-    ``frame_stack`` the last so many images of the episode (the replay keeps them all in each row).
+    each fresh sequence once before it draws; ``catch_up`` makes up at once for the steps before the first update.
+    ``image_size`` observes the rendered image of this many pixels a side, ``frame_stack`` the last so many images of
+    the episode (the replay keeps them all in each row).
     """
 
     num_envs: int = option(1, low=1)
@@ -37,6 +38,7 @@ class CollectConfig(Options):
     min_rows: int | None = option(None, low=1)
     boundary: str = option("cross", choices=("cross", "within"))
     online: bool = option(False)
+    catch_up: bool = option(False)
     image_size: int | None = option(None, low=1)
     frame_stack: int = option(1, low=1)
 
@@ -75,6 +77,7 @@ def environment_source(
         replay_ratio=collect.replay_ratio,
         min_rows=collect.min_rows,
         context_rows=model.context_rows,
+        catch_up=collect.catch_up,
         seed=training.seed,
     )
 
