@@ -8,7 +8,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,9 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, torch and our packages."""
-    packages = {name: version(name) for name in ("torch", "gymnasium", "worldflux-core", "worldflux-dreamer")}
-    return {"python": platform.python_version(), **packages}
+    """Of Python, torch and what is ours."""
+    ours = sorted(d.name for d in distributions() if d.name.startswith("worldflux-"))
+    return {"python": platform.python_version(), **{name: version(name) for name in ("torch", "gymnasium", *ours)}}
 
 
 def commit() -> str:

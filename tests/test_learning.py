@@ -22,12 +22,18 @@ def learning():
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("case", ["cartpole", "pendulum"])
-def test_a_newcomers_preset_solves_the_task_within_its_minutes(learning, case, seed, tmp_path):
-    result = learning.learn(learning.CASES[case], seed, tmp_path / "run")
+@pytest.mark.parametrize(
+    ("case", "model"),
+    [
+        ("cartpole", "dreamer:ci"), ("pendulum", "dreamer:ci"), ("pendulum", "tdmpc2:ci"), ("pendulum", "planet:ci"),
+        ("pendulum", "mbpo:ci"),
+    ],
+)  # fmt: skip
+def test_a_newcomers_preset_solves_the_task_within_its_minutes(learning, case, model, seed, tmp_path):
+    result = learning.learn(learning.CASES[case, model], model, seed, tmp_path / "run")
     assert result["passed"], result
 
 
 def test_imagination_beats_copying_the_last_frame(learning, tmp_path):
-    result = learning.learn(learning.CASES["pixels"], 0, tmp_path / "run")
+    result = learning.learn(learning.CASES["pixels", "dreamer:ci"], "dreamer:ci", 0, tmp_path / "run")
     assert result["passed"], result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .curve import read_metrics, save_learning_curve
+from .curve import read_metrics, save_learning_curve, series
 from .imagination import Imagination, imagine
 from .policy import EvalResult, evaluate_policy, random_baseline
 from .segments import Segments, record_segments
@@ -20,4 +20,5 @@ __all__ = [
     "record_segments",
     "save_animation",
     "save_learning_curve",
+    "series",
 ]
