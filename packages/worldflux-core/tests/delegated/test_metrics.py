@@ -52,6 +52,22 @@ def test_a_file_that_starts_over_is_read_from_its_start(read):
     assert append("b\n5\n", mode="w") == [{"step": 0, "b": 5}]
 
 
+def test_a_file_that_is_written_anew_as_a_whole_goes_on(read):
+    _, append = read(format="csv")
+    assert append("a\n1\n") == [{"step": 0, "a": 1}]
+    assert append("", mode="w") == []
+    assert append("a\n1\n2\n", mode="w") == [{"step": 0, "a": 2}]
+
+
+def test_numbers_may_have_their_thousands_parted(read):
+    _, append = read(
+        format="lines", pattern=r"I: (?P<step>\S+) R: (?P<reward>\S+) T: (?P<time_left>\S+)", env_steps="step"
+    )
+    assert append("I: 1,234,500 R: -1,200.5 T: 1,2,3\n") == [
+        {"step": 0, "env_steps": 1234500, "reward": -1200.5, "time_left": "1,2,3"}
+    ]
+
+
 def test_counts_carry_over_to_records_without_them(read):
     _, append = read(env_steps="frames", step="updates")
     found = append('{"frames": 8, "a": 1}\n{"updates": 2.6, "a": 2}\n{"updates": NaN, "frames": 16}\n')

@@ -15,6 +15,7 @@ from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_m
 
 from .config import TDMPC2Config
 from .model import TDMPC2
+from .official_settings import settings_of
 
 # official network -> ours
 _NETWORKS = {
@@ -58,6 +59,7 @@ def load(source: Mapping[str, Any] | str | Path, config: Mapping[str, Any] | Non
             were published (2023 before and after release, 2024 and later). Files are read with ``weights_only=True``.
         config: official settings (``config.yaml``) where they differ from the defaults. Sizes are taken from the
             weights. Several tasks need ``episode_lengths`` for their discounts and, in files of 2023, ``action_dims``.
+            A checkpoint in the run directory of a job of the official program brings them along.
 
     Returns:
         The model in evaluation mode. Its scale of values, which no official checkpoint holds, is 1.
@@ -67,8 +69,10 @@ def load(source: Mapping[str, Any] | str | Path, config: Mapping[str, Any] | Non
             shapes of weights differ from what they should be.
         CheckpointError: the file is missing, or no checkpoint.
     """
+    if config is None:
+        config = {} if isinstance(source, Mapping) else settings_of(Path(source))
     weights = _current(source if isinstance(source, Mapping) else read_checkpoint(Path(source)))
-    model = TDMPC2(official_config(weights, config or {}))
+    model = TDMPC2(official_config(weights, config))
     target, expected = model.state_dict(), official_names(model)
     if not any(name.startswith("_target_Qs_params.") for name in weights):
         critics = {name: value for name, value in weights.items() if name.startswith("_Qs.params.")}

@@ -10,6 +10,7 @@ from .config import TDMPC2Config
 from .mbpo import MBPO, MBPOConfig
 from .mbpo.termination import KNOWN
 from .model import TDMPC2
+from .official_program import OfficialTDMPC2
 
 
 @hookimpl
@@ -24,3 +25,9 @@ def worldflux_register_components(registrar: Any) -> None:
     """Register where known tasks end."""
     for name, function in KNOWN.items():
         registrar.add(name, "termination", function)
+
+
+@hookimpl
+def worldflux_register_backends(registrar: Any) -> None:
+    """Register the official program."""
+    registrar.add(OfficialTDMPC2.id, OfficialTDMPC2)

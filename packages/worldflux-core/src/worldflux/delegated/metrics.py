@@ -50,7 +50,7 @@ class MetricsReader:
     def _lines(self, last: bool) -> Iterator[str]:
         try:
             with self.path.open("rb") as file:
-                if file.seek(0, 2) < self._offset:  # started over
+                if 0 < file.seek(0, 2) < self._offset:  # started over; an empty one is about to be written anew
                     self._offset, self._rest, self._names = 0, b"", []
                 file.seek(self._offset)
                 new = file.read()
@@ -114,9 +114,10 @@ def _rename(name: str, table: Mapping[str, str | None]) -> str | None:
 
 
 def _number(text: str) -> float | int | str:
+    plain = text.replace(",", "") if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", text) else text
     for kind in (int, float):
         try:
-            return kind(text)
+            return kind(plain)
         except ValueError:
             continue
     return text
