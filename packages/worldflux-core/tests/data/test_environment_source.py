@@ -232,3 +232,15 @@ def test_where_environments_cannot_be_played_again_new_episodes_begin(counter):
         second.sample(BatchRequest(4, 2))
     rows = second.replay.sample(BatchRequest(300, 6))
     assert torch.equal(rows.is_first[:, 1:], rows.is_last[:, :-1])
+
+
+def test_catching_up_makes_up_for_the_steps_before_the_first_batch_and_no_others(counter):
+    collecting = source(make_env(counter), min_rows=30, replay_ratio=5, catch_up=True)
+    collecting.sample(BatchRequest(2, 5))
+    assert collecting.env_steps == 34
+    for _ in range(16):
+        collecting.sample(BatchRequest(2, 5))
+    assert collecting.env_steps == 34  # 34 steps at 5 rows each are 17 batches of 10
+    for _ in range(3):
+        collecting.sample(BatchRequest(2, 5))
+    assert collecting.env_steps == 40
