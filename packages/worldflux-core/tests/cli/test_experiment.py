@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -164,6 +165,12 @@ def test_updates_follow_from_steps_and_replay_ratio(run):
     assert (plan.interval(100), plan.interval(1), plan.interval(0)) == (50, 1, 0)
 
 
+def test_a_family_that_catches_up_makes_an_update_for_every_step(run, toy, monkeypatch):
+    monkeypatch.setattr(toy.ToyWorld, "training_defaults", lambda self: {"min_rows": 500, "catch_up": True})
+    plan = make_plan(Settings(model="m", env="e", steps=1000), run.model)
+    assert plan.updates == int(1000 / plan.steps_per_update)
+
+
 def test_the_source_takes_about_the_steps_that_were_asked_for(run):
     lines = (run.directory / "metrics.jsonl").read_text().splitlines()
     assert 36 <= json.loads(lines[-1])["env_steps"] <= 42
@@ -195,3 +202,30 @@ def test_a_family_says_how_it_is_evaluated_and_the_user_may_say_otherwise(toy, t
     assert sampled.evaluate(episodes=2, explore=False).mean < 12
     with pytest.raises(ConfigurationError, match="eval_explore is 'yes', expected True or False"):
         Settings(model="toyworld", env="CartPole-v1", eval_explore="yes")
+
+
+class Film(Short):
+    """Shows its time as a picture."""
+
+    observation_space = gym.spaces.Box(0, 255, (8, 6, 3), "uint8")
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0] + 0, {}
+
+    def step(self, action):
+        _, *rest = super().step(action)
+        return np.full((8, 6, 3), self.time, np.uint8), *rest
+
+
+def test_stacked_frames_are_kept_with_the_run_and_seen_by_every_verb(tmp_path):
+    options = {**SMALL, "frame_stack": 3}
+    fit("toyworld", env=Film, run=tmp_path / "a", **options)
+    opened = Run.load(tmp_path / "a", env=Film)
+    assert opened.settings.frame_stack == 3
+    assert opened.model.config.modalities["obs"].shape == (9, 8, 6)
+    assert opened.evaluate(episodes=2).mean == opened.plan("random", episodes=2).mean == 4
+    truth = opened.imagine(context=2, horizon=2, sequences=2).truth["obs"]
+    assert (truth[:, 3, ::3, 0, 0] * 255).round().tolist() == [[1, 2, 3]] * 2
+    assert resume_run(tmp_path / "a", env=Film, steps=60).settings.frame_stack == 3
+    with pytest.raises(ConfigurationError, match="was started with frame_stack 3, it cannot go on with 2"):
+        resume_run(tmp_path / "a", env=Film, frame_stack=2)

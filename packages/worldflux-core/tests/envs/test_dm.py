@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import OrderedDict
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -258,3 +259,75 @@ def test_pixels_need_something_that_renders():
 def test_where_nothing_can_render_the_message_says_what_to_set():
     with pytest.raises(EnvironmentFailure, match="no OpenGL platform.*MUJOCO_GL=egl"):
         rows(make_env(Seen, image_size=6), 4)
+
+
+@pytest.fixture
+def suite(monkeypatch):
+    """Stands in for dm_control's suite, and keeps what was asked of it."""
+    package, module = ModuleType("dm_control"), ModuleType("dm_control.suite")
+    module.ALL_TASKS = (
+        ("ball_in_cup", "catch"),
+        ("lqr", "lqr_2_1"),
+        ("point_mass", "easy"),
+        ("walker", "run"),
+        ("walker", "walk"),
+    )
+    module.asked = []
+
+    def load(domain, task, task_kwargs):
+        module.asked.append((domain, task))
+        return Walk(8, action=array(2, minimum=-1e10, maximum=1e10) if domain == "lqr" else None)
+
+    module.load = load
+    monkeypatch.setitem(sys.modules, "dm_control", package)
+    monkeypatch.setitem(sys.modules, "dm_control.suite", module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("dmc:walker-walk", ("walker", "walk")),
+        ("DMC:Walker_Walk", ("walker", "walk")),
+        ("dmc:cup-catch", ("ball_in_cup", "catch")),
+        ("dmc:ball_in_cup-catch", ("ball_in_cup", "catch")),
+        ("dmc:pointmass-easy", ("point_mass", "easy")),
+        ("dmc:point-mass-easy", ("point_mass", "easy")),
+    ],
+)
+def test_a_task_goes_by_the_names_in_use(suite, name, task):
+    rewards = [float(step.reward[0]) for step in rows(make_env(name), 3)]
+    assert suite.asked == [task] and rewards == [0, 11, 1100]  # each action twice
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("dmc:walker-wlak", "Did you mean 'dmc:walker-walk'"),
+        ("dmc:cheetah-jmp", "Did you mean 'dmc:cheetah-jump'"),
+        ("dmc:cup_spinn", "Did you mean 'dmc:cup-spin'"),
+        (
+            "dmc:walker",
+            "There are dmc:walker-run, dmc:walker-run-backwards, dmc:walker-walk, dmc:walker-walk-backwards",
+        ),
+        ("cup-catch", "write 'dmc:cup-catch'"),
+        ("dmc-cup-catch", "write 'dmc:cup-catch'"),
+        ("dm_control/walker-walk", "write 'dmc:walker-walk'"),
+    ],
+)
+def test_a_name_that_is_near_a_task_is_told_the_right_one(suite, name, said):
+    with pytest.raises(ConfigurationError, match=f"unknown .*{name}.*{said}"):
+        make_env(name)
+    assert suite.asked == []
+
+
+def test_a_task_whose_actions_have_no_bounds_is_refused_by_name(suite):
+    with pytest.raises(
+        ConfigurationError, match=r"dmc:lqr-lqr-2-1: .* no finite bounds.*BoundedArray\(shape, float, -1, 1\)"
+    ):
+        make_env("dmc:lqr-lqr-2-1")
+
+
+def test_a_task_refuses_an_option_by_name(suite):
+    with pytest.raises(ConfigurationError, match="dmc:walker-walk: action_repeat must be a whole number"):
+        make_env("dmc:walker-walk", env_options={"action_repeat": 0})

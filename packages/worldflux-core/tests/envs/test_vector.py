@@ -177,3 +177,76 @@ def test_composite_actions_and_observations_keep_their_meaning(foreign):
     assert step.reward.tolist() == [322, 98]
     assert step.obs["last"].tolist() == [[0, 0, 1, 0, 1], [1, 0, 0, 1, 0]]
     assert step.obs["more/force"].tolist() == [[1], [-2]]
+
+
+class Lock(gymnasium.Env):
+    """Open at the drawn code in MultiDiscrete([3, 4]); shows the last try, pays its force, gives up after five."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {"tried": gymnasium.spaces.MultiDiscrete([3, 4]), "code": gymnasium.spaces.MultiDiscrete([3, 4])}
+    )
+    action_space = gymnasium.spaces.Dict(
+        {"dials": gymnasium.spaces.MultiDiscrete([3, 4]), "force": gymnasium.spaces.Box(0, 8, (1,))}
+    )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.code, self.tries = self.np_random.integers([3, 4]), 0
+        return {"tried": np.zeros(2, np.int64), "code": self.code}, {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.tries += 1
+        seen = {"tried": action["dials"], "code": self.code}
+        opened = bool((action["dials"] == self.code).all())
+        return seen, float(action["force"][0]), opened, self.tries == 5, {}
+
+
+def try_all(env, num: int):
+    """The rows of ``num`` tries, which go through the twelve codes in turn with growing force."""
+    steps = [env.reset(seed=2)]
+    for i in range(num):
+        dials = np.concatenate([np.eye(3)[i % 3], np.eye(4)[i % 4], [i / num * 2 - 1]])
+        steps.append(env.step(np.tile(dials.astype(np.float32), (env.num_envs, 1))))
+    return steps
+
+
+def same(one, two):
+    return all(np.array_equal(one.obs[name], two.obs[name]) for name in one.obs) and all(
+        np.array_equal(getattr(one, name), getattr(two, name))
+        for name in ("reward", "is_first", "is_last", "is_terminal")
+    )
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_episodes_of_composite_spaces_end_in_truth_or_by_the_clock_each_in_its_own_environment(foreign):
+    vector = gymnasium.vector.SyncVectorEnv([Lock] * 3, autoreset_mode=AutoresetMode.NEXT_STEP)
+    env = make_env(vector) if foreign else make_env(Lock, num_envs=3)
+    steps = try_all(env, 60)
+    age, ends = np.zeros(3, int), []
+    for step in steps:
+        age = np.where(step.is_first, 0, age + 1)
+        opened = (step.obs["tried"] == step.obs["code"]).all(1) & ~step.is_first
+        assert step.is_terminal.tolist() == opened.tolist()
+        assert step.is_last.tolist() == (opened | (age == 5)).tolist()
+        assert (step.reward[step.is_first] == 0).all()
+        ends += [bool(terminal) for terminal, last in zip(step.is_terminal, step.is_last) if last]
+    assert any(ends) and not all(ends)
+
+
+def test_episodes_of_composite_spaces_follow_the_seed_and_differ():
+    one, two = (try_all(make_env(Lock, num_envs=2), 60) for _ in "ab")
+    assert all(same(a, b) for a, b in zip(one, two))
+    codes = [step.obs["code"][i].tolist() for step in one for i in np.flatnonzero(step.is_first)]
+    assert len({str(code) for code in codes}) > 3
+
+
+@pytest.mark.parametrize("tries", [3, 23])
+def test_an_open_episode_of_composite_spaces_is_played_again(tries):
+    env = make_env(Lock, num_envs=2)
+    step = try_all(env, tries)[-1]
+    other = make_env(Lock, num_envs=2)
+    assert same(step, other.load_state_dict(*env.state_dict()))
+    flat = np.tile(np.eye(8, dtype=np.float32)[1] + np.eye(8, dtype=np.float32)[4], (2, 1))
+    for _ in range(12):
+        assert same(env.step(flat), other.step(flat))

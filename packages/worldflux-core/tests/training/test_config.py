@@ -81,3 +81,8 @@ def test_train_tells_options_of_collecting_from_those_of_training(toy, tmp_path:
         train(toy.ToyModel(), toy.NoiseSource(), 1, replay_ratio=2, output_dir=tmp_path)
     with pytest.raises(ConfigurationError, match="'replay_ration'.*Did you mean 'replay_ratio'"):
         train(toy.ToyModel(), toy.Walk, 1, replay_ration=2, output_dir=tmp_path)
+
+
+def test_train_stacks_frames_as_it_is_told(toy, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="frame_stack=2 is for images"):
+        train(toy.ToyModel(), toy.Walk, 1, frame_stack=2, output_dir=tmp_path)
