@@ -25,7 +25,7 @@ _RESERVED = ("reward", "continue")
 
 @dataclass
 class MBPOConfig(WorldModelConfig):
-    """Sizes, losses and training defaults; the values here are ``mbpo:base``, those of the paper for HalfCheetah.
+    """Sizes, losses and training defaults; the values here are ``mbpo:base``, which the paper's tasks share.
 
     ``num_nets`` networks of ``model_layers`` × ``model_units`` predict; the ``num_elites`` of them that err least on
     held-out rows (a share ``holdout`` of all) are asked. ``weight_decays`` has one entry for each of their layers.
@@ -58,6 +58,7 @@ class MBPOConfig(WorldModelConfig):
     initial_alpha: float = 1.0
     real_ratio: float = 0.05
     # training
+    grad_clip: float = 1e5  # against accidents only: sure networks have steep gradients
     learning_rate: float = 3e-4
     model_learning_rate: float = 1e-3
     batch_size: int = 256
@@ -128,7 +129,7 @@ class MBPOConfig(WorldModelConfig):
         return ConfigurationError(message, config_name="MBPOConfig")
 
     def rollout_length(self, env_steps: float) -> int:
-        """Steps of a rollout when so many environment steps were taken. Source: jannerm/mbpo, ``_set_rollout_length``."""
+        """Steps of a rollout when so many environment steps were taken. Source: Janner et al. 2019, appendix C."""
         first, last, start, end = self.rollout_schedule
         if env_steps <= first:
             return start

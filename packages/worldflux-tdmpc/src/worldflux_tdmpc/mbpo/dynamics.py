@@ -1,6 +1,7 @@
 """The ensemble: what follows an action and what it pays, as several networks think.
 
-Letters: E networks, N rows, O observation, A action, D = 1 + O outputs (the reward, then the change of the observation).
+Letters: E networks, K of them, N rows, O observation, A action, D = 1 + O outputs: the reward, then the change of the
+observation.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Dynamics(nn.Module):
         return torch.cat([obs, action], -1)
 
     def moments(self, x: Tensor, heads: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance ``[K, N, D]`` of reward and change for inputs ``[N, O + A]``, of all networks or some."""
+        """Mean and log-variance ``[K, N, D]`` for inputs ``[N, O + A]``, of all networks or of ``heads [K]``."""
         mean, raw = self.nets(self.standardise(x), heads).float().chunk(2, -1)
         return mean, soft_bounded(raw, self.min_log_variance, self.max_log_variance)
 

@@ -1,7 +1,7 @@
 """One update's losses: the ensemble's from real steps; actor's, critics' and temperature's from mostly imagined ones.
 
-Letters: N real steps, E networks, K steps of a rollout, S rollouts, M = R + S K steps that actor and critics learn from,
-R of them real, O observation, A action, D = 1 + O.
+Letters: N real steps, E networks, K steps of a rollout, S rollouts, M = R + S K steps that actor and critics learn
+from, R of them real, O observation, A action, D = 1 + O.
 """
 
 from __future__ import annotations
