@@ -244,3 +244,9 @@ def test_catching_up_makes_up_for_the_steps_before_the_first_batch_and_no_others
     for _ in range(3):
         collecting.sample(BatchRequest(2, 5))
     assert collecting.env_steps == 40
+
+
+def test_a_full_replay_whose_episodes_leave_too_few_starts_is_sampled_all_the_same(counter):
+    collecting = source(make_env(lambda: counter(5)), capacity=30, min_rows=27, boundary="within")
+    collecting.sample(BatchRequest(2, 4))
+    assert collecting.env_steps == 30

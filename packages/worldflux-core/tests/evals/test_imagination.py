@@ -108,11 +108,24 @@ def test_a_context_that_leaves_nothing_to_imagine_is_refused(toys, context):
         imagine(toys.Knowing(), segments(toys), context=context)
 
 
-def test_a_model_that_decodes_no_observation_says_so(toys):
-    model = toys.Knowing()
-    model.decode = lambda state: ModelOutput({"reward": torch.zeros(2)})
-    with pytest.raises(CapabilityError, match=r"decodes \['reward'\], none of the observations \['obs'\]"):
-        imagine(model, segments(toys), context=3)
+def without_a_decoder(model, *names):
+    """The model, decoding no more than ``names``."""
+    whole = model.decode
+    model.decode = lambda state: ModelOutput({name: whole(state).preds[name] for name in names})
+    return model
+
+
+def test_a_model_that_decodes_no_observation_is_judged_by_its_rewards(toys):
+    imagined = imagine(without_a_decoder(toys.Knowing(), "reward"), segments(toys), context=3)
+    assert list(imagined.errors) == ["reward"] and imagined.truth == {}
+    np.testing.assert_array_equal(
+        imagined.errors["reward"]["mae"], imagine(toys.Knowing(), segments(toys), context=3).errors["reward"]["mae"]
+    )
+
+
+def test_a_model_that_decodes_neither_reward_nor_observation_says_so(toys):
+    with pytest.raises(CapabilityError, match=r"decodes nothing, neither a reward nor any of .*\['obs'\]"):
+        imagine(without_a_decoder(toys.Knowing()), segments(toys), context=3)
 
 
 def test_summary_has_the_mean_and_the_last_horizon(toys):

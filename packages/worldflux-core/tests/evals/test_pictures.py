@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 
@@ -33,6 +34,14 @@ def test_an_animation_has_a_frame_for_every_row(pictures, pillow, tmp_path, suff
     path = save_animation(pictures(images=images), tmp_path / "sub" / f"imagined{suffix}")
     with pillow.open(path) as animation:
         assert animation.n_frames == 6
+
+
+def test_without_observations_the_rewards_are_drawn(pictures, pillow, tmp_path):
+    imagined = dataclasses.replace(pictures(images=False), truth={}, prediction={})
+    with pillow.open(save_animation(imagined, tmp_path / "imagined.gif")) as animation:
+        assert animation.n_frames == 6
+    with pytest.raises(ConfigurationError, match=r"no modality 'obs' was imagined, only \['reward'\]"):
+        save_animation(imagined, tmp_path / "imagined.gif", modality="obs")
 
 
 def test_the_border_tells_context_from_imagination(pictures, pillow, tmp_path):

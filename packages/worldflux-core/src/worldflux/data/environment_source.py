@@ -126,7 +126,9 @@ class EnvironmentSource:
         every = f"1 update per {steps:g}" if steps >= 1 else f"{1 / steps:g} updates per 1"
         _LOG.info("replay ratio %g = %s environment steps", self.replay_ratio, every)
         limit = 100 * self.replay.capacity
-        while self.replay.num_valid_starts(length) < wanted:
+        while (starts := self.replay.num_valid_starts(length)) < wanted:
+            if starts and len(self.replay) == self.replay.capacity:
+                break  # with every row some start is lost: there will not be more
             if self._env_steps > limit:
                 raise BufferError(
                     f"after {self._env_steps} environment steps no {wanted} sequences of {length} rows came together: "

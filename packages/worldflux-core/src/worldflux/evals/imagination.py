@@ -32,7 +32,8 @@ class Imagination:
     modality ``mse``, and its baselines ``copy_last_mse`` (the last context row repeated) and
     ``shuffled_actions_mse`` (the same contexts with one another's actions: a model that reads its actions
     does worse); for images also ``changed_mse`` and ``copy_last_changed_mse``, on the pixels that moved since
-    the last context frame; for the reward ``mae`` in place of ``mse``; for ``continue`` the Brier score.
+    the last context frame; for the reward ``mae`` in place of ``mse``; for ``continue`` the Brier score. Of a model
+    without a decoder of observations ``truth`` and ``prediction`` are empty.
     """
 
     context: int
@@ -84,7 +85,7 @@ def imagine(model: WorldModel, segments: Segments, *, context: int = 5, determin
 
     Raises:
         ConfigurationError: ``context`` is below 1 or leaves no row to imagine.
-        CapabilityError: the model decodes no observation of the segments.
+        CapabilityError: the model decodes neither an observation of the segments nor a reward.
     """
     rows = segments.rows
     horizon = rows - context
@@ -110,10 +111,10 @@ def imagine(model: WorldModel, segments: Segments, *, context: int = 5, determin
         model.train(was_training)
 
     names = [name for name in segments.obs if name in decoded[0]]
-    if not names:
+    if not names and "reward" not in decoded[0]:
         raise CapabilityError(
-            f"the model decodes {sorted(decoded[0]) or 'nothing'}, none of the observations "
-            f"{sorted(segments.obs)}; imagined observations cannot be compared"
+            f"the model decodes {sorted(decoded[0]) or 'nothing'}, neither a reward nor any of the observations "
+            f"{sorted(segments.obs)}; there is nothing to compare"
         )
     truth = {name: _as_floats(segments.obs[name]) for name in names}
     prediction = {name: _stack(decoded, name, truth[name].shape[2:]) for name in names}

@@ -34,19 +34,20 @@ def save_animation(
     Images: a line per sequence with truth, prediction and absolute error, each at least ``size`` pixels wide,
     the frames the model has seen with a green border and the imagined ones with a red border. Vectors: the
     first sequence's curves, a line per dimension (8 at most), truth and prediction on the left and the
-    absolute error on the right, the context shaded green. The suffix decides the format: ``.gif`` or
-    ``.webp``.
+    absolute error on the right, the context shaded green; of a model that decodes no observation, the reward's. The
+    suffix decides the format: ``.gif`` or ``.webp``.
 
     Raises:
         ConfigurationError: another suffix, an unknown modality, or pillow is missing.
     """
     path = animation_path(path)
-    name = modality or (result.images or tuple(result.truth))[0]
-    if name not in result.truth:
-        near = did_you_mean(name, result.truth)
-        raise ConfigurationError(f"no modality {name!r} was imagined, only {sorted(result.truth)}.{near}")
+    name = modality or (*result.images, *result.truth, "reward")[0]
+    curves = {**result.truth, **({} if result.predicted_reward is None else {"reward": result.reward})}
+    if name not in curves:
+        near = did_you_mean(name, curves)
+        raise ConfigurationError(f"no modality {name!r} was imagined, only {sorted(curves)}.{near}")
     image_module = require_viz("PIL.Image", "writing an animation")
-    if result.truth[name].ndim == 5:
+    if name in result.images:
         frames = [image_module.fromarray(f) for f in _image_frames(result, name, sequences=sequences, size=size)]
     else:
         frames = _curve_frames(result, name)
@@ -104,8 +105,12 @@ def _framed(image: np.ndarray, scale: int, border: int, colour: tuple[int, int, 
 def _curve_frames(result: Imagination, name: str) -> list[Any]:
     """Return pillow images in which the curves of the first sequence grow row by row."""
     rows = result.context + result.horizon
-    truth = result.truth[name][0].reshape(rows, -1)[:, :MAX_CURVES]
-    prediction = result.prediction[name][0].reshape(rows, -1)[:, :MAX_CURVES]
+    if name in result.truth:
+        truth, prediction = result.truth[name], result.prediction[name]
+    else:
+        assert result.predicted_reward is not None
+        truth, prediction = result.reward, result.predicted_reward
+    truth, prediction = (values[0].reshape(rows, -1)[:, :MAX_CURVES] for values in (truth, prediction))
     return [_curve_frame(truth, prediction, name, now=t, context=result.context) for t in range(rows)]
 
 
