@@ -75,7 +75,7 @@ def open_loop(run: Run) -> dict[str, Any]:
     return {**values, "passed": better and values["reward_mae_at_15"] < values["reward_copy_last_mae_at_15"]}
 
 
-def pendulum(model: str, *, bar: float, minutes: float) -> Case:
+def pendulum(model: str, *, bar: float, minutes: float, **options: Any) -> Case:
     """Pendulum-v1 for a preset."""
     return Case(
         what=f"Mean return of {model} on Pendulum-v1 over 20 evaluation episodes after training on 2 cores",
@@ -83,6 +83,7 @@ def pendulum(model: str, *, bar: float, minutes: float) -> Case:
         minutes=minutes,
         bar=f"mean return >= {bar:g} within {minutes:g} minutes",
         judge=mean_return(bar),
+        options=options,
     )
 
 
@@ -96,7 +97,7 @@ CASES = {
     ),
     ("pendulum", "dreamer:ci"): pendulum("dreamer:ci", bar=-300, minutes=15),
     ("pendulum", "tdmpc2:ci"): pendulum("tdmpc2:ci", bar=-200, minutes=10),
-    ("pendulum", "planet:ci"): pendulum("planet:ci", bar=-300, minutes=15),
+    ("pendulum", "planet:ci"): pendulum("planet:ci", bar=-300, minutes=15, steps=5_000),
     ("pendulum", "mbpo:ci"): pendulum("mbpo:ci", bar=-200, minutes=10),
     ("dmc-cartpole-balance", "tdmpc2:1m"): Case(
         what="Mean return of tdmpc2:1m on dmc:cartpole-balance over 10 evaluation episodes of 500 decisions",
