@@ -160,7 +160,7 @@ def test_where_nothing_ever_ends_the_head_costs_nothing():
 def test_the_head_learns_where_episodes_end():
     model = build(obs_shape=(6,), action_dim=3).train()
     learner, world = Learner(model), EchoWorld(model.config.modalities, model.config.actions)
-    for update in range(80):
+    for update in range(160):
         learner.step(world.batch(16, 8, seed=update))
     done = world.actions(256, generator=torch.Generator().manual_seed(0))
     model.eval()
