@@ -113,6 +113,18 @@ def test_unknown_fields_name_the_nearest():
         WorldModelConfig.from_dict({"action_dims": 2})
 
 
+def test_fields_may_go_by_their_earlier_names():
+    class Grown(WorldModelConfig):
+        earlier_names = {"rate": "learning_rate"}
+
+    assert Grown.from_dict({"rate": 0.5}).learning_rate == 0.5
+    assert Grown.from_dict({"rate": 0.5, "learning_rate": 0.5}).learning_rate == 0.5
+    with pytest.raises(ConfigurationError, match="rate is the earlier name of learning_rate: give one of them"):
+        Grown.from_dict({"rate": 0.5, "learning_rate": 0.1})
+    with pytest.raises(ConfigurationError, match="Unknown parameter 'rate' for WorldModelConfig"):
+        WorldModelConfig.from_dict({"rate": 0.5})
+
+
 def test_overrides_keep_what_is_none_and_follow_the_new_shape():
     config = WorldModelConfig().with_overrides(obs_shape=(8,), action_dim=None, seed=3)
     assert config.modalities["obs"].shape == (8,)

@@ -83,6 +83,28 @@ def test_train_tells_options_of_collecting_from_those_of_training(toy, tmp_path:
         train(toy.ToyModel(), toy.Walk, 1, replay_ration=2, output_dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            lambda of: {"observation_space": of.Box(-1, 1, (4,))},
+            r"differ in \['obs'\]: .*observation_modalities=env.obs_spec",
+        ),
+        (lambda of: {"observation_space": of.Dict(at=of.Box(-1, 1, (3,)))}, r"differ in \['at', 'obs'\]: have the env"),
+        (
+            lambda of: {"action_space": of.Box(-1, 1, (5,))},
+            r"acts with \[\('continuous', 2\)\].* takes \('continuous', 5\)",
+        ),
+        (lambda of: {"action_space": of.Discrete(2)}, r"takes \('discrete', 2\): build the model for action_spec="),
+    ],
+)
+def test_an_environment_the_model_was_not_built_for_is_refused(toy, tmp_path: Path, changes, message) -> None:
+    other = type("Other", (toy.Walk,), changes(toy.gym.spaces))
+    with pytest.raises(ConfigurationError, match=message):
+        train(toy.ToyModel(), other, 1, output_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_train_stacks_frames_as_it_is_told(toy, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="frame_stack=2 is for images"):
         train(toy.ToyModel(), toy.Walk, 1, frame_stack=2, output_dir=tmp_path)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import ConfigurationError, did_you_mean
@@ -21,7 +21,6 @@ else:
 ConfigT = TypeVar("ConfigT", bound="DreamerV3Config")
 
 LOSS_SCALES = {"rec": 1.0, "rew": 1.0, "con": 1.0, "dyn": 1.0, "rep": 0.1, "policy": 1.0, "value": 1.0, "repval": 0.3}
-RENAMED = {"stoch_discrete": "stoch", "stoch_classes": "classes", "cnn_depth": "depth", "kl_free": "free_nats"}
 # Names that losses and predictions need for themselves.
 _RESERVED = {*LOSS_SCALES, "reward", "continue", "deter", "stoch"}
 
@@ -42,6 +41,9 @@ class DreamerV3Config(WorldModelConfig):
     Source: Hafner et al. 2023, table 4; danijar/dreamerv3 ``configs.yaml``.
     """
 
+    earlier_names: ClassVar[Mapping[str, str]] = {
+        "stoch_discrete": "stoch", "stoch_classes": "classes", "cnn_depth": "depth", "kl_free": "free_nats",
+    }  # fmt: skip
     model_type: str = "dreamer"
     model_name: str = "size12m"
     # sizes
@@ -233,17 +235,6 @@ class DreamerV3Config(WorldModelConfig):
         """The scale of a loss; an observation's own scale, else ``rec``."""
         scales = {**LOSS_SCALES, **self.loss_scales}
         return float(scales.get(name, scales["rec"]))
-
-    @classmethod
-    def from_dict(cls: type[ConfigT], data: Mapping[str, Any]) -> ConfigT:
-        """Build a config from data, earlier names included. Raises ConfigurationError for unknown fields."""
-        values = dict(data)
-        for old, new in RENAMED.items():
-            if old in values:
-                if values.setdefault(new, values[old]) != values[old]:
-                    raise ConfigurationError(f"{old} is the earlier name of {new}: give one of them")
-                del values[old]
-        return super().from_dict(values)
 
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import ConfigurationError, did_you_mean
@@ -23,7 +23,6 @@ ConfigT = TypeVar("ConfigT", bound="TDMPC2Config")
 IMAGE = (64, 64)
 PIXELS_LEFT = 16  # of an image after the convolutions
 TASK = "task"
-RENAMED = {"hidden_dim": "mlp_dim", "num_q_networks": "num_q", "gamma": "discount", "target_q_tau": "tau"}
 
 
 @dataclass
@@ -37,11 +36,15 @@ class TDMPC2Config(WorldModelConfig):
     ``discount_max``. ``horizon`` is that of training and of planning. ``prior`` is "gaussian", or "categorical" for
     discrete actions. ``vmax`` bounds rewards and values in symlog space. ``reference`` always computes every head of
     the critics. ``compiled`` computes losses and plans with ``torch.compile`` (minutes at first, faster after);
-    ``plan_mixed_precision`` plans in bfloat16 where autocast deems it safe. Images are 64 × 64; their encoder has ``latent_dim / 16`` channels. Raises ConfigurationError.
+    ``plan_mixed_precision`` plans in bfloat16 where autocast deems it safe. Images are 64 × 64; their encoder has
+    ``latent_dim / 16`` channels. Raises ConfigurationError.
 
     Source: Hansen et al. 2024, table 8; nicklashansen/tdmpc2 ``config.yaml``.
     """
 
+    earlier_names: ClassVar[Mapping[str, str]] = {
+        "hidden_dim": "mlp_dim", "num_q_networks": "num_q", "gamma": "discount", "target_q_tau": "tau",
+    }  # fmt: skip
     model_type: str = "tdmpc2"
     model_name: str = "5m"
     obs_shape: tuple[int, ...] = (39,)
@@ -254,17 +257,6 @@ class TDMPC2Config(WorldModelConfig):
     def target_q_tau(self) -> float:
         """The rate of the targets' average, by its earlier name."""
         return self.tau
-
-    @classmethod
-    def from_dict(cls: type[ConfigT], data: Mapping[str, Any]) -> ConfigT:
-        """Build a config from data, earlier names included. Raises ConfigurationError for unknown fields."""
-        values = dict(data)
-        for old, new in RENAMED.items():
-            if old in values:
-                if values.setdefault(new, values[old]) != values[old]:
-                    raise ConfigurationError(f"{old} is the earlier name of {new}: give one of them")
-                del values[old]
-        return super().from_dict(values)
 
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:

@@ -24,7 +24,7 @@ _OFFICIAL = {
     own: official
     for official, own in (_SETTINGS | _SHAPES | _STATE_SHAPES).items()
     if own not in ("action_dim", "action_dims", "episode_length", "episode_lengths")
-} | {"env_steps": "steps", "seed": "seed"}
+} | {"env_steps": "steps", "seed": "seed", "compiled": "compile"}
 # The task decides these.
 _OF_THE_TASK = {"obs_shape", "action_dim", "action_type", "observation_modalities", "action_spec", "model_name"}
 _OURS_TO_SAY = {

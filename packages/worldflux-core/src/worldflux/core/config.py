@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from .errors import CheckpointError, ConfigurationError, ContractValidationError, did_you_mean
 from .spec import ActionSpec, ModalityKind, ModalitySpec, modality
@@ -20,9 +20,11 @@ class WorldModelConfig:
 
     Give ``obs_shape`` for one tensor (images ``[C, H, W]``) or ``observation_modalities`` for several;
     ``action_dim`` with ``action_type``, or ``action_spec``. After construction all four agree.
-    ``seed`` seeds the initial weights and the model's own generator. Raises ConfigurationError.
+    ``seed`` seeds the initial weights and the model's own generator. ``earlier_names`` leads from names that fields had
+    in earlier versions to those of today; ``from_dict`` takes both. Raises ConfigurationError.
     """
 
+    earlier_names: ClassVar[Mapping[str, str]] = {}
     model_type: str = "base"
     model_name: str = "unnamed"
     obs_shape: tuple[int, ...] = (3, 64, 64)
@@ -87,12 +89,7 @@ class WorldModelConfig:
             given.get("num_actions") or (dim if discrete else None),
             tuple(given.get("parts", ())),
         )
-        self.action_spec = {
-            "kind": spec.kind,
-            "dim": spec.dim,
-            "discrete": discrete,
-            "num_actions": spec.num_actions,
-        }
+        self.action_spec = {"kind": spec.kind, "dim": spec.dim, "discrete": discrete, "num_actions": spec.num_actions}
         if spec.parts:
             self.action_spec["parts"] = [asdict(part) for part in spec.parts]
         self.action_type, self.action_dim = spec.kind, spec.dim
@@ -120,12 +117,16 @@ class WorldModelConfig:
 
     @classmethod
     def from_dict(cls: type[ConfigT], data: Mapping[str, Any]) -> ConfigT:
-        """Build a config from data. Raises ConfigurationError for unknown fields, naming the nearest one."""
-        known = [f.name for f in fields(cls) if f.init]
-        for name in data:
+        """Build a config from data, earlier names included. Raises ConfigurationError for unknown fields."""
+        values, known = dict(data), [f.name for f in fields(cls) if f.init]
+        for old in set(cls.earlier_names) & set(values):
+            value, new = values.pop(old), cls.earlier_names[old]
+            if values.setdefault(new, value) != value:
+                raise ConfigurationError(f"{old} is the earlier name of {new}: give one of them")
+        for name in values:
             if name not in known:
                 raise ConfigurationError(f"Unknown parameter {name!r} for {cls.__name__}.{did_you_mean(name, known)}")
-        return cls(**data)
+        return cls(**values)
 
     def with_overrides(self: ConfigT, **overrides: Any) -> ConfigT:
         """Return a changed copy; None keeps a value. Raises ConfigurationError for unknown fields or wrong types."""

@@ -19,6 +19,8 @@ from .options import Options, option
 from .progress import ProgressCallback
 from .trainer import Trainer
 
+_ACTED = ("continuous", "discrete", "multi")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CollectConfig(Options):
@@ -53,9 +55,10 @@ def environment_source(
 ) -> EnvironmentSource:
     """Return a source in which the model's policy (or another one) acts in ``env`` while its replay is sampled.
 
-    Raises ConfigurationError if the model does not observe what the environment shows, CapabilityError if it has no
+    Raises ConfigurationError if the model was built for other observations or actions, CapabilityError if it has no
     policy.
     """
+    _refuse_other_environment(model, env)
     training = training.with_defaults(model.training_defaults())
     collect = (collect or CollectConfig()).with_defaults(model.training_defaults())
     policy = model.policy() if policy is None else policy
@@ -80,6 +83,26 @@ def environment_source(
         catch_up=collect.catch_up,
         seed=training.seed,
     )
+
+
+def _refuse_other_environment(model: WorldModel, env: VectorEnv) -> None:
+    """Raise ConfigurationError if the model was not built for what the environment shows and takes."""
+    contract = model.io_contract()
+    wanted = {name: spec.shape for name, spec in contract.effective_input_spec.modalities.items()}
+    shown = {name: spec.shape for name, spec in env.obs_spec.items()}
+    if wanted and wanted != shown:
+        differ = sorted(name for name in wanted.keys() | shown.keys() if wanted.get(name) != shown.get(name))
+        raise ConfigurationError(
+            f"the model observes {wanted}, the environment shows {shown}; they differ in {differ}: have the "
+            "environment show it (in a Dict space), or build the model for observation_modalities=env.obs_spec"
+        )
+    acted = {(spec.kind, spec.dim) for spec in contract.effective_action_specs if spec.kind in _ACTED}
+    taken = env.action_spec.kind, env.action_spec.dim
+    if acted and taken not in acted:
+        raise ConfigurationError(
+            f"the model acts with {sorted(acted)} (kind, dimensions), the environment takes {taken}: build the model "
+            "for action_spec=env.action_spec"
+        )
 
 
 def train(

@@ -62,7 +62,11 @@ def load_snapshot(folder: Path, trainer: Trainer) -> None:
         trainer.model.load_state_dict(unpack(state["model"], load_file(folder / "model.safetensors")), strict=True)
         trainer.optimizer.load_state_dict(unpack(state["optimizer"], load_file(folder / "optimizer.safetensors")))
     except (RuntimeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{folder} belongs to another model or optimizer: {error}") from error
+        first = "; ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise CheckpointError(
+            f"{folder} belongs to another model or optimizer ({first}): resume with the settings its run began with, "
+            "which its config.json names, or start a new run"
+        ) from error
     if trainer.scheduler is not None and state["scheduler"] is not None:
         trainer.scheduler.load_state_dict(unpack(state["scheduler"], others))
     trainer.set_rng_state(unpack(state["rng"], others))
