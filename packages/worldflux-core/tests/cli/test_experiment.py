@@ -125,6 +125,14 @@ def test_a_run_that_did_not_finish_gives_its_newest_checkpoint(tmp_path):
     assert resumed.model.updates > 20
 
 
+def test_a_run_that_goes_on_for_more_steps_keeps_the_replay_it_has(tmp_path):
+    first = fit("toyworld", env=Short, run=tmp_path / "a", **SMALL)
+    longer = {**SMALL, "steps": 2 * first.settings.steps}
+    again = fit("toyworld", env=Short, run=tmp_path / "a", resume=True, **longer)
+    assert again.model.updates > first.model.updates
+    assert again.settings.replay_capacity == first.settings.replay_capacity
+
+
 def test_a_run_killed_before_its_first_checkpoint_may_start_anew(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").write_text("{}")

@@ -157,3 +157,17 @@ def test_without_exploring_an_action_depends_on_what_was_observed_alone(worlds, 
     for which in ([0], [3], [4, 1]):
         torch.testing.assert_close(two_steps(which), together[which], rtol=1e-4, atol=1e-5)
     assert torch.equal(model.generator("cpu").get_state(), before)
+
+
+def test_the_same_plan_is_not_searched_with_the_same_numbers_at_every_step(worlds):
+    """What the numbers happen to favour would be favoured at every step."""
+    model = worlds.PointMass()
+    policy, x = PlannerPolicy(model, CEMPlanner(**WEAK)), torch.zeros(2, 2)
+    carry, actions = policy.initial(2), []
+    for t in range(40):
+        action, carry = act(policy, x, carry, [t == 0, t in (0, 10)])
+        actions.append(action)
+    actions = torch.stack(actions)  # [T, 2, 2]
+    assert actions[:, 0].unique(dim=0).shape[0] == 40
+    assert torch.equal(actions[:10, 0], actions[:10, 1]) and torch.equal(actions[:30, 0], actions[10:, 1])
+    assert actions[:, 0].mean(0).abs().max() < actions[:, 0].std(0).max()

@@ -49,10 +49,11 @@ def make_policy(model: TDMPC2, *, generator: torch.Generator | None = None) -> P
 
 
 class PlanningPolicy:
-    """Plans at every step. The carry is the planner's: the ``mean [N, H, A]`` the next plan starts from.
+    """Plans at every step. The carry is the ``mean [N, H, A]`` the next plan starts from, and the number of the
+    ``step [N]`` in the episode.
 
-    ``explore`` draws candidates, an elite by its weight and noise around it. Without it nothing is drawn: every plan
-    uses the same random numbers, in every environment, and the best elite is done.
+    Candidates are drawn, and an elite by its weight; ``explore`` adds noise to it. Without it the numbers follow from
+    the step alone, so that nothing is left to chance.
     """
 
     latent_spec: Mapping[str, tuple[tuple[int, ...], str]] = {}
@@ -64,7 +65,8 @@ class PlanningPolicy:
     def initial(self, batch_size: int) -> Carry:
         """Zeros (of discrete actions equal probabilities): nothing is planned yet."""
         problem = self._problem(self.model.initial_state(batch_size))
-        return self.planner.initial(problem.space, batch_size, device=problem.device, dtype=problem.dtype)
+        warm = self.planner.initial(problem.space, batch_size, device=problem.device, dtype=problem.dtype)
+        return {**warm, "step": torch.zeros(batch_size, dtype=torch.int64, device=problem.device)}
 
     @torch.no_grad()
     def __call__(
@@ -74,13 +76,14 @@ class PlanningPolicy:
         device = carry["mean"].device
         state = self.model.encode({name: value.to(device) for name, value in obs.items()}, deterministic=True)
         problem, fresh = self._problem(state), self.initial(state.batch_size)
-        mean = torch.where(is_first.to(device).bool()[:, None, None], fresh["mean"], carry["mean"])
+        first = is_first.to(device).bool()
+        mean, step = torch.where(first[:, None, None], fresh["mean"], carry["mean"]), carry["step"].masked_fill(first, 0)
         if explore:
             noise = self.planner.draw(problem, self._generator or self.model.generator(device))
         else:
-            noise = self.planner.draw_alike(problem)
+            noise = self.planner.draw_repeatably(problem, step)
         plan = self.planner.search(problem, noise, {"mean": mean}, explore=explore)
-        return plan.actions[0], plan.carry
+        return plan.actions[0], {**plan.carry, "step": step + 1}
 
     def latents(self, carry: Carry) -> dict[str, Tensor]:
         """Nothing is kept in a replay."""

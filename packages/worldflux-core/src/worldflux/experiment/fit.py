@@ -60,7 +60,7 @@ def fit(
     settings = Settings.from_dict({"model": model, "env": name, **options})
     directory = Path(run) if run is not None else default_directory(settings)
     if resume:
-        settings.refuse_changes(read_settings(directory))
+        settings = settings.resuming(read_settings(directory))
     elif any((directory / "checkpoints").glob("step-*")):
         raise ConfigurationError(
             f"{directory} already holds a run; resume it (--resume, or resume=True), or choose another directory"

@@ -78,8 +78,11 @@ class Settings:
         """Return everything by name, ready for JSON."""
         return asdict(self)
 
-    def refuse_changes(self, stored: Settings) -> None:
-        """Raise ConfigurationError if this differs from the ``stored`` settings in what makes a run another run."""
+    def resuming(self, stored: Settings) -> Settings:
+        """Return these settings, with the ``stored`` ones where nothing is asked for.
+
+        Raises ConfigurationError if they differ in what makes a run another run.
+        """
         for name, before in stored.to_dict().items():
             now = getattr(self, name)
             if now is not None and now != before and name not in FREE_TO_CHANGE:
@@ -87,6 +90,8 @@ class Settings:
                     f"the run was started with {name} {before!r}, it cannot go on with {now!r}; "
                     f"only {', '.join(sorted(FREE_TO_CHANGE))} may change"
                 )
+        open_ = {item.name for item in fields(self) if getattr(self, item.name) is None}
+        return replace(self, **{name: getattr(stored, name) for name in open_})
 
 
 @dataclass(frozen=True)

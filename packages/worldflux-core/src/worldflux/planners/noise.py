@@ -36,20 +36,20 @@ class Noise:
         return Noise(**map_tensors(vars(self), lambda value: value.to(device)))
 
 
-def tiled(one: Noise, two: Noise, num_envs: int) -> Noise:
-    """The noise of one environment as that of ``num_envs``, all alike.
+def joined(each: list[Noise], *, shared: Noise, two: Noise) -> Noise:
+    """The noise of several environments from that of ``each`` one.
 
-    ``two`` was drawn for two environments: the axis in which a tensor is longer there is that of its rows. Tensors
-    that are of one size serve all rows.
+    ``two`` was drawn for two environments, ``shared`` for one: the axis in which a tensor is longer in ``two`` is that of
+    its rows. Tensors that are of one size in both serve all rows, and are those of ``shared``.
     """
 
-    def tile(single: Any, double: Any) -> Any:
+    def join(single: Any, double: Any, *own: Any) -> Any:
         if not isinstance(single, Tensor):
             return single
         axes = [axis for axis in range(single.ndim) if single.shape[axis] != double.shape[axis]]
-        return torch.cat([single] * num_envs, axes[0]) if axes else single
+        return torch.cat(own, axes[0]) if axes else single
 
-    return Noise(**pytree.tree_map(tile, vars(one), vars(two)))
+    return Noise(**pytree.tree_map(join, vars(shared), vars(two), *(vars(noise) for noise in each)))
 
 
 def coloring(horizon: int, exponent: float, *, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -15,7 +15,7 @@ from worldflux.core.payloads import PLANNER_HORIZON_KEY, ActionPayload, Conditio
 from worldflux.core.policy import Carry
 from worldflux.core.state import State
 
-from .noise import Noise, tiled
+from .noise import Noise, joined
 from .objectives import Objective, Score
 from .problem import Problem, require
 from .space import ActionSpace
@@ -80,14 +80,19 @@ class Planner(ABC):
     def draw(self, problem: Problem, generator: torch.Generator) -> Noise:
         """Draw everything one search needs, on the generator's device."""
 
-    def draw_alike(self, problem: Problem, seed: int = 0) -> Noise:
-        """The same noise for every environment at every call: plans depend on nothing but where they start."""
+    def draw_repeatably(self, problem: Problem, steps: Tensor) -> Noise:
+        """Noise that is a function of ``steps [E]``, the number of each environment's step: no chance, but no bias.
 
-        def draw(count: int) -> Noise:
+        The same numbers at every step would favour the same actions at every step.
+        """
+
+        def draw(count: int, seed: int) -> Noise:
             some = replace(problem, state=problem.state.map(lambda value: value[:1].expand(count, *value.shape[1:])))
             return self.draw(some, torch.Generator(problem.device).manual_seed(seed))
 
-        return replace(tiled(draw(1), draw(2), problem.num_envs), choice=None)
+        numbers = steps.tolist()
+        each = {number: draw(1, number) for number in set(numbers)}
+        return joined([each[number] for number in numbers], shared=draw(1, 0), two=draw(2, 0))
 
     @abstractmethod
     def search(self, problem: Problem, noise: Noise, carry: Carry, *, explore: bool = False) -> Plan:

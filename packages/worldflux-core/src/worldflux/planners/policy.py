@@ -23,11 +23,11 @@ _STATE, _PLAN = "state.", "plan."
 class PlannerPolicy:
     """Filters what is observed, plans at every step and does the first action. Implements ``core.Policy``.
 
-    The carry holds the model's state (``state.*``), the last ``action [N, A]`` and the planner's warm start
-    (``plan.*``); ``is_first`` starts all three afresh in its rows. Where it explores, the planner draws from
+    The carry holds the model's state (``state.*``), the last ``action [N, A]``, the planner's warm start (``plan.*``)
+    and the number of the ``step [N]``; ``is_first`` starts all four afresh in its rows. Where it explores, the planner draws from
     ``generator``, by default the model's, which is saved with its checkpoints, and ``deterministic=False`` lets the
-    model draw latents, too. Where it does not explore nothing is drawn: every environment is searched with the same
-    numbers at every step, so that its actions depend on what it observes alone. ``conditions`` have one row per
+    model draw latents, too. Where it does not explore nothing is drawn: plans are searched with numbers that
+    follow from the step alone, so that actions depend on what was observed since ``is_first``. ``conditions`` have one row per
     environment. Raises ConfigurationError where model, planner and objective do not fit.
     """
 
@@ -54,7 +54,8 @@ class PlannerPolicy:
         dtype, device = plan_dtype(self.model), state.device
         warm = self.planner.initial(self._space, batch_size, device=device, dtype=dtype)
         action = torch.zeros(batch_size, self._space.dim, device=device, dtype=dtype)
-        return {"action": action, **_prefixed(_STATE, state.tensors), **_prefixed(_PLAN, warm)}
+        step = torch.zeros(batch_size, dtype=torch.int64, device=device)
+        return {"action": action, "step": step, **_prefixed(_STATE, state.tensors), **_prefixed(_PLAN, warm)}
 
     @torch.no_grad()
     def __call__(
@@ -68,12 +69,13 @@ class PlannerPolicy:
         problem, first = self._problem(state, certain), first.to(device)
         warm, fresh = _named(_PLAN, carry), _named(_PLAN, self.initial(len(first)))
         warm = {name: _where(first, fresh[name], value) for name, value in warm.items()}
+        step = carry["step"].masked_fill(first, 0)
         if explore:
             plan = self.planner.solve(problem, warm, generator=self._generator, explore=True)
         else:
-            plan = self.planner.search(problem, self.planner.draw_alike(problem), warm)
+            plan = self.planner.search(problem, self.planner.draw_repeatably(problem, step), warm)
         action = plan.actions[0]
-        return action, {"action": action, **_prefixed(_STATE, state.tensors), **_prefixed(_PLAN, plan.carry)}
+        return action, {"action": action, "step": step + 1, **_prefixed(_STATE, state.tensors), **_prefixed(_PLAN, plan.carry)}
 
     def latents(self, carry: Carry) -> dict[str, Tensor]:
         """Return nothing: no latents are kept in a replay."""
