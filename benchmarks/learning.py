@@ -116,8 +116,7 @@ CASES = {
     ("pendulum", "tdmpc2:ci"): pendulum("tdmpc2:ci", bar=-200, minutes=10),
     ("pendulum", "planet:ci"): pendulum("planet:ci", bar=-300, minutes=15, steps=5_000),
     ("pendulum", "mbpo:ci"): pendulum("mbpo:ci", bar=-200, minutes=10),
-    ("dmc-cartpole-balance", "tdmpc2:1m"): dmc("cartpole-balance", steps=25_000),
-    ("dmc-cup-catch", "tdmpc2:1m"): dmc("cup-catch", steps=25_000),
+    ("dmc-cartpole-balance", "tdmpc2:1m"): dmc("cartpole-balance", steps=10_000),
     ("pixels", "dreamer:ci"): Case(
         what="Open-loop errors of dreamer:ci after 15 imagined steps on Pendulum-v1 rendered at 32 px, 64 sequences",
         env="Pendulum-v1",
