@@ -233,7 +233,7 @@ def test_stacked_frames_are_kept_with_the_run_and_seen_by_every_verb(tmp_path):
     assert opened.model.config.modalities["obs"].shape == (9, 8, 6)
     assert opened.evaluate(episodes=2).mean == opened.plan("random", episodes=2).mean == 4
     truth = opened.imagine(context=2, horizon=2, sequences=2).truth["obs"]
-    assert (truth[:, 3, ::3, 0, 0] * 255).round().tolist() == [[1, 2, 3]] * 2
+    assert np.diff((truth[:, 3, ::3, 0, 0] * 255).round()).tolist() == [[1, 1]] * 2
     assert resume_run(tmp_path / "a", env=Film, steps=60).settings.frame_stack == 3
     with pytest.raises(ConfigurationError, match="was started with frame_stack 3, it cannot go on with 2"):
         resume_run(tmp_path / "a", env=Film, frame_stack=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import re
 import sys
@@ -73,11 +74,17 @@ def load_task(name: str, *, image_size: int | None, options: Mapping[str, Any]) 
 
 def _build(suite: Any, domain: str, task: str) -> Any:
     # A task's own randomness is seeded at every reset; this seed is for what is drawn when it is built.
-    if f"{domain}-{task}" in ADDED:
-        from .dmc_tasks import TASKS
+    told = logging.getLogger("absl")  # which hears what MuJoCo finds old-fashioned in the suite's own models
+    level = told.level
+    told.setLevel(logging.ERROR)
+    try:
+        if f"{domain}-{task}" in ADDED:
+            from .dmc_tasks import TASKS
 
-        return TASKS[f"{domain}-{task}"](0)
-    return suite.load(domain, task, task_kwargs={"random": 0})
+            return TASKS[f"{domain}-{task}"](0)
+        return suite.load(domain, task, task_kwargs={"random": 0})
+    finally:
+        told.setLevel(level)
 
 
 def _suite(*, pixels: bool) -> Any:
