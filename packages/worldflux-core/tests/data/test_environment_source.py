@@ -250,3 +250,16 @@ def test_a_full_replay_whose_episodes_leave_too_few_starts_is_sampled_all_the_sa
     collecting = source(make_env(lambda: counter(5)), capacity=30, min_rows=27, boundary="within")
     collecting.sample(BatchRequest(2, 4))
     assert collecting.env_steps == 30
+
+
+def test_a_policy_that_remembers_something_else_than_was_saved_begins_new_episodes(counter, caplog):
+    class Forgetful(CountingPolicy):
+        def initial(self, batch_size):
+            return {"steps": torch.zeros(batch_size, 1)}
+
+    before = source(make_env(lambda: counter(6)), min_rows=8)
+    before.sample(BatchRequest(2, 4))
+    after = source(make_env(lambda: counter(6)), Forgetful(), min_rows=8)
+    after.load_state_dict(*before.state_dict())
+    assert "remembers ['steps'], but ['count'] was saved" in caplog.text
+    assert after._step is None and after.replay.num_valid_starts(4) == before.replay.num_valid_starts(4)

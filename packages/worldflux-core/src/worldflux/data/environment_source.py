@@ -237,6 +237,13 @@ class EnvironmentSource:
             return None
         carry = self.policy.initial(self.env.num_envs)  # for the dtypes, and the device the policy is on now
         saved = _below(arrays, "carry/")
+        if set(saved) != set(carry):
+            _LOG.warning(
+                "the policy remembers %s, but %s was saved (by another version?): new episodes begin",
+                sorted(carry),
+                sorted(saved),
+            )
+            return None
         self._carry = {name: torch.from_numpy(np.array(saved[name])).to(value) for name, value in carry.items()}
         return step
 
