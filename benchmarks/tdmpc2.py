@@ -119,9 +119,11 @@ def in_turns(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, d
 
 @torch.no_grad()
 def differences(paths: Mapping[str, Path], observations: Tensor) -> dict[str, dict[str, float]]:
-    """How far each path's plans are from the plain path's, over all ``observations``."""
-    plain = paths["plain"]
-    plans = {name: path.plan(observations) for name, path in paths.items()}
+    """How far each path's plans are from the plain path's, over all ``observations``, each planned for alone."""
+    plain, plans = paths["plain"], {}
+    for name, path in paths.items():
+        alone = [path.plan(row.unsqueeze(0)) for row in observations]
+        plans[name] = torch.cat([action for action, _ in alone]), torch.cat([mean for _, mean in alone])
     own, spread = worth(plain, observations, plans["plain"][0])
     found = {}
     for name, (action, mean) in plans.items():
@@ -164,7 +166,7 @@ def main() -> None:
     parser.add_argument("--obs", type=int, default=24)
     parser.add_argument("--actions", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--observations", type=int, default=32, help="on which plans are compared")
+    parser.add_argument("--observations", type=int, default=16, help="on which plans are compared")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--record", action="store_true", help="keep the result in docs/results")
     args = parser.parse_args()
