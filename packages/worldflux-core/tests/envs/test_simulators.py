@@ -18,7 +18,7 @@ if importlib.util.find_spec("dm_control"):
 
 @pytest.mark.parametrize(
     ("name", "modules", "extra"),
-    [("dmc:cartpole-balance", ["dm_control"], "dmc"), ("ALE/Pong-v5", ["ale_py"], "atari")],
+    [("dmc:cartpole-balance", ["dm_control", "dm_control.suite"], "dmc"), ("ALE/Pong-v5", ["ale_py"], "atari")],
 )
 def test_without_the_simulator_the_message_names_the_extra(monkeypatch, name, modules, extra):
     for module in modules:
