@@ -116,7 +116,7 @@ CASES = {
     ("pendulum", "tdmpc2:ci"): pendulum("tdmpc2:ci", bar=-200, minutes=10),
     ("pendulum", "planet:ci"): pendulum("planet:ci", bar=-300, minutes=15, steps=5_000),
     ("pendulum", "mbpo:ci"): pendulum("mbpo:ci", bar=-200, minutes=10),
-    ("dmc-cartpole-balance", "tdmpc2:1m"): dmc("cartpole-balance", steps=10_000),
+    ("dmc-cartpole-balance", "tdmpc2:1m"): dmc("cartpole-balance", steps=25_000),
     ("pixels", "dreamer:ci"): Case(
         what="Open-loop errors of dreamer:ci after 15 imagined steps on Pendulum-v1 rendered at 32 px, 64 sequences",
         env="Pendulum-v1",
@@ -133,6 +133,7 @@ def main() -> None:
     parser.add_argument("case", choices=sorted({case for case, _ in CASES}))
     parser.add_argument("--model", default="dreamer:ci", choices=sorted({model for _, model in CASES}))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="environment steps, instead of the case's or the preset's")
     parser.add_argument("--run", type=Path, help="keep the run here instead of in a temporary directory")
     parser.add_argument("--resume", action="store_true", help="go on with the run kept there")
     asked = parser.parse_args()
@@ -140,24 +141,28 @@ def main() -> None:
     if case is None:
         parser.error(f"no such case; there are {', '.join(' --model '.join(known) for known in CASES)}")
     with tempfile.TemporaryDirectory() as scratch:
-        result = learn(case, asked.model, asked.seed, asked.run or Path(scratch) / "run", resume=asked.resume)
+        result = learn(
+            case, asked.model, asked.seed, asked.run or Path(scratch) / "run", steps=asked.steps, resume=asked.resume
+        )
     file = record(
         f"learning-{asked.case}-{asked.model.replace(':', '-')}",
         case=result,
         key="seed",
         what=case.what,
         command=f"OMP_NUM_THREADS={torch.get_num_threads()} python benchmarks/learning.py {asked.case} "
-        f"--model {asked.model} --seed SEED",
+        f"--model {asked.model} --seed SEED{f' --steps {asked.steps}' if asked.steps else ''}",
         bar=case.bar,
         baseline="copying the last frame" if case.judge is open_loop else "the random policy, from the same starts",
     )
     print(f"{file}: {result}")
 
 
-def learn(case: Case, model: str, seed: int, directory: Path, *, resume: bool = False) -> dict[str, Any]:
+def learn(
+    case: Case, model: str, seed: int, directory: Path, *, steps: int | None = None, resume: bool = False
+) -> dict[str, Any]:
     """Train one seed and judge it."""
     began = time.perf_counter()
-    options = {"eval_every": 0, "save_every": 0, **case.options}
+    options = {"eval_every": 0, "save_every": 0, **case.options, **({"steps": steps} if steps else {})}
     run = worldflux.fit(model, env=case.env, run=directory, seed=seed, resume=resume, **options)
     seconds = time.perf_counter() - began
     if resume:  # the trainer's clock goes on where it stopped
