@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from worldflux.core.errors import CapabilityError, ConfigurationError
 from worldflux.core.output import ModelOutput

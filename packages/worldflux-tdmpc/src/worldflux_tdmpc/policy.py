@@ -77,7 +77,8 @@ class PlanningPolicy:
         state = self.model.encode({name: value.to(device) for name, value in obs.items()}, deterministic=True)
         problem, fresh = self._problem(state), self.initial(state.batch_size)
         first = is_first.to(device).bool()
-        mean, step = torch.where(first[:, None, None], fresh["mean"], carry["mean"]), carry["step"].masked_fill(first, 0)
+        mean = torch.where(first[:, None, None], fresh["mean"], carry["mean"])
+        step = carry["step"].masked_fill(first, 0)
         if explore:
             noise = self.planner.draw(problem, self._generator or self.model.generator(device))
         else:

@@ -39,8 +39,8 @@ class Noise:
 def joined(each: list[Noise], *, shared: Noise, two: Noise) -> Noise:
     """The noise of several environments from that of ``each`` one.
 
-    ``two`` was drawn for two environments, ``shared`` for one: the axis in which a tensor is longer in ``two`` is that of
-    its rows. Tensors that are of one size in both serve all rows, and are those of ``shared``.
+    ``two`` was drawn for two environments, ``shared`` for one: the axis in which a tensor is longer in ``two`` is that
+    of its rows. Tensors that are of one size in both serve all rows, and are those of ``shared``.
     """
 
     def join(single: Any, double: Any, *own: Any) -> Any:

@@ -24,11 +24,11 @@ class PlannerPolicy:
     """Filters what is observed, plans at every step and does the first action. Implements ``core.Policy``.
 
     The carry holds the model's state (``state.*``), the last ``action [N, A]``, the planner's warm start (``plan.*``)
-    and the number of the ``step [N]``; ``is_first`` starts all four afresh in its rows. Where it explores, the planner draws from
-    ``generator``, by default the model's, which is saved with its checkpoints, and ``deterministic=False`` lets the
-    model draw latents, too. Where it does not explore nothing is drawn: plans are searched with numbers that
-    follow from the step alone, so that actions depend on what was observed since ``is_first``. ``conditions`` have one row per
-    environment. Raises ConfigurationError where model, planner and objective do not fit.
+    and the number of the ``step [N]``; ``is_first`` starts all four afresh in its rows. Where it explores, the planner
+    draws from ``generator``, by default the model's, which is saved with its checkpoints, and ``deterministic=False``
+    lets the model draw latents, too. Where it does not explore nothing is drawn: plans are searched with numbers that
+    follow from the step alone, so that actions depend on what was observed since ``is_first``. ``conditions`` have one
+    row per environment. Raises ConfigurationError where model, planner and objective do not fit.
     """
 
     latent_spec: Mapping[str, tuple[tuple[int, ...], str]] = {}
@@ -75,7 +75,12 @@ class PlannerPolicy:
         else:
             plan = self.planner.search(problem, self.planner.draw_repeatably(problem, step), warm)
         action = plan.actions[0]
-        return action, {"action": action, "step": step + 1, **_prefixed(_STATE, state.tensors), **_prefixed(_PLAN, plan.carry)}
+        return action, {
+            "action": action,
+            "step": step + 1,
+            **_prefixed(_STATE, state.tensors),
+            **_prefixed(_PLAN, plan.carry),
+        }
 
     def latents(self, carry: Carry) -> dict[str, Tensor]:
         """Return nothing: no latents are kept in a replay."""
