@@ -36,9 +36,9 @@ def main() -> None:
         axes.plot(xs, ys, color=colour, linewidth=1, label=f"seed {run['seed']}, episodes while training")
         axes.plot(run["env_steps"], run["mean_return"], "o", color=colour, label=f"seed {run['seed']}, evaluation")
     if args.official:
-        end = 4 * max(run["env_steps"] for run in result["results"])
+        end = max(run["env_steps"] for run in result["results"])
         for seed, points in official(args.official, args.repeat).items():
-            near = [point for point in points if point[0] <= end]
+            near = points[: 2 + sum(x <= end for x, _ in points)]  # and two beyond
             label = "official, evaluation" if seed == "1" else None
             axes.plot(*zip(*near), "x--", color="#888888", linewidth=0.8, label=label)
     axes.set_xlabel("environment steps (decisions)")
