@@ -104,7 +104,7 @@ def train(model, run, **options):
 
 def test_training_that_needs_ends_says_so_when_the_data_has_none(tmp_path):
     train(small(), tmp_path / "fine")
-    with pytest.raises(worldflux.TrainingError, match="no 'terminations'.*build the model with episodic=False"):
+    with pytest.raises(ValidationError, match="no 'terminations'.*build the model with episodic=False"):
         train(small(episodic=True), tmp_path / "run")
 
 

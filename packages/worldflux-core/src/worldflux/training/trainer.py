@@ -15,14 +15,7 @@ from torch import Tensor
 
 from ..core.backends import OfficialBackendHandle
 from ..core.batch import Batch
-from ..core.errors import (
-    CheckpointError,
-    ConfigurationError,
-    ShapeMismatchError,
-    TrainingError,
-    ValidationError,
-    WorldFluxError,
-)
+from ..core.errors import CheckpointError, ConfigurationError, TrainingError, WorldFluxError
 from ..core.model import WorldModel
 from ..core.output import LossOutput
 from ..core.registry import WorldModelRegistry
@@ -111,6 +104,7 @@ class Trainer(Native):
         Raises:
             ConfigurationError: the run directory holds another run's checkpoints.
             CheckpointError: nothing whole to resume from, or a checkpoint could not be written.
+            ValidationError, ShapeMismatchError: the source's batches are not what the model learns from.
             TrainingError: the loss or a gradient is not finite, or a step or the source failed.
         """
         self.source = as_provider(source, seed=self.config.seed)
@@ -211,7 +205,7 @@ class Trainer(Native):
                 with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.mixed_precision):
                     out = self.model.loss(batch)
                 (out.loss / config.gradient_accumulation_steps).backward()
-            except (RuntimeError, ValidationError, ShapeMismatchError) as error:
+            except RuntimeError as error:
                 raise TrainingError(f"step {self.step} failed: {error}{_hint(error)}") from error
             done.append((batch, out))
         norm = clip_gradients(self.optimizer, config.grad_clip)
