@@ -10,8 +10,6 @@ import torch.nn.functional as F
 
 import worldflux
 from worldflux.core.batch import Batch
-from worldflux.core.state import State
-from worldflux.testing.echo import EchoWorld
 from worldflux.testing.learner import Learner
 from worldflux_tdmpc.mbpo import MBPOConfig, objective
 from worldflux_tdmpc.mbpo.objective import Steps
@@ -391,37 +389,3 @@ def test_the_ensemble_learns_what_an_action_brings_and_how_sure_that_is():
     assert mean[:, :, 2].abs().mean() < 0.1
     assert float(std[2]) == pytest.approx(0.3, abs=0.06)
     assert float(std[1]) < 0.1
-
-
-# --- other people's parts -------------------------------------------------------------------------------------------
-
-
-class Drift(torch.nn.Module):
-    """Dynamics without an ensemble."""
-
-    def __init__(self, config):
-        super().__init__()
-        self.linear = torch.nn.Linear(config.obs_size + config.actions.dim, 1 + config.obs_size)
-
-    def transition(self, state, conditioned, deterministic=False):
-        outputs = self.linear(torch.cat([state["obs"], conditioned["action"]], -1))
-        return State({"obs": state["obs"] + outputs[:, 1:], "reward": outputs[:, 0]})
-
-
-class Louder(torch.nn.Module):
-    """A decoder that has to learn its scale."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = torch.nn.Parameter(torch.tensor(1.2))
-
-    def decode(self, state, conditions=None):
-        return {"obs": state["obs"], "reward": self.scale * state["reward"], "continue": state["continue"]}
-
-
-@pytest.mark.parametrize(("slot", "part", "name"), [("dynamics_model", Drift, "model"), ("decoder", Louder, "decoder")])
-def test_a_part_of_another_is_learnt_with(slot, part, name):
-    model = build(obs_shape=(6,), action_dim=3, component_overrides={slot: part})
-    learner, world = Learner(model), EchoWorld(model.config.modalities, model.config.actions)
-    losses = [float(learner.step(world.batch(16, 4, seed=0)).components[name]) for _ in range(60)]
-    assert losses[-1] < 0.8 * losses[0]

@@ -261,8 +261,13 @@ class TDMPC2Config(WorldModelConfig):
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:
         """Return the config of a preset such as ``5m``. Raises ConfigurationError naming the known sizes."""
-        manifest = tomllib.loads(resources.files("worldflux_tdmpc").joinpath("worldflux.toml").read_text())
-        presets = next(model for model in manifest["models"] if model["id"] == "tdmpc2")["presets"]
-        if size not in presets:
-            raise ConfigurationError(f"Unknown size: {size}. Available: {list(presets)}.{did_you_mean(size, presets)}")
-        return cls.from_dict({"model_name": size, **presets[size]["config"], **overrides})
+        return cls.from_dict({"model_name": size, **preset_values("tdmpc2", size), **overrides})
+
+
+def preset_values(family: str, size: str) -> dict[str, Any]:
+    """The config values of a preset of this package. Raises ConfigurationError naming the known sizes."""
+    manifest = tomllib.loads(resources.files("worldflux_tdmpc").joinpath("worldflux.toml").read_text())
+    presets = next(model for model in manifest["models"] if model["id"] == family)["presets"]
+    if size not in presets:
+        raise ConfigurationError(f"Unknown size: {size}. Available: {list(presets)}.{did_you_mean(size, presets)}")
+    return dict(presets[size].get("config", {}))

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, TypeVar
 
 from worldflux.core.config import WorldModelConfig
-from worldflux.core.errors import ConfigurationError, did_you_mean
+from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ModalityKind
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ..config import preset_values
 
 ConfigT = TypeVar("ConfigT", bound="MBPOConfig")
 
@@ -154,8 +149,4 @@ class MBPOConfig(WorldModelConfig):
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:
         """Return the config of a preset such as ``base``. Raises ConfigurationError naming the known sizes."""
-        manifest = tomllib.loads(resources.files("worldflux_tdmpc").joinpath("worldflux.toml").read_text())
-        presets = next(model for model in manifest["models"] if model["id"] == "mbpo")["presets"]
-        if size not in presets:
-            raise ConfigurationError(f"Unknown size: {size}. Available: {list(presets)}.{did_you_mean(size, presets)}")
-        return cls.from_dict({"model_name": size, **presets[size].get("config", {}), **overrides})
+        return cls.from_dict({"model_name": size, **preset_values("mbpo", size), **overrides})
