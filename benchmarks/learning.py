@@ -97,6 +97,7 @@ def dmc(task: str, *, steps: int) -> Case:
         judge=mean_return(900),
         options={
             "steps": steps,
+            "replay_capacity": steps,
             "eval_episodes": 10,
             "save_every": 2500,
             "model_options": {"compiled": True, "plan_mixed_precision": True},

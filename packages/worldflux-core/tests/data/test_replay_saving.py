@@ -44,13 +44,31 @@ def test_an_empty_replay_can_be_saved(make_replay, fill, tmp_path):
     assert len(other) == 0
 
 
-def test_a_replay_of_another_shape_is_refused_and_nothing_changes(make_replay, fill, tmp_path):
+def test_a_replay_that_was_never_full_goes_on_in_one_of_any_capacity_that_holds_it(make_replay, fill, tmp_path):
+    small, large, just_enough = make_replay(), make_replay(60), make_replay(18)
+    fill(small, 9)
+    small.save(tmp_path)
+    large.load(tmp_path)
+    just_enough.load(tmp_path)
+    for other in (large, just_enough):
+        assert same(small.sample(BatchRequest(7, 3)), other.sample(BatchRequest(7, 3)))
+        small.load(tmp_path)
+    fill(large, 18, start=9)
+    fill(always_large := make_replay(60), 27)
+    rows, expected = large.state_dict()[0], always_large.state_dict()[0]
+    assert all(np.array_equal(rows[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(("rows", "capacity"), [(25, 60), (9, 16)], ids=["rows were lost", "rows would be lost"])
+def test_a_replay_of_another_capacity_is_refused_where_rows_moved_and_nothing_changes(
+    rows, capacity, make_replay, fill, tmp_path
+):
     replay = make_replay()
-    fill(replay, 6)
+    fill(replay, rows)
     replay.save(tmp_path)
-    other = make_replay(60)
+    other = make_replay(capacity)
     fill(other, 3)
-    with pytest.raises(CheckpointError, match="stream_capacity 20, this one 30"):
+    with pytest.raises(CheckpointError, match=f"stream_capacity 20, this one {capacity // 2}"):
         other.load(tmp_path)
     assert len(other) == 6
 

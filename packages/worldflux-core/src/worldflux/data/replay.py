@@ -318,13 +318,16 @@ class Replay:
         return arrays, meta
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` returned; sampling goes on bit for bit.
+        """Restore what ``state_dict`` returned, into this capacity or, while it was not full, any that holds it.
+
+        Sampling goes on bit for bit.
 
         Raises:
             CheckpointError: it is of a replay of another shape, or an array is missing or cut. Nothing changes then.
         """
+        never_full = int(meta["rows"]) <= min(self._capacity, meta["stream_capacity"])  # so no row has moved
         for name, mine in self._identity().items():
-            if meta.get(name) != mine:
+            if meta.get(name) != mine and not (never_full and name == "stream_capacity"):
                 raise CheckpointError(f"the saved replay has {name} {meta.get(name)!r}, this one {mine!r}")
         stored = min(int(meta["rows"]), self._capacity)
         shapes = {name: (self._streams, stored, *field.shape) for name, field in self._layout.items()}

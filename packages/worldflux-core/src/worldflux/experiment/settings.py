@@ -15,7 +15,9 @@ from worldflux.training import CollectConfig, TrainingConfig
 
 DEFAULT_STEPS = 100_000
 MAX_REPLAY_ROWS = 1_000_000
-FREE_TO_CHANGE = frozenset({"steps", "eval_every", "eval_episodes", "eval_explore", "save_every", "device"})
+FREE_TO_CHANGE = frozenset(
+    {"steps", "replay_capacity", "eval_every", "eval_episodes", "eval_explore", "save_every", "device"}
+)
 _LOWEST = {"seed": 0, "eval_every": 0, "save_every": 0}
 
 
