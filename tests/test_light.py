@@ -54,16 +54,23 @@ def test_listing_speaks_json(argv, fresh_python):
 
 @pytest.mark.timing
 @pytest.mark.parametrize("argv", [None, ["--help"], ["models", "list"], ["plugins", "list"]], ids=str)
-def test_listing_costs_less_than_200_ms_over_starting_python(argv, fresh_python):
+def test_listing_costs_little_more_than_a_handful_of_standard_modules(argv, fresh_python):
+    """At most 2.3 times as much: 200 ms where these modules take 86. Milliseconds would measure the machine."""
     resource = pytest.importorskip("resource", reason="processor time of child processes is a POSIX notion")
-    command = ["-c", "import worldflux"] if argv is None else ["-m", "worldflux.cli", *argv]
+    listing = ["-c", "import worldflux"] if argv is None else ["-m", "worldflux.cli", *argv]
+    modules = [
+        "-c",
+        "import argparse, asyncio, email.message, http.client, pydoc, unittest.mock, xml.dom.minidom, zipfile",
+    ]
+    nothing = ["-c", "pass"]
 
-    def cpu_seconds(*args: str) -> float:
+    def cpu_seconds(command: list[str]) -> float:
         """Processor time: wall time would also measure what else the machine is doing."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert fresh_python(*args).returncode == 0
+        assert fresh_python(*command).returncode == 0
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    best = min(cpu_seconds(*command) for _ in range(7)) - min(cpu_seconds("-c", "pass") for _ in range(7))
-    assert best < 0.200
+    rounds = [[cpu_seconds(command) for command in (nothing, modules, listing)] for _ in range(7)]
+    start, reference, cost = map(min, zip(*rounds))
+    assert cost - start < 2.3 * (reference - start)
