@@ -146,7 +146,7 @@ def main() -> None:
             case, asked.model, asked.seed, asked.run or Path(scratch) / "run", steps=asked.steps, resume=asked.resume
         )
     file = record(
-        f"learning-{asked.case}-{asked.model.replace(':', '-')}",
+        f"learning-{asked.case}-{asked.model.replace(':', '-')}{f'-{asked.steps}-steps' if asked.steps else ''}",
         case=result,
         key="seed",
         what=case.what,

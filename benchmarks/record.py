@@ -19,17 +19,22 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def record(name: str, *, case: Mapping[str, Any], key: str, **facts: Any) -> Path:
-    """Write ``facts`` to NAME.json, and ``case`` among its results in place of the earlier one of its ``key``."""
+    """Write ``facts`` to NAME.json, and ``case`` among its results in place of the earlier one of its ``key``.
+
+    ``notes`` written there by hand stay.
+    """
     file = RESULTS / f"{name}.json"
-    before = json.loads(file.read_text())["results"] if file.exists() else []
-    results = sorted([r for r in before if r[key] != case[key]] + [dict(case)], key=lambda r: str(r[key]))
+    before = json.loads(file.read_text()) if file.exists() else {"results": []}
+    others = [result for result in before["results"] if result[key] != case[key]]
+    results = sorted([*others, dict(case)], key=lambda result: str(result[key]))
+    facts |= {"notes": before["notes"]} if "notes" in before else {}
     seeds = {"seeds": [r["seed"] for r in results]} if key == "seed" else {}
     passed = {"passed": all(r["passed"] for r in results)} if all("passed" in r for r in results) else {}
     facts = {
         "date": date.today().isoformat(),
         "machine": machine(),
         "versions": versions(),
-        "commit": commit(),
+        "commit": COMMIT,
         **facts,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -67,3 +72,6 @@ def commit() -> str:
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     return done.stdout.strip() or "unknown"
+
+
+COMMIT = commit()  # when a measurement begins: it may take hours

@@ -116,6 +116,11 @@ def test_a_weight_of_another_shape_is_named(case):
     [
         ("latent_dim", 512, "latent_dim = 512, but the weights have 16: this is a checkpoint of another size"),
         ("num_q", 5, "checkpoint of another size"),
+        ("model_size", 5, "model_size = 5, but the weights have 'another': this is a checkpoint of another size"),
+        ("obs_shape", {"state": [99]}, r"obs_shape of state = \[99\], but the weights have \[24\]"),
+        ("multitask", True, "multitask = True, but the weights have False"),
+        ("tasks", ["a", "b"], "number of tasks = 2, but the weights have 1"),
+        ("discount", 0.5, "unknown official setting 'discount'"),
         ("vmin", -5, "vmin = -5 is not supported"),
         ("discount_denom", 3, "discount_denom"),
         ("entropy_ceof", 1e-4, "Did you mean 'entropy_coef'"),

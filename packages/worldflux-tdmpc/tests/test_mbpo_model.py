@@ -262,7 +262,7 @@ def test_rollouts_grow_as_in_the_paper(schedule, lengths):
 
 
 def test_environment_steps_are_counted_by_what_was_learnt_from():
-    model = build(rollout_schedule=(500, 700, 1, 5), batch_size=16, replay_ratio=8.0, seed_steps=500).train()
+    model = build(rollout_schedule=(500, 700, 1, 5), batch_size=16, updates_per_step=0.25, seed_steps=500).train()
     lengths = []
     for update in range(60):  # 16 sequences of 2 rows are 4 environment steps
         lengths.append(model.rollout_length())

@@ -10,6 +10,7 @@ import torch
 import worldflux
 from worldflux.core.batch import Batch
 from worldflux.core.errors import ConfigurationError, ShapeMismatchError, ValidationError
+from worldflux.experiment.settings import Settings, make_plan
 from worldflux.planners import MPPIPlanner, PlannerPolicy, RewardObjective
 from worldflux.planners.offers import OffersProposals, OffersValue
 from worldflux.training import TrainingConfig, train
@@ -34,7 +35,7 @@ class Reach(gym.Env):
         return self.place, -far, far > 2, self.time >= 20, {}
 
 
-SMALL = {"seed_steps": 40, "batch_size": 16, "replay_ratio": 32.0}
+SMALL = {"seed_steps": 40, "batch_size": 16, "updates_per_step": 1}
 
 
 def build(**options):
@@ -94,7 +95,7 @@ def test_a_run_that_was_interrupted_ends_bit_for_bit_as_one_that_was_not(tmp_pat
 def test_it_learns_to_stay_where_it_pays(tmp_path):
     run = worldflux.fit(
         "mbpo:ci", env=Reach, run=tmp_path, seed=0, steps=300, save_every=0, eval_episodes=10,
-        model_options={"seed_steps": 100, "batch_size": 64, "replay_ratio": 512.0, "initial_alpha": 0.1},
+        model_options={"seed_steps": 100, "batch_size": 64, "updates_per_step": 4, "initial_alpha": 0.1},
     )  # fmt: skip
     assert run.evaluation.trained.mean > -6 > run.evaluation.random.mean
 
@@ -139,14 +140,22 @@ def test_names_lead_to_presets(name, preset):
     assert f"mbpo:{preset}" in worldflux.list_models()
 
 
+@pytest.mark.parametrize("batch_size", [16, 128])
+def test_updates_follow_steps_whatever_the_batch(batch_size):
+    model = worldflux.create_world_model(
+        "mbpo:ci", obs_shape=(3,), action_dim=1, batch_size=batch_size, updates_per_step=4
+    )
+    plan = make_plan(Settings(model="mbpo:ci", env="Pendulum-v1"), model)
+    assert plan.steps_per_update == 1 / 4
+
+
 def test_the_base_preset_has_the_papers_sizes():
     config = worldflux.get_config("mbpo:base")
     assert (config.num_nets, config.num_elites, config.model_units, config.model_layers) == (7, 5, 200, 4)
     assert config.weight_decays == (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
     assert (config.hidden_dim, config.discount, config.tau, config.real_ratio) == (256, 0.99, 0.005, 0.05)
     assert (config.learning_rate, config.model_learning_rate, config.batch_size) == (3e-4, 1e-3, 256)
-    assert config.replay_ratio == 20 * 2 * config.batch_size  # 20 updates a step, of sequences of 2 rows
-    assert config.seed_steps == 5000
+    assert (config.updates_per_step, config.seed_steps) == (20, 5000)
     model = worldflux.create_world_model("mbpo:base", obs_shape=(17,), action_dim=6)
     one = 23 * 200 + 200 + 3 * (200 * 200 + 200) + 200 * 36 + 36
     assert sum(p.numel() for p in model.dynamics_model.parameters()) == 7 * one + 2 * 18

@@ -182,7 +182,7 @@ def test_observations_and_actions_are_the_tasks(words):
     assert words(config={"obs_shape": (8,), "action_dim": 2})[0] == words()[0]
 
 
-@pytest.mark.parametrize("change", [{"replay_ratio": 512.0}, {"reference": True}, {"episode_length": 100}])
+@pytest.mark.parametrize("change", [{"updates_per_step": 2.0}, {"reference": True}, {"episode_length": 100}])
 def test_what_the_official_program_cannot_be_told_is_refused(words, change):
     with pytest.raises(ConfigurationError, match=f"{next(iter(change))} = .* has no counterpart.*leave it out"):
         words(config=change)

@@ -27,10 +27,12 @@ class Run:
     def __init__(self, case, prefix: str, *, leaking: bool = False) -> None:
         self.case, self.prefix = case, prefix
         self.model: TDMPC2 = case.model().train()
-        optimizer = build_optimizer(self.model, TrainingConfig(learning_rate=case.settings["lr"]))
+        optimizer = build_optimizer(
+            self.model, TrainingConfig(learning_rate=case.settings["lr"], grad_clip=case.settings["grad_clip_norm"])
+        )
         assert isinstance(optimizer, TwoPhaseAdam)
         self.optimizer, self.number = optimizer, 0
-        self.leak = Leak(self.model, optimizer) if leaking else None
+        self.leak = Leak(self.model) if leaking else None
         names = official_names(self.model)
         self.parameters = {own: official for official, own in names.items()}
 
@@ -55,19 +57,20 @@ class Leak:
     We do not; here it is done to show that nothing else differs.
     """
 
-    def __init__(self, model: TDMPC2, optimizer: TwoPhaseAdam) -> None:
+    def __init__(self, model: TDMPC2) -> None:
         self.model, self.left = model, None
-        self.ours, optimizer._policy_gradients = optimizer._policy_gradients, self.policy_gradients
+        phase = model.policy_phase
+        self.ours, phase.gradients = phase.gradients, self.gradients
 
-    def policy_gradients(self) -> bool:
-        ((inputs, _),) = self.model._later
+    def gradients(self, model: TDMPC2, clip: float) -> bool:
+        ((inputs, *_),) = model.policy_phase.postponed
         embedding = self.model.task_embedding
         embedding.renormalise(inputs.task)
         scale = self.model.value_scale.value.clone()
         value, _ = objective.policy_losses(self.model, inputs, embedding=self.model.embed(inputs.task))
         (self.left,) = torch.autograd.grad(value, [embedding.weight])
         self.model.value_scale.value.copy_(scale)
-        return self.ours()
+        return self.ours(model, clip)
 
     def add(self) -> None:
         if self.left is not None:

@@ -65,6 +65,8 @@ def test_several_tasks_need_to_be_told_apart():
         model.encode({"obs": torch.zeros(2, 5), "task": torch.tensor([0, 3])})
     with pytest.raises(ValidationError, match="task"):
         model.loss(rows())
+    with pytest.raises(ValidationError, match="'task' must hold integers, .* got torch.float32"):
+        model.encode({"obs": torch.zeros(2, 5), "task": torch.zeros(2)})
 
 
 def test_an_update_refuses_observations_of_another_batch():

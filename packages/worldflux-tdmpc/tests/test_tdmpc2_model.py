@@ -10,8 +10,10 @@ import torch
 
 import worldflux
 from worldflux.core.batch import Batch
+from worldflux.core.errors import TrainingError
+from worldflux.experiment.settings import Settings, make_plan
 from worldflux.testing.echo import EchoWorld
-from worldflux.training import TrainingConfig
+from worldflux.training import Trainer, TrainingConfig
 from worldflux.training.optim import build_optimizer
 from worldflux_tdmpc import TwoPhaseAdam, objective
 
@@ -183,8 +185,8 @@ def test_terminal_rows_stop_the_bootstrap():
 # --- the update ----------------------------------------------------------------------------------------------------
 
 
-def optimizer_of(model) -> TwoPhaseAdam:
-    return build_optimizer(model, TrainingConfig(learning_rate=model.config.learning_rate))
+def optimizer_of(model, **options) -> TwoPhaseAdam:
+    return build_optimizer(model, TrainingConfig().with_defaults({**model.training_defaults(), **options}))
 
 
 def test_the_policy_is_judged_by_the_critics_that_have_stepped():
@@ -201,6 +203,59 @@ def test_the_policy_is_judged_by_the_critics_that_have_stepped():
     assert "policy" in out.components
     assert {"scale", "entropy", "policy_grad_norm"} <= set(out.metrics)
     assert all(not torch.equal(a, b) for a, b in zip(before, model.prior.parameters()))
+
+
+def test_a_policy_that_cannot_learn_ends_the_training_before_it_is_stepped(tmp_path):
+    model = shaken(build()).train()
+    model.value_scale.value.fill_(torch.nan)
+    before = [p.clone() for p in model.prior.parameters()]
+    config = TrainingConfig(total_steps=1, batch_size=6, sequence_length=4, output_dir=str(tmp_path), device="cpu")
+    with pytest.raises(TrainingError, match="policy's loss is nan.*go on from the last checkpoint"):
+        Trainer(model, config).train(rows(model))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.prior.parameters()))
+
+
+@pytest.mark.parametrize(("clip", "clipped"), [(1e-4, True), (0.0, False)])
+def test_the_training_options_clip_the_policy_too(clip, clipped):
+    model = shaken(build()).train()
+    optimizer = optimizer_of(model, grad_clip=clip)
+    optimizer.zero_grad()
+    out = model.loss(rows(model))
+    out.loss.backward()
+    optimizer.step()
+    norm = torch.nn.utils.get_total_norm([p.grad for p in model.prior.parameters()])
+    assert out.metrics["policy_grad_norm"] > 1e-3
+    assert float(norm) == pytest.approx(1e-4 if clipped else float(out.metrics["policy_grad_norm"]), rel=1e-2)
+
+
+def test_an_update_that_was_never_stepped_keeps_no_graph_and_is_forgotten_by_the_next():
+    model = shaken(build()).train()
+    optimizer = optimizer_of(model)
+    optimizer.zero_grad()
+    model.loss(rows(model))
+    copied = copy.deepcopy(model)  # which no tensor with a history allows
+    assert len(copied.policy_phase.postponed) == 1
+    optimizer.zero_grad()
+    out = model.loss(rows(model))
+    out.loss.backward()
+    optimizer.step()
+    assert "policy" in out.components
+    assert "policy" in model.loss(rows(model)).components
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_size": 32}, {"horizon": 5}, {"updates_per_step": 2}], ids=lambda options: str(options)
+)
+def test_one_update_follows_each_decision_unless_asked_otherwise(options):
+    model = build(**options)
+    plan = make_plan(Settings(model="tdmpc2:ci", env="Pendulum-v1"), model)
+    assert plan.steps_per_update == 1 / options.get("updates_per_step", 1)
+
+
+@pytest.mark.parametrize(("episode", "seeds"), [(100, 1000), (500, 2500), (1000, 5000)])
+def test_seed_steps_are_five_episodes_but_at_least_1000(episode, seeds):
+    model = worldflux.create_world_model("tdmpc2:1m", obs_shape=(5,), action_dim=2, episode_length=episode)
+    assert model.training_defaults()["min_rows"] == seeds
 
 
 def test_another_optimizer_trains_the_policy_too():

@@ -83,7 +83,7 @@ def test_continuous_actions_are_clipped_and_scaled_to_their_bounds():
     assert adapter(np.array([1, 1])).dtype == np.float32
 
 
-@pytest.mark.parametrize("bounds", [(-np.inf, np.inf), (0, np.inf), (-np.inf, 0)])
+@pytest.mark.parametrize("bounds", [(-np.inf, np.inf), (0, np.inf), (-np.inf, 0), (-3e38, 3e38)])
 def test_a_continuous_action_without_bounds_is_refused_with_the_way_out(bounds):
     with pytest.raises(ConfigurationError, match="'a/b' has no finite bounds.*TransformAction"):
         ActionAdapter(spaces.Dict({"a": spaces.Dict({"b": spaces.Box(*bounds, (2,), np.float32)})}))

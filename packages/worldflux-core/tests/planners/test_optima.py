@@ -21,7 +21,7 @@ NEAR = 1.02
 BUDGETS = {
     "random": RandomShootingPlanner(horizon=2, num_samples=50_000),  # 50,000 imagined plans
     "cem": CEMPlanner(horizon=8, num_samples=500, num_elites=50, iterations=18),  # 9,000
-    "icem": ICEMPlanner(horizon=8, num_samples=500, num_elites=50, iterations=18, noise_beta=0.5, decay=1.02),  # 7,700
+    "icem": ICEMPlanner(horizon=8, num_samples=500, num_elites=50, iterations=18, noise_beta=0.5, decay=1.02),  # 7,592
     "mppi": MPPIPlanner(horizon=8, num_samples=600, num_elites=40, iterations=18, max_std=0.7, min_std=0.01),  # 10,800
     "gradient": GradientPlanner(horizon=8, num_samples=2, iterations=80),  # 162, with gradients
 }

@@ -34,10 +34,11 @@ class TDMPC2Config(WorldModelConfig):
     ``episode_lengths`` how many decisions its episodes last. ``episodic`` learns where episodes end. ``discount``
     None takes the official rule, ``(n - 1) / n`` with n a fifth of the episode's length, cut to ``discount_min`` and
     ``discount_max``. ``horizon`` is that of training and of planning. ``prior`` is "gaussian", or "categorical" for
-    discrete actions. ``vmax`` bounds rewards and values in symlog space. ``reference`` always computes every head of
-    the critics. ``compiled`` computes losses and plans with ``torch.compile`` (minutes at first, faster after);
-    ``plan_mixed_precision`` plans in bfloat16 where autocast deems it safe. Images are 64 × 64; their encoder has
-    ``latent_dim / 16`` channels. Raises ConfigurationError.
+    discrete actions. ``vmax`` bounds rewards and values in symlog space. ``updates_per_step`` updates follow each
+    decision, after ``seed_steps`` decisions at random (None takes the official rule: five episodes, but at least
+    1,000). ``reference`` always computes every head of the critics. ``compiled`` computes losses and plans with
+    ``torch.compile`` (minutes at first, faster after); ``plan_mixed_precision`` plans in bfloat16 where autocast deems
+    it safe. Images are 64 × 64; their encoder has ``latent_dim / 16`` channels. Raises ConfigurationError.
 
     Source: Hansen et al. 2024, table 8; nicklashansen/tdmpc2 ``config.yaml``.
     """
@@ -97,9 +98,9 @@ class TDMPC2Config(WorldModelConfig):
     enc_lr_scale: float = 0.3
     grad_clip: float = 20.0
     batch_size: int = 256
-    replay_ratio: float = 1024.0
+    updates_per_step: float = 1.0
     num_envs: int = 1
-    seed_steps: int = 2500
+    seed_steps: int | None = None
     env_steps: int = 500_000
 
     def __post_init__(self) -> None:
@@ -115,7 +116,7 @@ class TDMPC2Config(WorldModelConfig):
     def _check_numbers(self) -> None:
         positive = "enc_dim mlp_dim latent_dim num_enc_layers simnorm_dim task_dim num_tasks horizon iterations"
         positive += " num_samples num_elites batch_size num_envs env_steps episode_length vmax max_std temperature"
-        positive += " replay_ratio enc_lr_scale"
+        positive += " updates_per_step enc_lr_scale"
         for name in positive.split():
             if not 0 < getattr(self, name) < math.inf:
                 raise self._error(f"{name} must be positive, got {getattr(self, name)}")
@@ -140,7 +141,7 @@ class TDMPC2Config(WorldModelConfig):
             raise self._error(f"num_elites {self.num_elites} must not exceed num_samples {self.num_samples}")
         if self.num_pi_trajs >= self.num_samples:
             raise self._error(f"num_pi_trajs {self.num_pi_trajs} must be below num_samples {self.num_samples}")
-        if self.seed_steps < 0:
+        if self.seed_steps is not None and self.seed_steps < 0:
             raise self._error(f"seed_steps must be at least 0, got {self.seed_steps}")
 
     def _check_observations(self) -> None:
@@ -232,6 +233,11 @@ class TDMPC2Config(WorldModelConfig):
         lengths = self.episode_lengths or (self.episode_length,) * self.num_tasks
         rule = [(length / 5 - 1) / (length / 5) for length in lengths]
         return tuple(min(max(value, self.discount_min), self.discount_max) for value in rule)
+
+    @property
+    def seed_rows(self) -> int:
+        """Decisions at random before the first update."""
+        return max(1000, 5 * self.episode_length) if self.seed_steps is None else self.seed_steps
 
     @property
     def plan_iterations(self) -> int:

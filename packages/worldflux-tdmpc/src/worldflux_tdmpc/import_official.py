@@ -13,7 +13,7 @@ from torch import Tensor
 
 from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
 
-from .config import TDMPC2Config
+from .config import TDMPC2Config, preset_values
 from .model import TDMPC2
 from .official_settings import settings_of
 
@@ -44,7 +44,7 @@ _SHAPES = {
 _STATE_SHAPES = {"enc_dim": "enc_dim", "num_enc_layers": "num_enc_layers"}
 # What the official program does beside the model, or derives from other settings.
 _FREE = frozenset(
-    "task tasks obs obs_shape obs_shapes multitask task_dim num_channels bin_size vmin discount_denom discount steps "
+    "task tasks obs obs_shape obs_shapes multitask task_dim num_channels bin_size vmin discount_denom steps "
     "seed seed_steps eval_episodes eval_freq buffer_size exp_name data_dir checkpoint reward_smoothing wandb_project "
     "wandb_entity wandb_silent enable_wandb save_csv save_video save_agent compile compile_type work_dir task_title "
     "model_size use_all_mt iterations_used".split()
@@ -194,6 +194,7 @@ def official_config(weights: dict[str, Tensor], settings: Mapping[str, Any]) -> 
             known_settings = [*_SETTINGS, *_SHAPES, *_STATE_SHAPES, *_FREE]
             raise ConfigurationError(f"unknown official setting {key!r}.{did_you_mean(key, known_settings)}")
     _refuse_unsupported(settings, values)
+    _refuse_other_sizes(settings, values)
     return TDMPC2Config.from_dict({"model_name": "official", **values})
 
 
@@ -232,6 +233,30 @@ def _sizes(weights: dict[str, Tensor]) -> dict[str, Any]:
     if not shown:
         raise ConfigurationError("official weights lack '_encoder.state.0.weight' and '_encoder.rgb.2.weight'")
     return {**sizes, "observation_modalities": {"obs": next(iter(shown.values()))} if len(shown) == 1 else shown}
+
+
+def _refuse_other_sizes(settings: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError where settings that only derive from others tell of another checkpoint."""
+    tasks, shown = values.get("num_tasks", 1), values["observation_modalities"]
+    found: dict[str, Any] = {"multitask": tasks > 1, "task_dim": values.get("task_dim", 0)}
+    told = {name: settings[name] for name in found if settings.get(name) is not None}
+    if tasks == 1:
+        told.pop("task_dim", None)  # config.yaml has one for the case that there are several
+    if isinstance(names := settings.get("tasks"), (list, tuple)):
+        found["number of tasks"], told["number of tasks"] = tasks, len(names)
+    for name, shape in (settings.get("obs_shape") or {}).items():
+        own = shown.get(name, shown.get("obs"))
+        found[f"obs_shape of {name}"], told[f"obs_shape of {name}"] = own and list(own["shape"]), list(shape)
+    if (size := settings.get("model_size")) is not None:
+        sized = preset_values("tdmpc2", f"{size}m")
+        found["model_size"] = size if all(values[n] == sized[n] for n in ("mlp_dim", "num_q")) else "another"
+        told["model_size"] = size
+    for name, value in told.items():
+        if value != found[name]:
+            raise ConfigurationError(
+                f"official setting {name} = {value!r}, but the weights have {found[name]!r}: this is a checkpoint of "
+                "another size"
+            )
 
 
 def _refuse_unsupported(settings: Mapping[str, Any], values: Mapping[str, Any]) -> None:

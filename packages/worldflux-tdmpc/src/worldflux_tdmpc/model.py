@@ -24,8 +24,7 @@ from .contract import contract_of
 from .dynamics import ActionConditioner, Decoder, Dynamics
 from .encoder import Encoder, draw_shift, shifted
 from .networks import Ensemble, TaskEmbedding, initialise
-from .objective import PolicyInputs
-from .optim import TwoPhaseAdam
+from .optim import PolicyPhase, TwoPhaseAdam
 from .policy import make_policy
 from .prior import CategoricalPrior, GaussianPrior
 from .scale import RunningScale
@@ -75,8 +74,7 @@ class TDMPC2(WorldModel):
         zeros = (self.dynamics_model.reward[-1], self.critics[-1])
         initialise(self, zeros=zeros, generator=torch.Generator().manual_seed(config.seed))
         self.target_critics.load_state_dict(self.critics.state_dict())
-        # what the policy still has to learn from in this update; None: its loss is part of the sum
-        self._later: list[tuple[PolicyInputs, LossOutput]] | None = None
+        self.policy_phase = PolicyPhase()
 
     def _register_tasks(self) -> None:
         config = self.config
@@ -111,6 +109,8 @@ class TDMPC2(WorldModel):
             )
         seen = super().observations(obs)
         task = seen.get(TASK)
+        if task is not None and (task.is_floating_point() or task.is_complex()):
+            raise ValidationError(f"observation 'task' must hold integers, the numbers of tasks, got {task.dtype}")
         if task is not None and task.numel() and not 0 <= int(task.min()) <= int(task.max()) < self.config.num_tasks:
             raise ValidationError(
                 f"observation 'task' must lie below num_tasks = {self.config.num_tasks}, got {int(task.min())} to "
@@ -258,38 +258,19 @@ class TDMPC2(WorldModel):
             self.task_embedding.renormalise(window.task)
         found = self._run(objective.world_model_losses)(self, window, noise)
         components = {name: value.detach() for name, value in found.components.items()}
-        out = LossOutput(found.total, components, dict(found.metrics))
-        if self._later is not None and self.training and torch.is_grad_enabled():
-            self._later.append((found.policy, out))
-            return out
-        value, logged = self._run(objective.policy_losses)(self, found.policy)
-        return LossOutput(out.loss + value, {**components, "policy": value.detach()}, {**out.metrics, **logged})
+        metrics: dict[str, Any] = dict(found.metrics)
+        if self.policy_phase.open and self.training and torch.is_grad_enabled():
+            self.policy_phase.postponed.append((found.policy, components, metrics))
+            return LossOutput(found.total, components, metrics)
+        value, logged = self.policy_loss(found.policy)
+        return LossOutput(found.total + value, {**components, "policy": value.detach()}, {**metrics, **logged})
+
+    def policy_loss(self, inputs: objective.PolicyInputs) -> tuple[Tensor, dict[str, Tensor]]:
+        """The policy's loss by the critics of now, and what to log."""
+        return self._run(objective.policy_losses)(self, inputs)  # type: ignore[no-any-return]
 
     def _run(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return objective.compiled(function) if self.config.compiled else function
-
-    def _begin_update(self) -> None:
-        self._later = []
-
-    def _policy_gradients(self) -> bool:
-        """Set the policy's gradients by the critics of now, clipped, for what this update's losses left out."""
-        later, self._later = self._later, None
-        if not later:
-            return False
-        parameters = list(self.prior.parameters())
-        for parameter in parameters:
-            parameter.grad = None
-        for inputs, out in later:
-            if self.task_embedding is not None and inputs.task is not None:
-                self.task_embedding.renormalise(inputs.task)
-            value, logged = self._run(objective.policy_losses)(self, inputs)
-            (value / len(later)).backward(inputs=parameters)
-            out.components["policy"] = value.detach()
-            out.metrics = {**out.metrics, **logged}
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.grad_clip)
-        for _, out in later:
-            out.metrics = {**out.metrics, "policy_grad_norm": norm}
-        return True
 
     @torch.no_grad()
     def on_after_optimizer_step(self) -> None:
@@ -305,9 +286,9 @@ class TDMPC2(WorldModel):
             "sequence_length": config.horizon + 1,
             "learning_rate": config.learning_rate,
             "grad_clip": config.grad_clip,
-            "replay_ratio": config.replay_ratio,
+            "replay_ratio": config.batch_size * (config.horizon + 1) * config.updates_per_step,
             "num_envs": config.num_envs,
-            "min_rows": config.seed_steps or None,
+            "min_rows": config.seed_rows or None,
             "boundary": "within",
             "catch_up": True,
             "env_steps": config.env_steps,
@@ -329,16 +310,15 @@ class TDMPC2(WorldModel):
         return [group for group in groups if group["params"]]
 
     def configure_optimizer(self, config: Any) -> TwoPhaseAdam:
-        """Return Adam in the official order; ``config`` gives ``learning_rate`` and ``weight_decay``."""
+        """Return Adam in the official order; ``config`` gives ``learning_rate``, ``weight_decay``, ``grad_clip``."""
         groups = [
             {**group, "lr": group["lr"] / self.config.learning_rate * config.learning_rate}
             for group in self.parameter_groups()
         ]
         return TwoPhaseAdam(
             groups,
-            policy=list(self.prior.parameters()),
-            begin=self._begin_update,
-            policy_gradients=self._policy_gradients,
+            model=self,
+            policy_clip=config.grad_clip,
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
         )

@@ -30,7 +30,7 @@ def official_settings(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
     description = job.description
     _, *words = (str(word) for word in description["program"]["argv"][1:])
     pairs = [word.partition("=") for word in words if not word.startswith("hydra.")]
-    settings = {name: _value(text) for name, _, text in pairs}
+    settings = {name: _value(text) for name, _, text in pairs if name != "model_size"}  # the weights tell that
     if "task" not in settings:
         raise ConfigurationError(
             f"{job.job_path} is of backend {description.get('backend')!r}, not of TD-MPC2's program"

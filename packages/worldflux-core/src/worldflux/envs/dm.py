@@ -10,9 +10,9 @@ import numpy as np
 
 from worldflux.core.errors import ConfigurationError
 
-logger = logging.getLogger(__name__)
+from .spaces import UNBOUNDED
 
-_UNBOUNDED = 1e10  # what MuJoCo says where a control has no limit
+logger = logging.getLogger(__name__)
 
 
 def is_dm_env(env: Any) -> bool:
@@ -185,7 +185,7 @@ def _action_space(spec: Any) -> Any:
         for name, end in (("minimum", -np.inf), ("maximum", np.inf))
     )
     if dtype.kind == "f":
-        if (low <= -_UNBOUNDED).any() or (high >= _UNBOUNDED).any():
+        if (low <= -UNBOUNDED).any() or (high >= UNBOUNDED).any():
             raise ConfigurationError(
                 f"the action spec {spec} has no finite bounds, but actions are numbers in [-1, 1], scaled to them: "
                 "give the environment an action_spec() that has them, as dm_env.specs.BoundedArray(shape, float, -1, 1)"

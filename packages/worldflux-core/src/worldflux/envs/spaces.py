@@ -15,6 +15,7 @@ from worldflux.core.errors import ConfigurationError, ShapeMismatchError, Valida
 from worldflux.core.spec import ActionPart, ActionSpec, ModalityKind, ModalitySpec
 
 SUPPORTED = "Box, Discrete, MultiBinary, MultiDiscrete, Dict and Tuple"
+UNBOUNDED = 1e10  # what MuJoCo says where a control has no limit
 _CHANNELS = (1, 3, 4)
 
 
@@ -236,7 +237,7 @@ def _pieces(leaf: _Leaf) -> list[tuple[ActionPart, _Leaf, Callable[[np.ndarray],
 def _scaler(leaf: _Leaf) -> Callable[[np.ndarray], np.ndarray]:
     space = leaf.space
     low, high = np.ravel(space.low).astype(np.float64), np.ravel(space.high).astype(np.float64)
-    if not (np.isfinite(low) & np.isfinite(high)).all():
+    if not (np.maximum(-low, high) < UNBOUNDED).all():  # false for NaN, too
         where = f" at {leaf.name!r}" if leaf.name else ""
         raise ConfigurationError(
             f"the action space {space}{where} has no finite bounds, but actions are numbers in [-1, 1], scaled to "

@@ -64,12 +64,22 @@ def load_task(name: str, *, image_size: int | None, options: Mapping[str, Any]) 
     camera = chosen["camera_id"]
     if camera is None:
         camera = 2 if domain == "quadruped" else 0
-    fast = bool(chosen["fast_render"])
-    render = None if image_size is None else physics_renderer(env, image_size, camera_id=camera, fast=fast)
+    render = None
+    if image_size is not None:
+        _check_camera(env, camera)
+        render = physics_renderer(env, image_size, camera_id=camera, fast=bool(chosen["fast_render"]))
     try:
         return DmEnv(env, action_repeat=chosen["action_repeat"], render=render)
     except ConfigurationError as error:
         raise ConfigurationError(f"{name}: {error}") from error
+
+
+def _check_camera(env: Any, camera: Any) -> None:
+    model = env.physics.model
+    names = [model.id2name(i, "camera") or str(i) for i in range(model.ncam)]
+    numbered = isinstance(camera, int) and not isinstance(camera, bool) and -1 <= camera < model.ncam  # -1: free
+    if not numbered and camera not in names:
+        raise ConfigurationError(f"camera_id is {camera!r}, but the cameras are {names}, or -1 to {model.ncam - 1}")
 
 
 def _build(suite: Any, domain: str, task: str) -> Any:

@@ -28,7 +28,8 @@ class MBPOConfig(WorldModelConfig):
     ``first``, ``longest`` from ``last`` on, and in between as a line says, rounded down. ``real_ratio`` is the share of
     real rows in what actor and critics learn from. ``target_entropy`` None is minus the number of actions.
     ``learning_rate`` is that of actor, critics and temperature, ``model_learning_rate`` of the ensemble.
-    ``seed_steps`` rows are collected at random before the first update. Raises ConfigurationError.
+    ``updates_per_step`` updates follow each environment step, after ``seed_steps`` of them at random. Raises
+    ConfigurationError.
 
     Source: Janner et al. 2019, "When to Trust Your Model: Model-Based Policy Optimization", appendix C; jannerm/mbpo.
     """
@@ -57,7 +58,7 @@ class MBPOConfig(WorldModelConfig):
     learning_rate: float = 3e-4
     model_learning_rate: float = 1e-3
     batch_size: int = 256
-    replay_ratio: float = 10_240.0
+    updates_per_step: float = 20.0
     num_envs: int = 1
     seed_steps: int = 5000
     env_steps: int = 300_000
@@ -71,7 +72,7 @@ class MBPOConfig(WorldModelConfig):
 
     def _check_numbers(self) -> None:
         positive = "num_nets num_elites model_units model_layers hidden_dim initial_alpha model_learning_rate"
-        positive += " batch_size replay_ratio num_envs env_steps"
+        positive += " batch_size updates_per_step num_envs env_steps"
         for name in positive.split():
             if not 0 < getattr(self, name) < math.inf:
                 raise self._error(f"{name} must be positive, got {getattr(self, name)}")

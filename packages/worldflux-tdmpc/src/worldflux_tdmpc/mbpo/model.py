@@ -31,6 +31,8 @@ from .objective import Noise, Steps
 from .policy import ActorPolicy
 from .termination import LearnedTermination
 
+SEQUENCE = 2  # rows that make one step
+
 
 class MBPO(WorldModel):
     """An ensemble of probabilistic networks predicts observations; actor and critics learn from short rollouts in it.
@@ -208,7 +210,8 @@ class MBPO(WorldModel):
         config = self.config
         if config.rollout_schedule[2] == config.rollout_schedule[3]:
             return config.rollout_schedule[2]  # nothing to wait for the device for
-        return config.rollout_length(config.seed_steps + int(self.rows) / config.replay_ratio)
+        rows_per_step = SEQUENCE * config.batch_size * config.updates_per_step
+        return config.rollout_length(config.seed_steps + int(self.rows) / rows_per_step)
 
     @torch.no_grad()
     def on_after_optimizer_step(self) -> None:
@@ -221,10 +224,10 @@ class MBPO(WorldModel):
         config = self.config
         return {
             "batch_size": config.batch_size,
-            "sequence_length": 2,
+            "sequence_length": SEQUENCE,
             "learning_rate": config.learning_rate,
             "grad_clip": config.grad_clip,
-            "replay_ratio": config.replay_ratio,
+            "replay_ratio": SEQUENCE * config.batch_size * config.updates_per_step,
             "num_envs": config.num_envs,
             "min_rows": config.seed_steps or None,
             "boundary": "within",
@@ -257,7 +260,6 @@ class MBPO(WorldModel):
         """Draw the policy's noise ``action [B, A]``."""
         return {"action": self.actor.noise(batch_size, generator=generator, device=device)}
 
-    @torch.no_grad()
     def terminal_value(self, state: State, noise: dict[str, Tensor]) -> Tensor:
         """The value ``[B]``: the lower critic's, for an action the policy samples."""
         obs = state["obs"]
@@ -269,7 +271,6 @@ class MBPO(WorldModel):
         """Draw the policy's noise ``action [H, B, A]``."""
         return {"action": self.actor.noise(horizon, batch_size, generator=generator, device=device)}
 
-    @torch.no_grad()
     def propose(self, state: State, horizon: int, noise: dict[str, Tensor]) -> Tensor:
         """Plans ``[H, B, A]`` of the policy in imagination."""
         actions = []

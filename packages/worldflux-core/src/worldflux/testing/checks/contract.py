@@ -95,13 +95,13 @@ def _count(config: WorldModelConfig, stated: float) -> int | None:
 
 @check()
 def check_capabilities_agree(subject: Subject) -> None:
-    """The model's capabilities (members of ``Capability``) are the ones its manifest declares."""
+    """The model's capabilities (members of ``Capability``) are the manifest's; with options, at least those."""
     if subject.family is None:
         raise CheckSkipped("the family is another plugin's")
     built = subject.build()
     model = {capability.value for capability in Capability if built.supports(capability)}
     expect(
-        model == subject.capabilities,
+        model == subject.capabilities or (subject.options is not None and model > subject.capabilities),
         f"worldflux.toml declares {sorted(subject.capabilities)}, the model {sorted(model)}; make them one list",
     )
 
