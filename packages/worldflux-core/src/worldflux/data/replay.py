@@ -325,7 +325,7 @@ class Replay:
         Raises:
             CheckpointError: it is of a replay of another shape, or an array is missing or cut. Nothing changes then.
         """
-        never_full = int(meta["rows"]) <= min(self._capacity, meta["stream_capacity"])  # so no row has moved
+        never_full = int(meta["rows"]) <= min(self._capacity, meta.get("stream_capacity", 0))  # so no row has moved
         for name, mine in self._identity().items():
             if meta.get(name) != mine and not (never_full and name == "stream_capacity"):
                 raise CheckpointError(f"the saved replay has {name} {meta.get(name)!r}, this one {mine!r}")
