@@ -115,7 +115,7 @@ CASES = {
     ),
     ("pendulum", "dreamer:ci"): pendulum("dreamer:ci", bar=-300, minutes=15),
     ("pendulum", "tdmpc2:ci"): pendulum("tdmpc2:ci", bar=-200, minutes=10),
-    ("pendulum", "planet:ci"): pendulum("planet:ci", bar=-300, minutes=15, steps=5_000),
+    ("pendulum", "planet:ci"): pendulum("planet:ci", bar=-300, minutes=15),
     ("pendulum", "mbpo:ci"): pendulum("mbpo:ci", bar=-200, minutes=10),
     ("dmc-cartpole-balance", "tdmpc2:1m"): dmc("cartpole-balance", steps=25_000),
     ("pixels", "dreamer:ci"): Case(
