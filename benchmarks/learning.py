@@ -75,7 +75,7 @@ def open_loop(run: Run) -> dict[str, Any]:
     return {**values, "passed": better and values["reward_mae_at_15"] < values["reward_copy_last_mae_at_15"]}
 
 
-def pendulum(model: str, *, bar: float, minutes: float, **options: Any) -> Case:
+def pendulum(model: str, *, bar: float, minutes: float) -> Case:
     """Pendulum-v1 for a preset."""
     return Case(
         what=f"Mean return of {model} on Pendulum-v1 over 20 evaluation episodes after training on 2 cores",
@@ -83,7 +83,6 @@ def pendulum(model: str, *, bar: float, minutes: float, **options: Any) -> Case:
         minutes=minutes,
         bar=f"mean return >= {bar:g} within {minutes:g} minutes",
         judge=mean_return(bar),
-        options=options,
     )
 
 
