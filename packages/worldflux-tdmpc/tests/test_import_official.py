@@ -71,6 +71,11 @@ def test_images_and_tasks_are_told_by_the_weights(cases):
     assert load(cases("episodic").weights).config.episodic
 
 
+def test_settings_that_the_official_program_fills_in_when_it_starts_say_nothing(case):
+    open_ = dict.fromkeys(("obs_shape", "action_dim", "multitask", "tasks", "episode_length", "model_size"), "???")
+    assert load(case.weights, {**case.settings, **open_}).config.obs_shape == (24,)
+
+
 def test_an_imported_model_plans_at_once(case):
     model = load(case.weights, case.settings)
     policy = model.policy()
@@ -118,6 +123,9 @@ def test_a_weight_of_another_shape_is_named(case):
         ("num_q", 5, "checkpoint of another size"),
         ("model_size", 5, "model_size = 5, but the weights have 'another': this is a checkpoint of another size"),
         ("obs_shape", {"state": [99]}, r"obs_shape of state = \[99\], but the weights have \[24\]"),
+        ("model_size", 6, r"model_size = 6, expected one of \(1, 5, 19, 48, 317\)"),
+        ("obs_shape", [24], r"obs_shape = \[24\], expected one such as {'state': \[24\]}"),
+        ("obs_shape", {"state": 24}, r"obs_shape = {'state': 24}, expected one such as"),
         ("multitask", True, "multitask = True, but the weights have False"),
         ("tasks", ["a", "b"], "number of tasks = 2, but the weights have 1"),
         ("discount", 0.5, "unknown official setting 'discount'"),

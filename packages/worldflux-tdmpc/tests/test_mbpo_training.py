@@ -13,7 +13,7 @@ from worldflux.core.errors import ConfigurationError, ShapeMismatchError, Valida
 from worldflux.experiment.settings import Settings, make_plan
 from worldflux.planners import MPPIPlanner, PlannerPolicy, RewardObjective
 from worldflux.planners.offers import OffersProposals, OffersValue
-from worldflux.training import TrainingConfig, train
+from worldflux.training import Callback, TrainingConfig, train
 from worldflux_tdmpc.mbpo import MBPOConfig
 
 
@@ -110,6 +110,19 @@ def test_the_first_update_waits_for_the_seed_steps(tmp_path):
     assert model.training_defaults()["boundary"] == "within"
 
 
+@pytest.mark.parametrize(("clip", "norm"), [(1e-3, 1e-3), (0.0, None)])
+def test_gradients_are_clipped_as_the_training_says(clip, norm, tmp_path):
+    model, norms = build(), []
+
+    class Watch(Callback):
+        def on_step_end(self, trainer):
+            norms.append(torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
+
+    options = {"output_dir": str(tmp_path), "device": "cpu", "grad_clip": clip, "callbacks": [Watch()]}
+    train(model, Reach, 1, **options)
+    assert float(norms[0]) == pytest.approx(norm, rel=1e-2) if norm else norms[0] > 0.1
+
+
 # --- planning -------------------------------------------------------------------------------------------------------
 
 
@@ -188,7 +201,8 @@ def test_a_config_survives_json():
         ({"holdout": 0.0}, r"holdout must lie in \(0, 1\).*elites"),
         ({"tau": 0.0}, r"tau must lie in \(0, 1\]"),
         ({"discount": 1.5}, "discount must lie in"),
-        ({"target_entropy": "auto"}, "target_entropy must be a number or None, got 'auto'"),
+        ({"target_entropy": "auto"}, "target_entropy must be float . None, got 'auto'"),
+        ({"target_entropy": float("nan")}, "target_entropy must be finite, got nan"),
         ({"observation_modalities": {"reward": {"shape": (2,)}}}, "observation 'reward' needs another name"),
         ({"num_net": 3}, "Did you mean 'num_nets'"),
     ],

@@ -27,6 +27,10 @@ def build(**options):
         ({"horizon": 0}, "horizon must be positive"),
         ({"latent_dim": 60}, "divisible by simnorm_dim 8"),
         ({"discount": 1.5}, r"discount must lie in \(0, 1\]"),
+        ({"discount": "high"}, "discount must be float . None, got 'high'"),
+        ({"seed_steps": "none"}, "seed_steps must be int . None, got 'none'"),
+        ({"seed_steps": 1e3}, "seed_steps must be int . None, got 1000.0"),
+        ({"seed_steps": True}, "seed_steps must be int . None, got True"),
         ({"min_std": 3.0}, "min_std 3.0 must not exceed max_std 2.0"),
         ({"num_q": 1}, "num_q must be at least 2"),
         ({"obs_shape": (3, 32, 32)}, "64x64 pixels, got 32x32.*image_size=64"),
@@ -65,8 +69,9 @@ def test_several_tasks_need_to_be_told_apart():
         model.encode({"obs": torch.zeros(2, 5), "task": torch.tensor([0, 3])})
     with pytest.raises(ValidationError, match="task"):
         model.loss(rows())
-    with pytest.raises(ValidationError, match="'task' must hold integers, .* got torch.float32"):
-        model.encode({"obs": torch.zeros(2, 5), "task": torch.zeros(2)})
+    for dtype in (torch.float32, torch.int32):
+        with pytest.raises(ValidationError, match=f"'task' must hold the numbers of tasks as int64, got {dtype}"):
+            model.encode({"obs": torch.zeros(2, 5), "task": torch.zeros(2, dtype=dtype)})
 
 
 def test_an_update_refuses_observations_of_another_batch():

@@ -243,6 +243,34 @@ def test_an_update_that_was_never_stepped_keeps_no_graph_and_is_forgotten_by_the
     assert "policy" in model.loss(rows(model)).components
 
 
+def test_after_an_update_that_failed_another_optimizer_trains_the_policy_too():
+    model = shaken(build()).train()
+    optimizer_of(model).zero_grad()  # and no step
+    model.loss(rows(model)).loss.backward()
+    other = torch.optim.Adam(model.parameters(), lr=1e-3)
+    other.step()
+    model.on_after_optimizer_step()
+    other.zero_grad()
+    out = model.loss(rows(model))
+    out.loss.backward()
+    assert "policy" in out.components
+    assert all(p.grad is not None for p in model.prior.parameters())
+
+
+def test_a_frozen_policy_stays_as_it_is_and_the_model_learns():
+    model = shaken(build()).train()
+    model.prior.requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    optimizer = optimizer_of(model)
+    optimizer.zero_grad()
+    model.loss(rows(model)).loss.backward()
+    optimizer.step()
+    after = model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not {name for name in changed if name.startswith("prior.")}
+    assert {name.split(".")[0] for name in changed} == {"observation_encoder", "dynamics_model", "critics"}
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"batch_size": 32}, {"horizon": 5}, {"updates_per_step": 2}], ids=lambda options: str(options)
 )
@@ -256,6 +284,8 @@ def test_one_update_follows_each_decision_unless_asked_otherwise(options):
 def test_seed_steps_are_five_episodes_but_at_least_1000(episode, seeds):
     model = worldflux.create_world_model("tdmpc2:1m", obs_shape=(5,), action_dim=2, episode_length=episode)
     assert model.training_defaults()["min_rows"] == seeds
+    tasks = build(seed_steps=None, num_tasks=2, episode_lengths=(10, episode))
+    assert tasks.training_defaults()["min_rows"] == seeds
 
 
 def test_another_optimizer_trains_the_policy_too():

@@ -237,3 +237,21 @@ def test_stacked_frames_are_kept_with_the_run_and_seen_by_every_verb(tmp_path):
     assert resume_run(tmp_path / "a", env=Film, steps=60).settings.frame_stack == 3
     with pytest.raises(ConfigurationError, match="was started with frame_stack 3, it cannot go on with 2"):
         resume_run(tmp_path / "a", env=Film, frame_stack=2)
+
+
+def test_the_same_tuple_may_be_given_again_when_a_run_goes_on(toy, tmp_path):
+    options = {**SMALL, "model_options": {"obs_shape": (2,)}}
+    fit("toyworld", env=Short, run=tmp_path / "a", **options)
+    again = fit("toyworld", env=Short, run=tmp_path / "a", resume=True, **{**options, "steps": 60})
+    assert again.settings.steps == 60
+    with pytest.raises(ConfigurationError, match="was started with model_options"):
+        fit("toyworld", env=Short, run=tmp_path / "a", resume=True, **{**options, "model_options": {"seed": 4}})
+
+
+def test_fewer_steps_than_the_first_update_waits_for_are_warned_of(toy, tmp_path, monkeypatch, caplog):
+    defaults = toy.ToyWorld.training_defaults
+    fit("toyworld", env=Short, run=tmp_path / "enough", **SMALL)
+    assert "before the first update" not in caplog.text
+    monkeypatch.setattr(toy.ToyWorld, "training_defaults", lambda self: {**defaults(self), "min_rows": 100})
+    fit("toyworld", env=Short, run=tmp_path / "short", **SMALL)
+    assert "40 environment steps end before the first update" in caplog.text

@@ -159,6 +159,16 @@ def test_a_chosen_learning_rate_moves_the_groups_in_proportion(toy, tmp_path: Pa
     assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([0.3, 1.0])
 
 
+def test_a_given_optimizer_keeps_its_rate_and_follows_the_schedule(toy, tmp_path: Path) -> None:
+    model = toy.ToyModel()
+    config = toy.options(tmp_path, total_steps=4, scheduler="linear", log_interval=1)
+    before = model.head.weight.detach().clone()
+    toy.Trainer(model, config, optimizer=torch.optim.SGD(model.parameters(), lr=0.4)).train(toy.items())
+    rates = [json.loads(line)["lr"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rates == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    assert not torch.equal(before, model.head.weight)
+
+
 def test_gradients_are_clipped_to_the_norm_and_a_group_to_its_own(toy, tmp_path: Path) -> None:
     class Own(toy.ToyModel):
         def parameter_groups(self):

@@ -35,10 +35,10 @@ class TDMPC2Config(WorldModelConfig):
     None takes the official rule, ``(n - 1) / n`` with n a fifth of the episode's length, cut to ``discount_min`` and
     ``discount_max``. ``horizon`` is that of training and of planning. ``prior`` is "gaussian", or "categorical" for
     discrete actions. ``vmax`` bounds rewards and values in symlog space. ``updates_per_step`` updates follow each
-    decision, after ``seed_steps`` decisions at random (None takes the official rule: five episodes, but at least
-    1,000). ``reference`` always computes every head of the critics. ``compiled`` computes losses and plans with
-    ``torch.compile`` (minutes at first, faster after); ``plan_mixed_precision`` plans in bfloat16 where autocast deems
-    it safe. Images are 64 × 64; their encoder has ``latent_dim / 16`` channels. Raises ConfigurationError.
+    decision, after ``seed_steps`` decisions at random (None takes the official rule: five of the longest episodes, but
+    at least 1,000). ``reference`` always computes every head of the critics. ``compiled`` computes losses and plans
+    with ``torch.compile`` (minutes at first, faster after); ``plan_mixed_precision`` plans in bfloat16 where autocast
+    deems it safe. Images are 64 × 64; their encoder has ``latent_dim / 16`` channels. Raises ConfigurationError.
 
     Source: Hansen et al. 2024, table 8; nicklashansen/tdmpc2 ``config.yaml``.
     """
@@ -237,7 +237,8 @@ class TDMPC2Config(WorldModelConfig):
     @property
     def seed_rows(self) -> int:
         """Decisions at random before the first update."""
-        return max(1000, 5 * self.episode_length) if self.seed_steps is None else self.seed_steps
+        longest = max(self.episode_lengths or (self.episode_length,))
+        return max(1000, 5 * longest) if self.seed_steps is None else self.seed_steps
 
     @property
     def plan_iterations(self) -> int:

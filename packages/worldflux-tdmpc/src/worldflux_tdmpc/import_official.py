@@ -42,6 +42,7 @@ _SHAPES = {
     "num_bins": "num_bins", "action_dim": "action_dim",
 }  # fmt: skip
 _STATE_SHAPES = {"enc_dim": "enc_dim", "num_enc_layers": "num_enc_layers"}
+_MODEL_SIZES = (1, 5, 19, 48, 317)
 # What the official program does beside the model, or derives from other settings.
 _FREE = frozenset(
     "task tasks obs obs_shape obs_shapes multitask task_dim num_channels bin_size vmin discount_denom steps "
@@ -168,6 +169,7 @@ def official_config(weights: dict[str, Tensor], settings: Mapping[str, Any]) -> 
 
     Raises ConfigurationError for settings that are missing, unknown, not supported, or contradict the weights.
     """
+    settings = {key: value for key, value in settings.items() if value != "???"}  # config.yaml: filled in at the start
     sizes = _sizes(weights)
     masks, low, span = (weights.pop(name, None) for name in ("_action_masks", "log_std_min", "log_std_dif"))
     values: dict[str, Any] = dict(sizes)
@@ -244,10 +246,15 @@ def _refuse_other_sizes(settings: Mapping[str, Any], values: Mapping[str, Any]) 
         told.pop("task_dim", None)  # config.yaml has one for the case that there are several
     if isinstance(names := settings.get("tasks"), (list, tuple)):
         found["number of tasks"], told["number of tasks"] = tasks, len(names)
-    for name, shape in (settings.get("obs_shape") or {}).items():
+    shapes = settings.get("obs_shape") or {}
+    if not isinstance(shapes, Mapping) or not all(isinstance(shape, (list, tuple)) for shape in shapes.values()):
+        raise ConfigurationError(f"official setting obs_shape = {shapes!r}, expected one such as {{'state': [24]}}")
+    for name, shape in shapes.items():
         own = shown.get(name, shown.get("obs"))
         found[f"obs_shape of {name}"], told[f"obs_shape of {name}"] = own and list(own["shape"]), list(shape)
     if (size := settings.get("model_size")) is not None:
+        if size not in _MODEL_SIZES:
+            raise ConfigurationError(f"official setting model_size = {size!r}, expected one of {_MODEL_SIZES}")
         sized = preset_values("tdmpc2", f"{size}m")
         found["model_size"] = size if all(values[n] == sized[n] for n in ("mlp_dim", "num_q")) else "another"
         told["model_size"] = size

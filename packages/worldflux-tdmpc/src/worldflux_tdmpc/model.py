@@ -102,15 +102,17 @@ class TDMPC2(WorldModel):
     def observations(self, obs: Observations) -> dict[str, Tensor]:
         """Return the checked modalities; with several tasks also ``task``, below ``num_tasks``."""
         given = obs.observations if isinstance(obs, WorldModelInput) else obs
-        if self.config.num_tasks > 1 and isinstance(given, Mapping) and TASK not in given:
-            raise ValidationError(
-                f"missing required modalities ['task']: this model serves {self.config.num_tasks} tasks, so say which "
-                f"one each row is of (integers [B]) beside {sorted(given)}"
-            )
+        if self.config.num_tasks > 1 and isinstance(given, Mapping):
+            if TASK not in given:
+                raise ValidationError(
+                    f"missing required modalities ['task']: this model serves {self.config.num_tasks} tasks, so say "
+                    f"which one each row is of (integers [B]) beside {sorted(given)}"
+                )
+            if isinstance(given[TASK], Tensor) and given[TASK].dtype != torch.int64:
+                got = given[TASK].dtype
+                raise ValidationError(f"observation 'task' must hold the numbers of tasks as int64, got {got}")
         seen = super().observations(obs)
         task = seen.get(TASK)
-        if task is not None and (task.is_floating_point() or task.is_complex()):
-            raise ValidationError(f"observation 'task' must hold integers, the numbers of tasks, got {task.dtype}")
         if task is not None and task.numel() and not 0 <= int(task.min()) <= int(task.max()) < self.config.num_tasks:
             raise ValidationError(
                 f"observation 'task' must lie below num_tasks = {self.config.num_tasks}, got {int(task.min())} to "
@@ -278,6 +280,8 @@ class TDMPC2(WorldModel):
         own: list[Tensor] = list(self.critics.parameters())
         torch._foreach_lerp_(list(self.target_critics.buffers()), own, self.config.tau)
         self.updates += 1
+        if self.policy_phase.postponed:  # another optimizer stepped: that which opened the phase is gone
+            self.policy_phase.close()
 
     def training_defaults(self) -> dict[str, Any]:
         config = self.config

@@ -32,14 +32,18 @@ class PolicyPhase:
         """Open the phase of a new update, and forget an earlier one that was never stepped."""
         self.open, self.postponed = True, []
 
+    def close(self) -> None:
+        """End the phase: losses hold the policy's part again."""
+        self.open, self.postponed = False, []
+
     def gradients(self, model: TDMPC2, clip: float) -> bool:
         """Close the phase: set the policy's gradients, clipped to a norm (0: not). False if nothing was postponed.
 
         Raises TrainingError for gradients that are not finite.
         """
-        postponed = self.postponed
-        self.open, self.postponed = False, []
-        parameters = list(model.prior.parameters())
+        parameters = [parameter for parameter in model.prior.parameters() if parameter.requires_grad]
+        postponed = self.postponed if parameters else []
+        self.close()
         for parameter in parameters if postponed else ():
             parameter.grad = None
         for inputs, components, metrics in postponed:

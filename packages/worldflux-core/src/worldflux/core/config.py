@@ -155,6 +155,8 @@ _ACCEPTED: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "str": (str,),
     "bool": (bool,),
+    "int | None": (int, type(None)),
+    "float | None": (int, float, type(None)),
     "tuple[int, ...]": (tuple, list),
     "dict[str, Any]": (dict, Mapping),
 }

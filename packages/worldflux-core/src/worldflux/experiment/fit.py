@@ -68,6 +68,11 @@ def fit(
     with contextlib.closing(Run(directory, settings, env=env).make_env(seed=settings.seed)) as probe:
         built = create_model(settings, probe)
     plan = make_plan(settings, built)
+    if (plan.settings.steps or 0) < plan.warmup:
+        logger.warning(
+            "%d environment steps end before the first update: %d are collected first, and one update is all; raise "
+            "steps, or lower what comes first (a model's seed_steps, or the batch)", plan.settings.steps, plan.warmup,
+        )  # fmt: skip
     finished = Run(directory, plan.settings, env=env, model=built, status="running")
     trainer = _trainer(built, plan, directory, callbacks)
     with _collecting(finished, trainer) as source, _periodic_evaluation(finished) as evaluate:

@@ -86,7 +86,7 @@ class Settings:
         Raises ConfigurationError if they differ in what makes a run another run.
         """
         for name, before in stored.to_dict().items():
-            now = getattr(self, name)
+            now = json.loads(json.dumps(getattr(self, name), default=str))  # as it is stored: tuples are lists
             if now is not None and now != before and name not in FREE_TO_CHANGE:
                 raise ConfigurationError(
                     f"the run was started with {name} {before!r}, it cannot go on with {now!r}; "

@@ -26,6 +26,11 @@ def build_optimizer(model: WorldModel, config: TrainingConfig) -> torch.optim.Op
                 group["lr"] = group["lr"] / model.config.learning_rate * config.learning_rate
         kind = _OPTIMIZERS[config.optimizer]
         optimizer = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    return optimizer
+
+
+def with_initial_rates(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Remember each group's learning rate as ``initial_lr``, of which later rates are parts."""
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", float(group["lr"]))
     return optimizer

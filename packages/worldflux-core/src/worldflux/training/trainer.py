@@ -27,7 +27,7 @@ from .delegated import DelegatedTrainer, Native
 from .diagnosis import diagnose, explain
 from .manifest import RunManifest, open_run, refuse_other_run
 from .meter import Meter
-from .optim import build_optimizer, clip_gradients, learning_rate_scale, scale_learning_rates
+from .optim import build_optimizer, clip_gradients, learning_rate_scale, scale_learning_rates, with_initial_rates
 from .signals import StopSignals
 from .snapshot import load_snapshot, set_torch_rng_state, torch_rng_state, write_snapshot
 
@@ -68,7 +68,7 @@ class Trainer(Native):
         self.config = (config or TrainingConfig()).with_defaults(defaults)
         self.device = self.config.resolve_device()
         self.model = model.to(self.device)
-        self.optimizer = optimizer or build_optimizer(model, self.config)
+        self.optimizer = with_initial_rates(optimizer or build_optimizer(model, self.config))
         self.scheduler = scheduler
         self.callbacks: list[Callback] = []
         for callback in (*(callbacks or ()), JSONLCallback(), CheckpointCallback()):
@@ -235,7 +235,7 @@ class Trainer(Native):
             raise TrainingError(message) from error
 
     def _refuse_non_finite(self, done: Sequence[tuple[Batch, LossOutput]], norm: Tensor) -> None:
-        """Raise before the optimizer spreads a number that is none; the only place that waits for the device."""
+        """Raise before the optimizer spreads a number that is none; the only place where this waits for the device."""
         finite = torch.isfinite(norm) & torch.stack([torch.isfinite(out.loss).all() for _, out in done]).all()
         if bool(finite):
             return

@@ -94,8 +94,8 @@ class MBPOConfig(WorldModelConfig):
                 f"weight_decays must be {layers} numbers of at least 0, one for each of model_layers "
                 f"({self.model_layers}) and one for the output layer, got {decays}"
             )
-        if self.target_entropy is not None and not isinstance(self.target_entropy, (int, float)):
-            raise self._error(f"target_entropy must be a number or None, got {self.target_entropy!r}")
+        if not math.isfinite(self.target_entropy or 0):
+            raise self._error(f"target_entropy must be finite, got {self.target_entropy}")
 
     def _check_schedule(self) -> None:
         values = self.rollout_schedule

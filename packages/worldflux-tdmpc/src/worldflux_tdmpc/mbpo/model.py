@@ -235,16 +235,15 @@ class MBPO(WorldModel):
         }
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return actor, critics and temperature, and the ensemble with all other predictors: each its rate and clip."""
+        """Return actor, critics and temperature, and the ensemble with all other predictors, each at its rate."""
         config = self.config
         agent = [p for part in (self.actor, self.critics) for p in part.parameters() if p.requires_grad]
         agent += [self.log_alpha] if self.log_alpha.requires_grad else []
         apart = {id(p) for p in agent}
         others = [p for p in self.parameters() if p.requires_grad and id(p) not in apart]
-        common = {"grad_clip": config.grad_clip, "fused": True}  # many small tensors: one call instead of hundreds
-        groups: list[dict[str, Any]] = [
-            {"params": agent, "lr": config.learning_rate, **common},
-            {"params": others, "lr": config.model_learning_rate, **common},
+        groups: list[dict[str, Any]] = [  # fused: many small tensors, one call instead of hundreds
+            {"params": agent, "lr": config.learning_rate, "fused": True},
+            {"params": others, "lr": config.model_learning_rate, "fused": True},
         ]
         return [group for group in groups if group["params"]]
 
