@@ -138,6 +138,28 @@ def test_exploring_is_random_until_something_was_learnt():
     assert int(model.updates) == 1
 
 
+def test_a_carry_of_the_random_phase_counts_steps_and_may_be_planned_on_with():
+    model, none = build(), torch.zeros(3, dtype=torch.bool)
+    obs, policy = {"obs": torch.zeros(3, 5)}, model.policy()
+    _, carry = policy(obs, policy.initial(3), is_first=~none, explore=True)
+    _, carry = policy(obs, carry, is_first=torch.tensor([False, True, False]), explore=True)
+    assert carry["step"].tolist() == [2, 1, 2]
+    _, carry = policy(obs, carry, is_first=none, explore=False)
+    assert carry["step"].tolist() == [3, 2, 3]
+
+
+def test_it_learns_and_plans_in_mixed_precision():
+    model = build()
+    rows = {"rewards": torch.zeros(2, 4), "is_first": torch.zeros(2, 4, dtype=torch.bool)}
+    batch = Batch(obs={"obs": torch.randn(2, 4, 5)}, actions=torch.zeros(2, 4, 2), **rows)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.train().loss(batch).loss
+    loss.backward()
+    assert torch.isfinite(model.dynamics_model.gru.gates.kernel.grad).all()
+    planner = CEMPlanner(horizon=3, num_samples=9, num_elites=2, mixed_precision=True)
+    assert planner.plan(model.eval(), model.encode(torch.zeros(2, 5))).tensor.dtype == torch.float32
+
+
 def test_random_actions_are_one_hot_where_they_are_classes():
     parts = [{"name": "steer", "kind": "continuous", "dim": 1}, {"name": "gear", "kind": "discrete", "dim": 3}]
     model = build(action_spec={"kind": "multi", "parts": parts})
@@ -199,6 +221,7 @@ def test_names_lead_to_presets():
         ({"free_nats": -1.0}, "free_nats must be at least 0"),
         ({"action_type": "token"}, "continuous, discrete or multi actions"),
         ({"observation_modalities": {"kl": {"shape": (2,)}}}, "needs another name"),
+        ({"observation_modalities": {"keys": {"shape": (2,)}}}, "'keys' needs another name: torch's modules"),
     ],
 )
 def test_a_config_that_cannot_be_is_refused(options, message):

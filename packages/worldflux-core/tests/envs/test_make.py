@@ -46,6 +46,34 @@ def test_an_unknown_option_of_an_environment_is_named():
         make_env("Pendulum-v1", env_options={"gravitation": 1})
 
 
+def test_whatever_a_constructor_raises_names_the_environment():
+    with pytest.raises(ConfigurationError, match="'FrozenLake-v1' could not be made: KeyError: '5x5'"):
+        make_env("FrozenLake-v1", env_options={"map_name": "5x5"})
+
+
+def test_an_environment_without_spaces_is_refused(counter):
+    class Vague(counter):
+        def __init__(self):
+            pass
+
+    with pytest.raises(ConfigurationError, match="Vague has no observation_space"):
+        make_env(Vague)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_envs": "2"}, "num_envs must be a whole number of at least 1, got '2'"),
+        ({"num_envs": 0}, "num_envs must be a whole number of at least 1, got 0"),
+        ({"image_size": 64.0}, "image_size must be a whole number of at least 1, got 64.0"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        make_env("CartPole-v1", **options)
+
+
 @pytest.mark.parametrize("given", [7, object(), lambda: "no environment"])
 def test_what_is_no_environment_is_refused(given):
     with pytest.raises(ConfigurationError, match=r"expected a gymnasium\.Env|env must be"):

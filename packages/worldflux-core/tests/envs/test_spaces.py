@@ -18,7 +18,16 @@ def test_images_with_channels_last_become_channels_first():
     assert np.array_equal(adapter([image])["obs"][0], image.transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize(("given", "stored"), [((3, 8, 9), (3, 8, 9)), ((8, 9), (1, 8, 9)), ((8, 9, 1), (1, 8, 9))])
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ((3, 8, 9), (3, 8, 9)),
+        ((8, 9), (1, 8, 9)),
+        ((8, 9, 1), (1, 8, 9)),
+        ((6, 8, 9), (6, 8, 9)),
+        ((8, 9, 6), (6, 8, 9)),
+    ],
+)
 def test_image_layouts(given, stored):
     adapter = ObservationAdapter(spaces.Box(0, 255, given, np.uint8))
     assert adapter.spec["obs"].shape == stored

@@ -81,6 +81,50 @@ def test_a_failing_environment_is_named_and_a_reset_goes_on(counter):
     assert env.step(one_hot(0, 0)).is_first.all()
 
 
+@pytest.mark.parametrize("reward", [None, np.zeros(2), "much"])
+def test_a_reward_that_is_no_number_is_named_with_its_environment(counter, reward):
+    class Odd(counter):
+        def step(self, action):
+            obs, _, *rest = super().step(action)
+            return obs, reward, *rest
+
+    env = make_env(Odd)
+    env.reset()
+    with pytest.raises(EnvironmentFailure, match="environment 0 gave the reward .* in step 1 .* expected one number"):
+        env.step(one_hot(0))
+
+
+def test_an_array_of_one_number_is_a_reward(counter):
+    class Boxed(counter):
+        def step(self, action):
+            obs, reward, *rest = super().step(action)
+            return obs, np.array([reward]), *rest
+
+    env = make_env(Boxed)
+    env.reset()
+    assert env.step(one_hot(2)).reward.tolist() == [21.0]
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_after_a_failure_a_reset_begins_other_episodes(foreign):
+    class Stuck(gymnasium.Env):
+        observation_space = gymnasium.spaces.Box(0, 1, (1,), np.float64)
+        action_space = gymnasium.spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return self.np_random.random(1), {}
+
+        def step(self, action):
+            raise RuntimeError("stuck")
+
+    env = make_env(gymnasium.vector.SyncVectorEnv([Stuck]) if foreign else Stuck)
+    first = env.reset().obs["obs"]
+    with pytest.raises(EnvironmentFailure):
+        env.step(np.eye(2, dtype=np.float32)[:1])
+    assert not np.array_equal(env.reset().obs["obs"], first)
+
+
 def test_equal_seeds_give_equal_episodes_and_environments_differ():
     def run(seed):
         env = make_env("CartPole-v1", num_envs=2, seed=seed)

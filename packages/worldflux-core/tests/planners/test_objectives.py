@@ -148,6 +148,8 @@ def test_bad_objectives_are_named(worlds):
     for wrong, message in (
         (lambda: RewardObjective(discount=1.5), r"discount must lie in \[0, 1\], got 1.5"),
         (lambda: RewardObjective(continues="sofd"), "Did you mean 'soft'"),
+        (lambda: RewardObjective(continues=True), "continues must be one of"),
+        (lambda: RewardObjective(discount="0.9"), "discount must lie in"),
         (lambda: GoalObjective(torch.zeros(2)), "use model.encode"),
         (lambda: GoalObjective(state), "say which one to compare with key="),
         (lambda: GoalObjective(state, key="xs"), "Did you mean 'x'"),
@@ -165,3 +167,13 @@ def test_goals_of_another_number_than_environments_are_refused(worlds):
     two, three = (model.encode({"obs": torch.zeros(count, 2)}) for count in (2, 3))
     with pytest.raises(ShapeMismatchError, match="one per environment"):
         few.plan(model, two, GoalObjective(three, key="x"))
+    with pytest.raises(ShapeMismatchError, match="expected 1 or 3, got 2"):
+        CEMPlanner(num_samples=20, num_elites=2).plan(model, three, GoalObjective(two, key="x"))  # 2 divides 3 * 20
+
+
+def test_goals_of_another_size_are_refused(worlds):
+    model = worlds.PointMass()
+    state = model.encode({"obs": torch.zeros(2, 2)})
+    goal = state.map(lambda value: torch.zeros(1, 5))
+    with pytest.raises(ShapeMismatchError, match="encode it with this model"):
+        CEMPlanner(num_samples=5, num_elites=2).plan(model, state, GoalObjective(goal, key="x"))

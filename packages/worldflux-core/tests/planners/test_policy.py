@@ -114,6 +114,12 @@ def test_a_policy_with_a_goal_acts_for_it(worlds):
     torch.testing.assert_close(action, torch.tensor([[1.0, -1.0]]).expand(3, 2), atol=0.1, rtol=0)
 
 
+def test_a_carry_of_other_environments_is_refused(worlds):
+    policy = PlannerPolicy(worlds.PointMass(), CEMPlanner(**WEAK))
+    with pytest.raises(ShapeMismatchError, match="environments of the carry .expected 3, got 2"):
+        act(policy, torch.zeros(3, 2), policy.initial(2), [True] * 3)
+
+
 def test_encode_and_update_are_told_whether_to_draw(worlds):
     told = []
 

@@ -39,6 +39,10 @@ from worldflux.planners import (
         (MPPIPlanner, {"temperature": -1.0}, "temperature must not be negative"),
         (GradientPlanner, {"learning_rate": 0.0}, "learning_rate must be positive"),
         (CEMPlanner, {"exploration": 2.0}, "exploration must lie in"),
+        (CEMPlanner, {"exploration": None}, "exploration must be a finite number, got None"),
+        (CEMPlanner, {"init_std": "a"}, "init_std must be a finite number, got 'a'"),
+        (CEMPlanner, {"warm_start": "no"}, "warm_start must be True or False, got 'no'"),
+        (GradientPlanner, {"mixed_precision": 1}, "mixed_precision must be True or False, got 1"),
     ],
 )
 def test_inconsistent_options_are_refused_when_the_planner_is_made(planner, options, message):
@@ -51,6 +55,15 @@ def test_unknown_planners_and_options_name_the_nearest():
         make_planner("mpi")
     with pytest.raises(ConfigurationError, match="Did you mean 'num_samples'"):
         make_planner("cem", n_samples=3)
+
+
+def test_what_is_no_state_or_no_planner_is_refused_with_what_is(worlds):
+    model = worlds.PointMass()
+    with pytest.raises(ConfigurationError, match=r"a State, got a Tensor: use model\.encode"):
+        CEMPlanner().plan(model, torch.zeros(3, 2))
+    for planner in ("cem", CEMPlanner):
+        with pytest.raises(ConfigurationError, match=r"the planner must be made, such as CEMPlanner\(horizon=12\)"):
+            PlannerPolicy(model, planner)
 
 
 def test_a_model_without_reward_needs_an_objective(worlds):

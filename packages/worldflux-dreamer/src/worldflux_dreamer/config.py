@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, ClassVar, TypeVar
 
+from torch import nn
+
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import ConfigurationError, did_you_mean
 from worldflux.core.spec import ModalityKind
@@ -150,6 +152,8 @@ class DreamerV3Config(WorldModelConfig):
         for name, spec in self.modalities.items():
             if name in _RESERVED or "." in name:
                 raise self._error(f"observation {name!r} needs another name: no dots, none of {sorted(_RESERVED)}")
+            if hasattr(nn.ModuleDict, name):
+                raise self._error(f"observation {name!r} needs another name: torch's modules have a {name!r} of theirs")
             if spec.kind not in (ModalityKind.IMAGE, ModalityKind.VECTOR, ModalityKind.OTHER):
                 raise self._error(f"DreamerV3 observes images and vectors; {name!r} is {spec.kind.value!r}")
         for option in ("encoder_type", "decoder_type"):

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from worldflux.core.errors import ConfigurationError
-
 from .assignments import assignments
 from .light import Command
 from .measure import measure
@@ -49,8 +47,5 @@ def plan(
     options: dict[str, Any] = assignments(set_ or [])
     if plan_horizon is not None:
         options["horizon"] = plan_horizon
-    try:
-        chosen = make_planner(planner, **options)
-    except TypeError as error:  # planners compare their options with numbers
-        raise ConfigurationError(f"planner {planner!r} does not take {options}: {error}") from error
+    chosen = make_planner(planner, **options)
     measure(run, episodes=episodes, seed=seed, planner=chosen, objective=RewardObjective(discount), as_json=json)

@@ -43,6 +43,7 @@ class ForeignVectorEnv:
         self._observe = ObservationAdapter(env.single_observation_space)
         self._act = ActionAdapter(env.single_action_space)
         self._over: np.ndarray | None = None
+        self._begun = False
 
     @property
     def num_envs(self) -> int:
@@ -63,8 +64,9 @@ class ForeignVectorEnv:
         """Begin a new episode everywhere. Raises EnvironmentFailure."""
         if seed is not None:
             self._seed = seed
-        elif self._over is not None:
+        elif self._begun:
             self._seed += 1  # a later reset without a seed must not repeat the first episodes
+        self._begun = True
         seeds = [episode_seed(self._seed, i, 0) for i in range(self.num_envs)]
         obs, _ = self._call("reset", seed=seeds)
         first = np.ones(self.num_envs, bool)

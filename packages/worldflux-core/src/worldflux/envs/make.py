@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from worldflux.core.errors import ConfigurationError, did_you_mean
 
 from .dm import DmEnv, is_dm_env, physics_renderer
@@ -58,10 +60,10 @@ def make_env(
 
 
 def _unstacked(env: Any, num_envs: int, seed: int, image_size: int | None, env_options: Any) -> VectorEnv:
-    if num_envs < 1:
-        raise ConfigurationError(f"num_envs must be at least 1, got {num_envs}")
-    if image_size is not None and image_size < 1:
-        raise ConfigurationError(f"image_size must be a number of pixels of at least 1, got {image_size}")
+    for name, value, least in (("num_envs", num_envs, 1), ("image_size", image_size, 1), ("seed", seed, 0)):
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
+        if not whole and not (name == "image_size" and value is None):
+            raise ConfigurationError(f"{name} must be a whole number of at least {least}, got {value!r}")
     gym = None if isinstance(env, VectorEnv) else _gymnasium()
     if gym is None or isinstance(env, gym.vector.VectorEnv):
         return _vector(gym, env, num_envs, seed, image_size, env_options)
@@ -107,6 +109,9 @@ def _checked(gym: ModuleType, make: Callable[[], Any], image_size: int | None) -
                 f"the factory made a {type(env).__name__}, expected a gymnasium.Env or a dm_env.Environment"
                 + (" (the old gym package's environments need shimmy)" if hasattr(env, "step") else "")
             )
+        for space in ("observation_space", "action_space"):
+            if getattr(env, space, None) is None:
+                raise ConfigurationError(f"{type(env).__name__} has no {space}: set it in its __init__ or its class")
         return env if image_size is None else PixelEnv(env, size=image_size)
 
     return build
@@ -130,8 +135,9 @@ def _make(gym: ModuleType, name: str, image_size: int | None, options: dict[str,
     except gym.error.UnregisteredEnv as error:
         near = did_you_mean(name, gym.registry) or task_hint(name) or f" {error}"
         raise ConfigurationError(f"unknown environment {name!r}.{near}") from error
-    except (gym.error.Error, ModuleNotFoundError, TypeError) as error:
-        raise ConfigurationError(f"environment {name!r} could not be made: {error}") from error
+    except Exception as error:  # whatever its constructor raises
+        what = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"environment {name!r} could not be made: {what}") from error
 
 
 def _atari(name: str) -> None:

@@ -106,7 +106,7 @@ class ObservationAdapter:
     def _row(self, i: int, name: str, leaf: _Leaf, nested: Any) -> np.ndarray:
         try:
             value = np.asarray(leaf.value(nested))
-        except (KeyError, IndexError, TypeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ValidationError(f"environment {i} gave no observation {name!r}: {error!r}") from error
         expected = tuple(leaf.space.shape)
         if value.shape != expected:
@@ -142,7 +142,7 @@ def _observe(name: str, space: Any) -> tuple[ModalitySpec, Callable[[Any], np.nd
 def _image_layout(shape: tuple[int, ...]) -> tuple[tuple[int, ...], Callable[[np.ndarray], np.ndarray]]:
     if len(shape) == 2:
         return (1, *shape), lambda image: image[None]
-    if shape[-1] in _CHANNELS or shape[0] not in _CHANNELS:
+    if shape[-1] in _CHANNELS or (shape[0] not in _CHANNELS and shape[-1] <= shape[0]):  # stacked frames: the few
         return (shape[2], shape[0], shape[1]), lambda image: image.transpose(2, 0, 1)
     return shape, lambda image: image
 

@@ -171,4 +171,11 @@ class SyncVectorEnv:
                 f"{type(error).__name__}: {error}",
                 env_index=i,
             ) from error
-        return obs, float(reward), False, bool(terminated), bool(terminated or truncated)
+        value = np.asarray(reward)
+        if value.size != 1 or value.dtype.kind not in "biuf":
+            raise EnvironmentFailure(
+                f"environment {i} gave the reward {reward!r} in step {len(self._actions[i])} of its episode, expected "
+                "one number",
+                env_index=i,
+            )
+        return obs, float(value.item()), False, bool(terminated), bool(terminated or truncated)

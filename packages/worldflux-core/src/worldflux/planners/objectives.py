@@ -58,8 +58,8 @@ class RewardObjective:
     continues: Literal["soft", "hard", "ignore"] = "soft"
 
     def __post_init__(self) -> None:
-        if not callable(self.discount) and not 0 <= self.discount <= 1:
-            raise ConfigurationError(f"discount must lie in [0, 1], got {self.discount}")
+        if not callable(self.discount) and not (isinstance(self.discount, (int, float)) and 0 <= self.discount <= 1):
+            raise ConfigurationError(f"discount must lie in [0, 1], got {self.discount!r}")
         known = ("soft", "hard", "ignore")
         if self.continues not in known:
             raise ConfigurationError(
@@ -140,6 +140,13 @@ class GoalObjective:
     def check(self, model: WorldModel) -> None:
         """Accept any model: the goal was encoded by it."""
 
+    def check_rows(self, num_envs: int) -> None:
+        """Raise ShapeMismatchError unless the goal has one row, or one per environment."""
+        if self.goal.batch_size not in (1, num_envs):
+            raise ShapeMismatchError(
+                "rows of the goal: one, or one per environment", expected=f"1 or {num_envs}", got=self.goal.batch_size
+            )
+
     def noise(
         self, model: WorldModel, batch_size: int, *, generator: torch.Generator, device: torch.device
     ) -> dict[str, Tensor]:
@@ -150,9 +157,11 @@ class GoalObjective:
         """Minus the energy ``[B]``."""
         key = self.key or next(iter(self.goal.tensors))
         size, goal = trajectory.batch_size, self.goal[key]
-        if size % goal.shape[0]:
-            raise ShapeMismatchError("rows of the goal: one, or one per environment", expected=1, got=goal.shape[0])
         latents = trajectory.to_tensor(key)[1 if self.over == "sum" else -1 :]
+        if latents.shape[2:] != goal.shape[1:]:
+            raise ShapeMismatchError(
+                f"goal {key!r}: encode it with this model", expected=tuple(latents.shape[2:]), got=tuple(goal.shape[1:])
+            )
         goal = goal.to(latents).repeat_interleave(size // goal.shape[0], 0)
         return -torch.stack([self._energy(latent, goal) for latent in latents]).sum(0)
 

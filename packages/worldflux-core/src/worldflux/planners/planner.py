@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -67,6 +68,11 @@ class Planner(ABC):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             require(whole, f"{name} must be an integer of at least 1, got {value!r}")
+        for item in fields(self):
+            value, kind = getattr(self, item.name), str(item.type)
+            require(kind != "bool" or isinstance(value, bool), f"{item.name} must be True or False, got {value!r}")
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            require(kind != "float" or number, f"{item.name} must be a finite number, got {value!r}")
         require(0 <= self.exploration <= 1, f"exploration must lie in [0, 1], got {self.exploration}")
 
     def check(self, problem: Problem) -> None:  # noqa: B027  (most planners take any problem)

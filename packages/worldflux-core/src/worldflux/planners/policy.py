@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from worldflux.core.errors import ConfigurationError, ShapeMismatchError
 from worldflux.core.model import WorldModel
 from worldflux.core.payloads import ConditionPayload
 from worldflux.core.policy import Carry
@@ -43,6 +44,9 @@ class PlannerPolicy:
         conditions: ConditionPayload | None = None,
         deterministic: bool = True,
     ) -> None:
+        if not isinstance(planner, Planner):
+            given = planner.__name__ if isinstance(planner, type) else repr(planner)
+            raise ConfigurationError(f"the planner must be made, such as CEMPlanner(horizon=12), got {given}")
         self.model, self.planner, self.objective = model, planner, as_objective(objective)
         self.conditions, self.deterministic, self._generator = conditions, deterministic, generator
         self._space = ActionSpace(model.io_contract().action_spec)
@@ -63,6 +67,8 @@ class PlannerPolicy:
     ) -> tuple[Tensor, Carry]:
         """Actions ``[N, A]`` for observations ``[N, ...]`` and the next carry."""
         device = carry["action"].device
+        if len(is_first) != len(carry["action"]):
+            raise ShapeMismatchError("environments of the carry", expected=len(is_first), got=len(carry["action"]))
         first = is_first.bool()  # where it is asked for its values, it is better not on a GPU
         certain = self.deterministic or not explore
         state = self._filter({name: value.to(device) for name, value in obs.items()}, carry, first, certain)

@@ -14,7 +14,7 @@ from worldflux.core.model import WorldModel
 from worldflux.core.payloads import ConditionPayload
 from worldflux.core.state import State, map_tensors
 
-from .objectives import Objective, Score, as_objective
+from .objectives import GoalObjective, Objective, Score, as_objective
 from .offers import OffersActionMask
 from .space import ActionSpace
 
@@ -44,6 +44,8 @@ class Problem:
         deterministic: bool = True,
     ) -> Problem:
         """Build a problem from whatever names an objective, and check it."""
+        if not isinstance(state, State):
+            raise ConfigurationError(f"plans start from a State, got a {type(state).__name__}: use model.encode(obs)")
         problem = cls(model, state, as_objective(objective), conditions, deterministic)
         problem.objective.check(model)
         return problem
@@ -95,6 +97,8 @@ class Problem:
         self, count: int, *, compiled: bool = False, mixed_precision: bool = False
     ) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
         """Return what scores candidates ``[E, N, H, A]`` (``N = count``) as ``[E, N]``; NaN counts as the worst."""
+        if isinstance(self.objective, GoalObjective):
+            self.objective.check_rows(self.num_envs)
         imagine = _compiled() if compiled else _imagined_scores
         state, conditions = self.repeated(count)
         worst = torch.finfo(self.dtype).min

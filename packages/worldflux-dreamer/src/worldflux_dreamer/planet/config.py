@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from torch import nn
+
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ModalityKind
@@ -104,6 +106,8 @@ class PlaNetConfig(WorldModelConfig):
         for name, spec in self.modalities.items():
             if name in _RESERVED or "." in name:
                 raise self._error(f"observation {name!r} needs another name: no dots, none of {sorted(_RESERVED)}")
+            if hasattr(nn.ModuleDict, name):
+                raise self._error(f"observation {name!r} needs another name: torch's modules have a {name!r} of theirs")
             if spec.kind not in (ModalityKind.IMAGE, ModalityKind.VECTOR, ModalityKind.OTHER):
                 raise self._error(f"PlaNet observes images and vectors; {name!r} is {spec.kind.value!r}")
             if name in self.image_names and spec.shape[1:] != IMAGE:

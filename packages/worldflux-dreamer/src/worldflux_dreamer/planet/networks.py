@@ -77,7 +77,7 @@ class GRU(nn.Module):
         """The next state ``[..., D]`` from inputs ``[..., I]`` and the state ``[..., D]``."""
         reset, update = torch.sigmoid(self.gates(torch.cat([x, h], -1))).chunk(2, -1)
         candidate = torch.tanh(self.candidate(torch.cat([x, reset * h], -1)))
-        return torch.lerp(candidate, h, update)
+        return torch.lerp(candidate.to(h), h, update.to(h))  # autocast leaves the state as it is
 
 
 class Gaussian(nn.Module):

@@ -54,12 +54,15 @@ class PlaNetPolicy(PlannerPolicy):
         if not explore or bool(self.model.updates):
             return super().__call__(obs, carry, is_first=is_first, explore=explore)
         device = carry["action"].device
-        keep = (~is_first.bool()).to(device).unsqueeze(-1)
-        kept = {name: value * keep for name, value in carry.items()}  # zeros: nothing was observed or done
+        first = is_first.bool().to(device)
+        kept = {  # zeros: nothing was observed or done
+            name: value.masked_fill(first.reshape(-1, *[1] * (value.ndim - 1)), 0) for name, value in carry.items()
+        }
         before = State({name: kept[f"state.{name}"] for name in ("deter", "stoch")})
         state = self.model.update(before, kept["action"], {name: value.to(device) for name, value in obs.items()})
         action = self._random(len(is_first), device)
-        return action, {**kept, "action": action, **{f"state.{name}": value for name, value in state.tensors.items()}}
+        state_carry = {f"state.{name}": value for name, value in state.tensors.items()}
+        return action, {**kept, "action": action, "step": kept["step"] + 1, **state_carry}
 
     def _random(self, size: int, device: torch.device) -> Tensor:
         spec = self.model.config.actions
