@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from worldflux.core.errors import ShapeMismatchError
 from worldflux.core.policy import Policy
 from worldflux.core.state import State
 from worldflux.planners import CEMPlanner, GoalObjective, ICEMPlanner, MPPIPlanner, PlannerPolicy, make_planner
