@@ -255,3 +255,33 @@ def test_fewer_steps_than_the_first_update_waits_for_are_warned_of(toy, tmp_path
     monkeypatch.setattr(toy.ToyWorld, "training_defaults", lambda self: {**defaults(self), "min_rows": 100})
     fit("toyworld", env=Short, run=tmp_path / "short", **SMALL)
     assert "40 environment steps end before the first update" in caplog.text
+
+
+def test_going_on_takes_what_was_stored_where_nothing_is_asked(toy, tmp_path):
+    options = {"steps": 40, "eval_episodes": 3, "seed": 1, "device": "cpu"}
+    fit("toyworld", env=Short, run=tmp_path / "a", **options)
+    again = fit("toyworld", env=Short, run=tmp_path / "a", resume=True, steps=60)
+    assert (again.settings.seed, again.settings.eval_episodes, again.settings.device) == (1, 3, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model_options": {"action_spec": 3}}, "model_options cannot set action_spec"),
+        ({"model_options": None}, "model_options is None, expected Mapping"),
+        ({"env_options": [1]}, r"env_options is \[1\], expected Mapping"),
+        ({"device": None}, "device is None, expected str"),
+        ({"seed": None}, "seed is None, expected int"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(tmp_path, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        fit("toyworld", env=Short, run=tmp_path / "a", **{**SMALL, **options})
+
+
+def test_evaluations_need_episodes_and_a_seed(run):
+    for method in (run.evaluate, run.plan, run.random_baseline):
+        with pytest.raises(ConfigurationError, match="episodes is 0, expected a whole number of at least 1"):
+            method(episodes=0)
+        with pytest.raises(ConfigurationError, match="seed is -1, expected a whole number of at least 0"):
+            method(episodes=1, seed=-1)

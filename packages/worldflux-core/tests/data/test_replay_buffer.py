@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldflux.core.errors import BufferError, CheckpointError, ShapeMismatchError
+from worldflux.core.errors import BufferError, CheckpointError, ConfigurationError, ShapeMismatchError
 from worldflux.data import ReplayBuffer
 
 
@@ -57,6 +57,8 @@ def test_a_bad_episode_is_refused_whole():
         it.add_episode(obs, actions, rewards[:2])
     with pytest.raises(BufferError, match="done at step 1 of 4"):
         it.add_episode(obs, actions, rewards, np.array([0, 1, 0, 0]))
+    with pytest.raises(BufferError, match="'obs' is not finite at step 3"):  # in float32
+        it.add_episode(np.array([[0.0], [0.0], [0.0], [1e39]]), actions, rewards)
     with pytest.raises(BufferError, match="empty"):
         it.add_episode(obs[:0], actions[:0], rewards[:0])
     assert len(it) == 0
@@ -80,6 +82,8 @@ def test_a_file_of_the_earlier_worldflux_is_read(tmp_path):
     np.savez(tmp_path / "old.npz", obs=obs, actions=actions, rewards=rewards, **old)
     it = ReplayBuffer.load(tmp_path / "old.npz")
     assert it.num_episodes == 2 and len(it) == 8
+    np.savez(tmp_path / "full.npz", obs=obs, actions=actions, rewards=rewards, **{**old, "capacity": 8})
+    assert len(ReplayBuffer.load(tmp_path / "full.npz")) == 8
     assert it.sample(1, 5).rewards[0].tolist() == [0, 1, 2, 3, 4]
 
 
@@ -89,3 +93,15 @@ def test_a_damaged_file_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="not a readable replay buffer"):
         ReplayBuffer.load(path)
+
+
+def test_integers_are_not_wrapped():
+    it = ReplayBuffer(100, obs_shape=(1,), action_dim=1, obs_dtype=np.uint8)
+    _, actions, rewards = episode(2)
+    with pytest.raises(BufferError, match="holds 300, more than uint8 can"):
+        it.add_episode(np.array([[300], [1]], np.uint16), actions, rewards)
+
+
+def test_a_capacity_is_a_whole_number():
+    with pytest.raises(ConfigurationError, match="capacity must be a whole number, got 1000.0"):
+        ReplayBuffer(1e3, obs_shape=(1,), action_dim=1)

@@ -7,7 +7,9 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.training import Callback, EarlyStopping, EvalCallback, JSONLCallback, ProgressCallback
@@ -64,6 +66,21 @@ def test_numbers_that_are_none_stay_readable_json(toy, tmp_path: Path) -> None:
     callback = JSONLCallback(tmp_path / "metrics.jsonl")
     callback.on_log(toy.Trainer(toy.ToyModel(), toy.options(tmp_path)), {"step": 1, "x": float("nan")})
     assert records(tmp_path) == [{"step": 1, "x": "nan"}]
+
+
+def test_arrays_and_tensors_of_one_number_are_recorded_as_numbers(toy, tmp_path: Path) -> None:
+    values = {"a": np.float32(1.5), "b": torch.tensor(2.0), "c": np.int64(3), "d": np.array([4])}
+    toy.Trainer(
+        toy.ToyModel(), toy.options(tmp_path, total_steps=1), [EvalCallback(lambda _: values, interval=1)]
+    ).train(toy.items())
+    found = next(line for line in records(tmp_path) if "eval/a" in line)
+    assert [found[f"eval/{name}"] for name in "abcd"] == [1.5, 2.0, 3, 4]
+
+
+def test_an_evaluation_without_numbers_is_refused(toy, tmp_path: Path) -> None:
+    trainer = toy.Trainer(toy.ToyModel(), toy.options(tmp_path), [EvalCallback(lambda _: None, interval=1)])
+    with pytest.raises(ConfigurationError, match="must return numbers by name, got NoneType"):
+        trainer.train(toy.items())
 
 
 def test_evaluation_runs_at_its_interval_in_evaluation_mode_and_is_recorded(toy, tmp_path: Path) -> None:

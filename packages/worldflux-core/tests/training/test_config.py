@@ -74,6 +74,8 @@ def test_a_device_that_is_none_or_absent_is_refused(monkeypatch: pytest.MonkeyPa
         TrainingConfig(device="cuda").resolve_device()
     with pytest.raises(ConfigurationError, match="'gpu'.*expected 'auto'"):
         TrainingConfig(device="gpu").resolve_device()
+    with pytest.raises(ConfigurationError, match="'meta', which this machine cannot use"):
+        TrainingConfig(device="meta").resolve_device()
 
 
 def test_train_tells_options_of_collecting_from_those_of_training(toy, tmp_path: Path) -> None:

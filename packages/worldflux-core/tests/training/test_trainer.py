@@ -11,7 +11,7 @@ import torch
 
 from worldflux.core.errors import BufferError, ConfigurationError, TrainingError
 from worldflux.core.output import LossOutput
-from worldflux.training import train
+from worldflux.training import Callback, train
 
 
 def test_loss_falls_and_the_run_directory_tells_the_run(toy, tmp_path: Path) -> None:
@@ -167,6 +167,32 @@ def test_a_given_optimizer_keeps_its_rate_and_follows_the_schedule(toy, tmp_path
     rates = [json.loads(line)["lr"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rates == pytest.approx([0.4, 0.3, 0.2, 0.1])
     assert not torch.equal(before, model.head.weight)
+
+
+def test_a_schedulers_rates_are_recorded_as_they_were_used(toy, tmp_path: Path) -> None:
+    model = toy.ToyModel()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.4)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    config = toy.options(tmp_path, total_steps=3, log_interval=1)
+    toy.Trainer(model, config, optimizer=optimizer, scheduler=scheduler).train(toy.items())
+    rates = [json.loads(line)["lr"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rates == pytest.approx([0.4, 0.2, 0.1])
+
+
+def test_arguments_of_another_kind_are_refused_with_what_is_expected(toy, tmp_path: Path) -> None:
+    model, config = toy.ToyModel(), toy.options(tmp_path)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(torch.optim.SGD(model.parameters(), lr=0.1))
+    for arguments, options, message in (
+        (("dreamer:ci", config), {}, "a trainer takes a model, got 'dreamer:ci'"),
+        ((model, {"total_steps": 3}), {}, "config is a dict, expected a TrainingConfig"),
+        ((model, config, Callback()), {}, "callbacks is a Callback, expected a list"),
+        ((model, config), {"scheduler": plateau}, "ReduceLROnPlateau waits for a metric"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            toy.Trainer(*arguments, **options)
+    for steps in ("3", -1, 2.5):
+        with pytest.raises(ConfigurationError, match="num_steps is .*, expected a whole number of updates"):
+            toy.Trainer(model, config).train(toy.items(), num_steps=steps)
 
 
 def test_gradients_are_clipped_to_the_norm_and_a_group_to_its_own(toy, tmp_path: Path) -> None:

@@ -94,7 +94,12 @@ def check_value(name: str, value: object, field: Field, num: int, row: int) -> n
                 f"{name!r} at row {row} has dtype {array.dtype}, expected {field.dtype}: convert it before adding"
             )
         with np.errstate(over="ignore"):  # what overflows is infinite and refused below
-            array = array.astype(field.dtype)
+            given, array = array, array.astype(field.dtype)
+        if field.dtype.kind in "iu" and not np.array_equal(given, array):
+            worst = given[given != array].flat[0]
+            raise BufferError(
+                f"{name!r} at row {row} holds {worst}, more than {field.dtype} can: give it a wider dtype"
+            )
     if field.dtype.kind == "f" and not np.isfinite(array).all():
         env = int(np.argmin(np.isfinite(array).reshape(num, -1).all(axis=1)))
         bad = array[env][~np.isfinite(array[env])].flat[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -59,11 +60,11 @@ def as_provider(data: Any, *, seed: int = 0) -> BatchProviderV2:
     if callable(sample):
         return data if _takes_one_argument(sample) else _FromV1(data)
     if isinstance(data, (Batch, Mapping)):
-        return _FromIterable([data])
+        return _FromIterable([data], seed)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         return _FromDataset(data, seed)
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes, torch.Tensor, np.ndarray)):
-        return _FromIterable(data)
+        return _FromIterable(data, seed)
     raise ConfigurationError(
         f"cannot train on {type(data).__name__}: expected an object with sample(request), a torch Dataset, "
         "or an iterable of Batch or of mappings with its fields (obs, actions, rewards, …)"
@@ -102,12 +103,18 @@ class _Wrapped:
 
 
 class _FromV1(_Wrapped):
+    @property
+    def source_kind(self) -> str:
+        return type(self._data).__name__
+
     def sample(self, request: BatchRequest) -> Batch:
         batch = self._data.sample(batch_size=request.batch_size, seq_len=request.seq_len, device=request.device)
         return as_batch(batch).to(request.device)
 
 
 class _FromDataset:
+    source_kind = "Dataset"
+
     def __init__(self, dataset: Dataset, seed: int) -> None:
         self._dataset, self._rng = dataset, np.random.default_rng(seed)
 
@@ -129,31 +136,38 @@ class _FromDataset:
 
 
 class _FromIterable:
-    def __init__(self, data: Iterable[Any]) -> None:
-        self._data, self._iterator, self._given = data, iter(data), 0
+    source_kind = "iterable"
+
+    def __init__(self, data: Iterable[Any], seed: int) -> None:
+        self._data, self._seed, self._given, self._passes = data, seed, 0, 0
+        self._iterator: Iterator[Any] = iter(())
 
     def sample(self, request: BatchRequest) -> Batch:
         return as_batch(self._next()).to(request.device)
 
     def _next(self) -> Any:
-        try:
-            item = next(self._iterator)
-        except StopIteration:
-            self._iterator = self._again()
+        item = next(self._iterator, None)
+        if item is None:
+            if isinstance(self._data, Iterator) and self._passes:
+                raise BufferError(
+                    f"the iterator ended after {self._given} batches and cannot begin anew: "
+                    "pass a list, a DataLoader or another object whose iter() starts over"
+                )
+            self._iterator = self._pass()
             item = next(self._iterator, None)
             if item is None:
-                raise BufferError("the iterable gave no batch") from None
+                raise BufferError("the iterable gave no batch")
         self._given += 1
         return item
 
-    def _again(self) -> Iterator[Any]:
-        iterator = iter(self._data)
-        if iterator is self._iterator:
-            raise BufferError(
-                f"the iterator ended after {self._given} batches and cannot begin anew: "
-                "pass a list, a DataLoader or another object whose iter() starts over"
-            )
-        return iterator
+    def _pass(self) -> Iterator[Any]:
+        """The batches of one pass. A DataLoader shuffles by torch's global generator as it begins: by our seed here."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed + self._passes)
+            iterator = iter(self._data)
+            first = next(iterator, None)
+        self._passes += 1
+        return iter(()) if first is None else chain([first], iterator)
 
     def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return how many batches were given."""

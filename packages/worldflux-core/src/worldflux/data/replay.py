@@ -335,6 +335,9 @@ class Replay:
             if name not in arrays or arrays[name].shape != shape or arrays[name].dtype != self._data[name].dtype:
                 got = f"{arrays[name].dtype}{arrays[name].shape}" if name in arrays else "nothing"
                 raise CheckpointError(f"saved replay: {name!r} should be {self._data[name].dtype}{shape}, got {got}")
+        missing = [name for name, there in (("run_start", arrays), ("rng", meta)) if name not in there]
+        if missing:
+            raise CheckpointError(f"saved replay: {missing[0]!r} is missing")
         for name in shapes:
             self._data[name][:, :stored] = arrays[name]
         self._rows, self._index = int(meta["rows"]), {}
@@ -368,6 +371,9 @@ def as_numpy(value: Tensor) -> np.ndarray:
 
 
 def _check_options(capacity: int, streams: int, length: int | None, boundary: str, online: bool) -> None:
+    for name, value in (("capacity", capacity), ("num_streams", streams)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise ConfigurationError(f"{name} must be a whole number, got {value!r}")
     if streams < 1 or capacity < streams:
         raise ConfigurationError(f"capacity {capacity} must be at least num_streams {streams}, and that at least 1")
     if boundary not in ("cross", "within"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,14 @@ class ReplayBuffer:
             **{name: getattr(batch, name) for name in ("actions", "rewards", "is_first", "is_last", "is_terminal")},
         )
 
+    def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the stored rows by name, and the rest: checkpoints of a training hold them."""
+        return self._replay.state_dict()
+
+    def load_state_dict(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned. Raises CheckpointError if it is of another buffer."""
+        self._replay.load_state_dict(arrays, meta)
+
     def save(self, path: str | Path) -> None:
         """Write everything as one compressed ``.npz`` file, oldest row first."""
         rows = len(self._replay)
@@ -124,9 +133,11 @@ class ReplayBuffer:
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise CheckpointError(f"{path} is not a readable replay buffer: {error}") from error
         shape = tuple(int(size) for size in shape)
-        buffer = cls(capacity, shape, dim, obs.dtype, seed=seed)
         ours = "is_last" in data
         ends = np.flatnonzero(data["is_last"] if ours else dones.astype(bool))
+        if not ours:  # each episode takes a row more here
+            capacity = max(capacity, len(obs) + len(ends) + 1)
+        buffer = cls(capacity, shape, dim, obs.dtype, seed=seed)
         for part in np.split(np.arange(len(obs)), ends + 1):
             if ours and len(part) > 1:
                 steps = part[1:]
@@ -152,7 +163,12 @@ class ReplayBuffer:
                 f"done at step {int(np.argmax(dones))} of {steps}: "
                 "add the episodes one by one, each ending where it is done"
             )
+        stored = np.dtype(self._replay.obs_spec["obs"].dtype)
         for name, array in (("obs", obs), ("actions", actions), ("rewards", rewards)):
+            dtype = stored if name == "obs" else np.dtype(np.float32)
+            if array.dtype.kind == "f" and dtype.kind == "f":
+                with np.errstate(over="ignore"):  # what is too large for the storage is not finite in it
+                    array = array.astype(dtype)
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 step = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
                 raise BufferError(f"{name!r} is not finite at step {step} of the episode: nothing of it was stored")

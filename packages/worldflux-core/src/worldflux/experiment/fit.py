@@ -57,10 +57,12 @@ def fit(
         TrainingError: the loss is not finite, or the environment failed.
     """
     name = env if isinstance(env, str) else getattr(env, "__qualname__", type(env).__name__)
-    settings = Settings.from_dict({"model": model, "env": name, **options})
+    asked = {"model": model, "env": name, **options}
+    settings = Settings.from_dict(asked)
     directory = Path(run) if run is not None else default_directory(settings)
     if resume:
-        settings = settings.resuming(read_settings(directory))
+        stored = read_settings(directory)
+        settings = Settings.from_dict({**stored.to_dict(), **asked}).resuming(stored)
     elif any((directory / "checkpoints").glob("step-*")):
         raise ConfigurationError(
             f"{directory} already holds a run; resume it (--resume, or resume=True), or choose another directory"

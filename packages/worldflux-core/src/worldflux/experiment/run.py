@@ -188,11 +188,18 @@ class Run:
 
     def eval_seed(self, seed: int | None) -> int:
         """Return ``seed``, or the one evaluations take by default."""
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+            raise ConfigurationError(f"seed is {seed!r}, expected a whole number of at least 0")
         return self.settings.seed + EVAL_SEED if seed is None else seed
 
 
 def create_model(settings: Settings, env: VectorEnv) -> WorldModel:
     """Build the model of a run for an environment: a preset's weights are drawn from the run's seed."""
+    for name in ("model", "observation_modalities", "action_spec"):
+        if name in settings.model_options:
+            raise ConfigurationError(
+                f"model_options cannot set {name}: it follows from the run's model and environment"
+            )
     seed = {} if Path(settings.model).is_dir() else {"seed": settings.seed}
     model = create_world_model(
         settings.model,
@@ -215,6 +222,11 @@ def _device(model: WorldModel) -> torch.device:
 
 
 def eval_envs(episodes: int) -> int:
-    """Return how many environments to run ``episodes`` in, so that each has about as many."""
+    """Return how many environments to run ``episodes`` in, so that each has about as many.
+
+    Raises ConfigurationError unless that is a number of episodes.
+    """
+    if isinstance(episodes, bool) or not isinstance(episodes, int) or episodes < 1:
+        raise ConfigurationError(f"episodes is {episodes!r}, expected a whole number of at least 1")
     rounds = -(-episodes // MAX_EVAL_ENVS)
     return -(-episodes // rounds)

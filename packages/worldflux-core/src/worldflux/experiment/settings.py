@@ -57,7 +57,11 @@ class Settings:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if str(item.type).startswith("int") and value is not None:
+            kind = str(item.type)
+            wanted = str if kind == "str" else Mapping if kind.startswith("Mapping") else object
+            if not isinstance(value, wanted) or (value is None and not kind.endswith("None")):
+                raise ConfigurationError(f"{item.name} is {value!r}, expected {kind.partition('[')[0]}")
+            if kind.startswith("int") and value is not None:
                 low = _LOWEST.get(item.name, 1)
                 if isinstance(value, bool) or not isinstance(value, int) or value < low:
                     raise ConfigurationError(f"{item.name} is {value!r}, expected a whole number of at least {low}")

@@ -76,7 +76,7 @@ class JSONLCallback(Callback):
     def on_train_begin(self, trainer: Trainer) -> None:
         self.path = self.path or trainer.run_dir / "metrics.jsonl"
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
             write_text(self.path, "".join(line for line in lines if _belongs(line, trainer.step)))
 
     def on_log(self, trainer: Trainer, record: Mapping[str, Any]) -> None:
@@ -107,6 +107,8 @@ class EvalCallback(Callback):
         if interval and trainer.step % interval == 0:
             with trainer.evaluating():
                 results = self.evaluate(trainer)
+            if not isinstance(results, Mapping):
+                raise ConfigurationError(f"evaluate must return numbers by name, got {type(results).__name__}")
             trainer.log({key if key.startswith("eval/") else f"eval/{key}": value for key, value in results.items()})
 
 

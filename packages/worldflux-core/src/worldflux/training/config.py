@@ -65,4 +65,12 @@ class TrainingConfig(Options):
         if device.type == "cuda" and not torch.cuda.is_available():
             message = f"device is {self.device!r}, but this machine has no usable CUDA; use 'auto' or 'cpu'"
             raise ConfigurationError(message, config_name="TrainingConfig")
+        try:
+            if device.type == "meta":  # which holds no numbers
+                raise RuntimeError("it computes nothing")
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0]
+            message = f"device is {self.device!r}, which this machine cannot use ({reason}); use 'auto' or 'cpu'"
+            raise ConfigurationError(message, config_name="TrainingConfig") from error
         return device

@@ -49,3 +49,10 @@ def _finite(value: Tensor) -> bool:
 
 def _where(value: Tensor) -> list[int]:
     return torch.nonzero(~torch.isfinite(value))[0].tolist()  # type: ignore[no-any-return]
+
+
+def out_of_memory(error: Exception) -> str:
+    """What to do if memory ran out."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return " Lower batch_size and raise gradient_accumulation_steps by the same factor: the result stays the same."
+    return ""

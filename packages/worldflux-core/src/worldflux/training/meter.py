@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,3 +42,10 @@ class Meter:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` returned."""
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+
+
+def plain(value: Any) -> Any:
+    """A number for an array or a tensor of one; anything else as it is."""
+    if isinstance(value, (np.generic, np.ndarray, Tensor)) and len(value.reshape(-1)) == 1:
+        return value.item()
+    return value

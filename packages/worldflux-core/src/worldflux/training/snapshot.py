@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,6 +19,9 @@ from .packing import pack, unpack
 
 if TYPE_CHECKING:
     from .trainer import Trainer
+
+
+logger = logging.getLogger(__name__)
 
 
 def write_snapshot(folder: Path, trainer: Trainer) -> None:
@@ -37,6 +41,7 @@ def write_snapshot(folder: Path, trainer: Trainer) -> None:
         "config": trainer.config.to_dict(),
         "model": model_state,
         "optimizer": optimizer,
+        "optimizer_type": type(trainer.optimizer).__name__,
         "scheduler": pack(trainer.scheduler.state_dict(), others, "scheduler") if trainer.scheduler else None,
         "rng": pack(trainer.rng_state(), others, "rng"),
         "meter": pack(trainer.meter.state_dict(), others, "meter"),
@@ -58,6 +63,7 @@ def load_snapshot(folder: Path, trainer: Trainer) -> None:
     read_manifest(folder)
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     others = load_file(folder / "state.safetensors")
+    _refuse_another_kind(folder, state, trainer)
     try:
         trainer.model.load_state_dict(unpack(state["model"], load_file(folder / "model.safetensors")), strict=True)
         trainer.optimizer.load_state_dict(unpack(state["optimizer"], load_file(folder / "optimizer.safetensors")))
@@ -69,7 +75,9 @@ def load_snapshot(folder: Path, trainer: Trainer) -> None:
         ) from error
     if trainer.scheduler is not None and state["scheduler"] is not None:
         trainer.scheduler.load_state_dict(unpack(state["scheduler"], others))
-    trainer.set_rng_state(unpack(state["rng"], others))
+    for name in ("learning_rate", "weight_decay"):
+        if (before := state["config"].get(name)) != (asked := getattr(trainer.config, name)):
+            logger.warning("%s goes on with %s, that of %s: %s is not taken", name, before, folder, asked)
     trainer.meter.load_state_dict(unpack(state["meter"], others))
     saved = [(name, unpack(tree, others)) for name, tree in state["callbacks"]]
     for callback in trainer.callbacks:
@@ -77,13 +85,31 @@ def load_snapshot(folder: Path, trainer: Trainer) -> None:
         if match is not None:
             saved.remove(match)
             callback.load_state_dict(match[1])
-    if state["source"]:
+    if state["source"] and trainer.source is not None:
         _load_source(folder / "replay", trainer)
+    trainer.set_rng_state(unpack(state["rng"], others))  # last: a source that goes on may draw
     trainer.step, trainer.seconds = state["step"], state["seconds"]
 
 
-def _write_source(folder: Path, trainer: Trainer) -> bool:
-    """Write what the source needs to go on, if it can say so."""
+def _kind(source: object) -> str:
+    return str(getattr(source, "source_kind", type(source).__name__))
+
+
+def _refuse_another_kind(folder: Path, state: Mapping[str, Any], trainer: Trainer) -> None:
+    """Raise CheckpointError, before anything is loaded, for a source or an optimizer of another kind."""
+    kinds = {"optimizer": (state.get("optimizer_type"), type(trainer.optimizer).__name__)}
+    if trainer.source is not None and isinstance(state["source"], str):
+        kinds["source"] = (state["source"], _kind(trainer.source))
+    for what, (saved, given) in kinds.items():
+        if saved not in (None, given):
+            raise CheckpointError(
+                f"{folder} holds the state of another {what}, {saved}, and cannot go on with {given}: resume with the "
+                "same kind, or start a new run from the model it saved"
+            )
+
+
+def _write_source(folder: Path, trainer: Trainer) -> str | bool:
+    """Write what the source needs to go on, if it can say so, and return its kind."""
     if not hasattr(trainer.source, "state_dict"):
         return False
     state = trainer.source.state_dict()
@@ -93,14 +119,17 @@ def _write_source(folder: Path, trainer: Trainer) -> bool:
     except (TypeError, ValueError) as error:
         what = f"cannot save the source: {type(trainer.source).__name__}.state_dict() must return a pair"
         raise CheckpointError(f"{what}, a dict of numpy arrays and a dict that JSON can hold ({error})") from error
-    return True
+    return _kind(trainer.source)
 
 
 def _load_source(folder: Path, trainer: Trainer) -> None:
     if not hasattr(trainer.source, "load_state_dict"):
         kind = type(trainer.source).__name__
         raise CheckpointError(f"{folder} holds the state of a source, but a {kind} cannot take one back")
-    trainer.source.load_state_dict(*load_arrays(folder))
+    try:
+        trainer.source.load_state_dict(*load_arrays(folder))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} is not what {_kind(trainer.source)} saves: {error!r}") from error
 
 
 def torch_rng_state(device: torch.device) -> dict[str, Tensor]:

@@ -22,11 +22,12 @@ from ..core.registry import WorldModelRegistry
 from ..data.providers import BatchRequest, as_provider
 from .callbacks import Callback, CheckpointCallback, JSONLCallback
 from .checkpoint import find_checkpoint, write_checkpoint, write_text
+from .checks import check_arguments, check_steps
 from .config import TrainingConfig
 from .delegated import DelegatedTrainer, Native
-from .diagnosis import diagnose, explain
+from .diagnosis import diagnose, explain, out_of_memory
 from .manifest import RunManifest, open_run, refuse_other_run
-from .meter import Meter
+from .meter import Meter, plain
 from .optim import build_optimizer, clip_gradients, learning_rate_scale, scale_learning_rates, with_initial_rates
 from .signals import StopSignals
 from .snapshot import load_snapshot, set_torch_rng_state, torch_rng_state, write_snapshot
@@ -60,6 +61,7 @@ class Trainer(Native):
         scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
         run_info: Mapping[str, Any] | None = None,
     ) -> None:
+        check_arguments(model, config, callbacks, scheduler)
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if distributed and (ranks := torch.distributed.get_world_size()) > 1:  # each would train a model of its own
             raise ConfigurationError(f"this is one of {ranks} processes, but a Trainer trains in one: start just one")
@@ -76,6 +78,7 @@ class Trainer(Native):
         self.run_dir = Path(self.config.output_dir)
         self.run_info = dict(run_info or {})
         self.source: Any = None
+        self._given: Any = None
         self.step, self.target, self.seconds = 0, self.config.total_steps, 0.0
         self.status, self.stop_reason = "new", ""
         self.last_checkpoint: Path | None = None
@@ -107,7 +110,8 @@ class Trainer(Native):
             ValidationError, ShapeMismatchError: the source's batches are not what the model learns from.
             TrainingError: the loss or a gradient is not finite, or a step or the source failed.
         """
-        self.source = as_provider(source, seed=self.config.seed)
+        check_steps(num_steps)
+        self._take(source, afresh=resume_from is not None)
         self.target = self.config.total_steps if num_steps is None else num_steps
         found = None if resume_from is None else find_checkpoint(resume_from)
         refuse_other_run(self.run_dir, found, going_on=self.step > 0)
@@ -206,12 +210,13 @@ class Trainer(Native):
                     out = self.model.loss(batch)
                 (out.loss / config.gradient_accumulation_steps).backward()
             except RuntimeError as error:
-                raise TrainingError(f"step {self.step} failed: {error}{_hint(error)}") from error
+                raise TrainingError(f"step {self.step} failed: {error}{out_of_memory(error)}") from error
             done.append((batch, out))
         norm = clip_gradients(self.optimizer, config.grad_clip)
         self._refuse_non_finite(done, norm)
         if self.scheduler is None:
             scale_learning_rates(self.optimizer, learning_rate_scale(self.step, config))
+        rate = float(self.optimizer.param_groups[0]["lr"])
         self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()
@@ -221,7 +226,7 @@ class Trainer(Native):
                 self.source.update(batch, {name: value.detach() for name, value in out.latents.items()})
             losses = {f"loss/{name}": value for name, value in out.components.items()}
             self.meter.add({"loss": out.loss, **losses, **out.metrics})
-        self.meter.add({"grad_norm": norm, "lr": float(self.optimizer.param_groups[0]["lr"])})
+        self.meter.add({"grad_norm": norm, "lr": rate})
 
     def _sample(self, request: BatchRequest) -> Batch:
         try:
@@ -283,11 +288,11 @@ class Trainer(Native):
         return getattr(self.source, "env_steps", None)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Give a record of metrics to every callback."""
+        """Give a record of metrics to every callback; arrays and tensors of one number are numbers."""
         record: dict[str, Any] = {"step": self.step}
         if self.env_steps is not None:
             record["env_steps"] = self.env_steps
-        record |= {"time": round(self.seconds, 3), **metrics}
+        record |= {"time": round(self.seconds, 3), **{name: plain(value) for name, value in metrics.items()}}
         for callback in self.callbacks:
             callback.on_log(self, record)
 
@@ -325,12 +330,23 @@ class Trainer(Native):
         return path
 
     def load_checkpoint(self, path: str | Path, source: Any = None) -> None:
-        """Load a run's newest whole checkpoint, or one checkpoint. Raises CheckpointError."""
+        """Load a run's newest whole checkpoint, or one checkpoint; ``train`` with the same ``source`` goes on exactly.
+
+        Without a source what it saved of one is left out. Raises CheckpointError.
+        """
         if source is not None:
-            self.source = as_provider(source, seed=self.config.seed)
+            self._take(source, afresh=True)
         found = find_checkpoint(path)
-        load_snapshot(found, self)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            self.model.seed(self.config.seed)
+            load_snapshot(found, self)
+            self._torch_rng = torch_rng_state(self.device)
         self.last_checkpoint = found
+
+    def _take(self, source: Any, *, afresh: bool) -> None:
+        """Take a source; one that is given again goes on where it is."""
+        if afresh or source is not self._given:
+            self._given, self.source = source, as_provider(source, seed=self.config.seed)
 
     def _saved(self) -> bool:
         """Whether this run, not the one it was resumed from, holds a checkpoint of the step at hand."""
@@ -378,9 +394,3 @@ def _mode(model: torch.nn.Module, *, training: bool) -> Iterator[None]:
     finally:
         for module, mode in before:
             module.training = mode
-
-
-def _hint(error: Exception) -> str:
-    if isinstance(error, torch.OutOfMemoryError):
-        return " Lower batch_size and raise gradient_accumulation_steps by the same factor: the result stays the same."
-    return ""

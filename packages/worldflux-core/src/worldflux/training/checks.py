@@ -1,0 +1,29 @@
+"""What a trainer is given, checked before anything is done with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..core.errors import ConfigurationError
+from ..core.model import WorldModel
+from .config import TrainingConfig
+
+
+def check_arguments(model: Any, config: Any, callbacks: Any, scheduler: Any) -> None:
+    """Raise ConfigurationError for arguments of another kind than the trainer takes."""
+    if not isinstance(model, WorldModel):
+        raise ConfigurationError(f"a trainer takes a model, got {model!r}: worldflux.create_world_model makes one")
+    if not isinstance(config, (TrainingConfig, type(None))):
+        raise ConfigurationError(f"config is a {type(config).__name__}, expected a TrainingConfig(total_steps=…)")
+    if not isinstance(callbacks, (list, tuple, type(None))):
+        raise ConfigurationError(f"callbacks is a {type(callbacks).__name__}, expected a list of callbacks")
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise ConfigurationError("ReduceLROnPlateau waits for a metric, but schedulers are stepped after each update")
+
+
+def check_steps(num_steps: Any) -> None:
+    """Raise ConfigurationError unless this is None or a number of updates."""
+    if num_steps is not None and (isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 0):
+        raise ConfigurationError(f"num_steps is {num_steps!r}, expected a whole number of updates")
