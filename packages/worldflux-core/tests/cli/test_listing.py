@@ -49,6 +49,7 @@ def listed(worldflux):
         "unknown plugin": ["plugins", "show", "toy-word"],
         "unknown model": ["models", "info", "toyworld:cj"],
         "unknown model json": ["models", "info", "toyworld:cj", "--json"],
+        "usage json": ["eval", "--json"],
         "unknown verb": ["modells"],
         "unknown option": ["models", "list", "--jason"],
         "command": ["toy-greet", "you", "--loudly"],
@@ -117,6 +118,13 @@ def test_with_json_an_error_is_json_too(listed):
     result = listed["unknown model json"]
     assert result.code == 2
     assert json.loads(result.out)["error"]["code"] == "WF-M001"
+
+
+def test_with_json_a_mistake_in_the_call_is_json_and_one_line(listed):
+    result = listed["usage json"]
+    assert result.code == 2
+    assert "'run'" in json.loads(result.out)["error"]["message"].lower()
+    assert result.err.startswith("error: ") and result.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("verb", VERBS)

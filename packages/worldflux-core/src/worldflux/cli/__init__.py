@@ -17,15 +17,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from .output import report
 
     args = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in args
     try:
-        app(args=args, prog_name="worldflux")
+        code = app(args=args, prog_name="worldflux", standalone_mode=not as_json)  # alone it prints mistakes itself
+        sys.exit(code if isinstance(code, int) else 0)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
         if os.environ.get("WORLDFLUX_DEBUG", "0") not in ("", "0"):
             raise
-        code = report(error, as_json="--json" in args)
+        code = report(error, as_json=as_json)
         if code is None:
             raise
         sys.exit(code)

@@ -53,10 +53,11 @@ def fields(values: Mapping[str, Any]) -> str:
 
 def report(error: Exception, *, as_json: bool) -> int | None:
     """Print an expected error and return its exit code; return None for one that nobody foresaw."""
-    if not isinstance(error, (WorldFluxError, OSError)):
+    told = getattr(error, "format_message", None)  # by what typer raises, whichever click it has
+    if told is None and not isinstance(error, (WorldFluxError, OSError)):
         return None
-    usage = isinstance(error, ConfigurationError) and not isinstance(error, PluginError)
-    message = " ".join(str(error).split())
+    usage = told is not None or (isinstance(error, ConfigurationError) and not isinstance(error, PluginError))
+    message = " ".join((str(error) if told is None else told()).split())
     say(f"error: {message}")
     if as_json:
         code = getattr(error, "error_code", type(error).__name__)
