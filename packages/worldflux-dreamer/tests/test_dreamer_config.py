@@ -29,6 +29,10 @@ from worldflux_dreamer import DreamerV3, DreamerV3Config
         ({"obs_shape": (3, 64, 64), "depth": 3, "decoder_blocks": 8}, "decoder_blocks 8"),
         ({"observation_modalities": {"reward": {"shape": (3,)}}}, "needs another name"),
         ({"observation_modalities": {"items": {"shape": (3,)}}}, "'items' needs another name: torch's modules"),
+        (
+            {"action_spec": {"kind": "multi", "dim": 3, "parts": [{"name": "keys", "kind": "discrete", "dim": 3}]}},
+            "action part 'keys' needs another name: torch's modules",
+        ),
         ({"observation_modalities": {"clip": {"shape": (4, 3, 8, 8), "kind": "video"}}}, "images and vectors"),
         (
             {"observation_modalities": {"a": {"shape": (3, 64, 64)}, "b": {"shape": (3, 32, 32)}}},

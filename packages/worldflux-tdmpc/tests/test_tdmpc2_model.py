@@ -11,7 +11,6 @@ import torch
 import worldflux
 from worldflux.core.batch import Batch
 from worldflux.core.errors import TrainingError
-from worldflux.experiment.settings import Settings, make_plan
 from worldflux.testing.echo import EchoWorld
 from worldflux.training import Trainer, TrainingConfig
 from worldflux.training.optim import build_optimizer
@@ -271,23 +270,6 @@ def test_a_frozen_policy_stays_as_it_is_and_the_model_learns():
     assert {name.split(".")[0] for name in changed} == {"observation_encoder", "dynamics_model", "critics"}
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"batch_size": 32}, {"horizon": 5}, {"updates_per_step": 2}], ids=lambda options: str(options)
-)
-def test_one_update_follows_each_decision_unless_asked_otherwise(options):
-    model = build(**options)
-    plan = make_plan(Settings(model="tdmpc2:ci", env="Pendulum-v1"), model)
-    assert plan.steps_per_update == 1 / options.get("updates_per_step", 1)
-
-
-@pytest.mark.parametrize(("episode", "seeds"), [(100, 1000), (500, 2500), (1000, 5000)])
-def test_seed_steps_are_five_episodes_but_at_least_1000(episode, seeds):
-    model = worldflux.create_world_model("tdmpc2:1m", obs_shape=(5,), action_dim=2, episode_length=episode)
-    assert model.training_defaults()["min_rows"] == seeds
-    tasks = build(seed_steps=None, num_tasks=2, episode_lengths=(10, episode))
-    assert tasks.training_defaults()["min_rows"] == seeds
-
-
 def test_another_optimizer_trains_the_policy_too():
     model = shaken(build()).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -402,8 +384,3 @@ def test_a_tasks_embedding_has_at_most_norm_one():
     model.train().loss(batch)
     assert float(model.task_embedding.weight[1].detach().norm()) <= 1.0
     assert torch.equal(model.task_embedding.weight[0], before[0])
-
-
-def test_each_task_has_its_discount():
-    model = build(num_tasks=2, episode_lengths=(500, 100))
-    assert model.discount_of(torch.tensor([0, 1, 1])).tolist() == pytest.approx([0.99, 0.95, 0.95])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, ClassVar, TypeVar
@@ -115,6 +115,9 @@ class DreamerV3Config(WorldModelConfig):
         self._check_observations()
         if self.action_type not in ("continuous", "discrete", "multi"):
             raise self._error(f"DreamerV3 takes continuous, discrete or multi actions, not {self.action_type!r}")
+        for part in self.actions.leaves():
+            if why := unusable(part.name):
+                raise self._error(f"action part {part.name!r} needs another name: {why}")
         for name, value in self.loss_scales.items():
             known = [*LOSS_SCALES, *self.observation_modalities]
             if name not in known:
@@ -150,10 +153,8 @@ class DreamerV3Config(WorldModelConfig):
 
     def _check_observations(self) -> None:
         for name, spec in self.modalities.items():
-            if name in _RESERVED or "." in name:
-                raise self._error(f"observation {name!r} needs another name: no dots, none of {sorted(_RESERVED)}")
-            if hasattr(nn.ModuleDict, name):
-                raise self._error(f"observation {name!r} needs another name: torch's modules have a {name!r} of theirs")
+            if why := unusable(name, _RESERVED):
+                raise self._error(f"observation {name!r} needs another name: {why}")
             if spec.kind not in (ModalityKind.IMAGE, ModalityKind.VECTOR, ModalityKind.OTHER):
                 raise self._error(f"DreamerV3 observes images and vectors; {name!r} is {spec.kind.value!r}")
         for option in ("encoder_type", "decoder_type"):
@@ -253,3 +254,10 @@ def preset_values(family: str, size: str) -> dict[str, Any]:
     if size not in presets:
         raise ConfigurationError(f"Unknown size: {size}. Available: {list(presets)}.{did_you_mean(size, presets)}")
     return dict(presets[size].get("config", {}))
+
+
+def unusable(name: str, reserved: Collection[str] = ()) -> str:
+    """Why something that has layers of its own cannot be called ``name``; nothing if it can."""
+    if name in reserved or "." in name:
+        return "no dots" + (f", none of {sorted(reserved)}" if reserved else "")
+    return f"torch's modules have a {name!r} of theirs" if hasattr(nn.ModuleDict, name) else ""

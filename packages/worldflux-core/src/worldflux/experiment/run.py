@@ -188,9 +188,7 @@ class Run:
 
     def eval_seed(self, seed: int | None) -> int:
         """Return ``seed``, or the one evaluations take by default."""
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
-            raise ConfigurationError(f"seed is {seed!r}, expected a whole number of at least 0")
-        return self.settings.seed + EVAL_SEED if seed is None else seed
+        return self.settings.seed + EVAL_SEED if seed is None else _whole("seed", seed, 0)
 
 
 def create_model(settings: Settings, env: VectorEnv) -> WorldModel:
@@ -226,7 +224,11 @@ def eval_envs(episodes: int) -> int:
 
     Raises ConfigurationError unless that is a number of episodes.
     """
-    if isinstance(episodes, bool) or not isinstance(episodes, int) or episodes < 1:
-        raise ConfigurationError(f"episodes is {episodes!r}, expected a whole number of at least 1")
-    rounds = -(-episodes // MAX_EVAL_ENVS)
+    rounds = -(-_whole("episodes", episodes, 1) // MAX_EVAL_ENVS)
     return -(-episodes // rounds)
+
+
+def _whole(name: str, value: int, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigurationError(f"{name} is {value!r}, expected a whole number of at least {least}")
+    return value

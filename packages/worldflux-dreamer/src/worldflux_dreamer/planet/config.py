@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from torch import nn
-
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ModalityKind
 
-from ..config import preset_values
+from ..config import preset_values, unusable
 
 ConfigT = TypeVar("ConfigT", bound="PlaNetConfig")
 
@@ -104,10 +102,8 @@ class PlaNetConfig(WorldModelConfig):
 
     def _check_observations(self) -> None:
         for name, spec in self.modalities.items():
-            if name in _RESERVED or "." in name:
-                raise self._error(f"observation {name!r} needs another name: no dots, none of {sorted(_RESERVED)}")
-            if hasattr(nn.ModuleDict, name):
-                raise self._error(f"observation {name!r} needs another name: torch's modules have a {name!r} of theirs")
+            if why := unusable(name, _RESERVED):
+                raise self._error(f"observation {name!r} needs another name: {why}")
             if spec.kind not in (ModalityKind.IMAGE, ModalityKind.VECTOR, ModalityKind.OTHER):
                 raise self._error(f"PlaNet observes images and vectors; {name!r} is {spec.kind.value!r}")
             if name in self.image_names and spec.shape[1:] != IMAGE:
