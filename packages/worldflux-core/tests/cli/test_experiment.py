@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -252,7 +253,7 @@ def test_fewer_steps_than_the_first_update_waits_for_are_warned_of(toy, tmp_path
     defaults = toy.ToyWorld.training_defaults
     fit("toyworld", env=Short, run=tmp_path / "enough", **SMALL)
     assert "before the first update" not in caplog.text
-    monkeypatch.setattr(toy.ToyWorld, "training_defaults", lambda self: {**defaults(self), "min_rows": 100})
+    monkeypatch.setattr(toy.ToyWorld, "training_defaults", lambda self: replace(defaults(self), min_rows=100))
     fit("toyworld", env=Short, run=tmp_path / "short", **SMALL)
     assert "40 environment steps end before the first update" in caplog.text
 

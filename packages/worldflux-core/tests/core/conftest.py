@@ -13,7 +13,7 @@ from worldflux.core.config import WorldModelConfig
 from worldflux.core.model import WorldModel
 from worldflux.core.output import LossOutput
 from worldflux.core.registry import ComponentSpec, WorldModelRegistry
-from worldflux.core.spec import Capability, ModalitySpec, ModelIOContract, ObservationSpec, StateSpec
+from worldflux.core.spec import Capability, ConditionSpec, StateSpec, vector
 from worldflux.core.state import State
 
 
@@ -77,15 +77,11 @@ class ToyModel(WorldModel):
         self.dynamics_model = ToyDynamics(config)
         self.decoder = ToyDecoder(config)
 
-    def io_contract(self) -> ModelIOContract:
-        return ModelIOContract(
-            observation_spec=ObservationSpec(self.config.modalities),
-            action_spec=self.config.actions,
-            state_spec=StateSpec({"z": ModalitySpec("vector", (self.config.width,))}),
-            required_batch_keys=("obs", "actions"),
-            required_state_keys=("z",),
-            condition_extras_schema={"wf.toy.scale": ModalitySpec("vector", (1,))},
-        )
+    def state_spec(self) -> StateSpec:
+        return StateSpec({"z": vector(self.config.width)})
+
+    def condition_spec(self) -> ConditionSpec:
+        return ConditionSpec({"wf.toy.scale": vector(1)})
 
     def loss(self, batch: Batch) -> LossOutput:
         return LossOutput(self.encode(batch.obs)["z"].square().mean())

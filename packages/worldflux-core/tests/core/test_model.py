@@ -42,7 +42,7 @@ def test_a_wrong_observation_is_named(model, obs, error, message):
 
 def test_a_channels_last_image_says_how_to_move_the_channels(toy):
     config = toy["config"](observation_modalities={"image": {"shape": (3, 8, 8)}})
-    from worldflux.core.checks import observations
+    from worldflux.core.doors import observations
     from worldflux.core.spec import ObservationSpec
 
     with pytest.raises(ShapeMismatchError, match="movedim"):
@@ -171,7 +171,7 @@ def test_batches_are_held_to_the_contract(model):
         model.validate_batch_contract(Batch(obs=good["obs"]))
     with pytest.raises(ShapeMismatchError, match="batch actions"):
         model.validate_batch_contract(Batch(obs=good["obs"], actions=torch.zeros(2, 5, 3)))
-    with pytest.raises(ValidationError, match=r"non-finite value at \[sequence, step\] \[0, 1\]"):
+    with pytest.raises(ValidationError, match=r"batch rewards is not finite at \[0, 1\]: nan"):
         model.validate_batch_contract(Batch(**good, rewards=torch.tensor([[0, float("nan"), 0, 0, 0]] * 2)))
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from worldflux.core.doors import action_tensor
 from worldflux.core.errors import ShapeMismatchError, ValidationError
 from worldflux.core.payloads import (
     PLANNER_HORIZON_KEY,
@@ -8,7 +9,6 @@ from worldflux.core.payloads import (
     ActionPayload,
     ActionSequence,
     ConditionPayload,
-    action_tensor,
     first_action,
     normalize_planned_action,
 )

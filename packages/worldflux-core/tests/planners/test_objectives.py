@@ -7,6 +7,7 @@ import torch
 
 from worldflux.core.errors import ConfigurationError, ShapeMismatchError
 from worldflux.core.payloads import ConditionPayload
+from worldflux.core.spec import ConditionSpec, vector
 from worldflux.core.state import State
 from worldflux.core.trajectory import Trajectory
 from worldflux.planners import CEMPlanner, GoalObjective, GradientPlanner, Problem, RewardObjective
@@ -87,6 +88,9 @@ def test_a_function_is_an_objective(worlds):
 
 def test_conditions_reach_every_candidate_of_their_environment(worlds):
     class Windy(worlds.PointMass):
+        def condition_spec(self):
+            return ConditionSpec({"goal": vector(2), "text_condition": vector()})
+
         def transition(self, state, action, conditions=None, deterministic=False):
             assert conditions.goal.shape[0] == state.batch_size
             assert len(conditions.text_condition) == state.batch_size

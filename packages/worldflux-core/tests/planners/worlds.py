@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.model import WorldModel
 from worldflux.core.output import ModelOutput
-from worldflux.core.spec import Capability, ModalitySpec, ModelIOContract, ObservationSpec, StateSpec
+from worldflux.core.spec import Capability, StateSpec, vector
 from worldflux.core.state import State
 
 
@@ -25,9 +25,8 @@ class World(WorldModel):
         self.weight = nn.Parameter(torch.ones(()))  # something to learn, which planning must leave alone
         self.size = size
 
-    def io_contract(self) -> ModelIOContract:
-        latents = {"x": ModalitySpec("vector", (self.size,)), "reward": ModalitySpec("vector", ())}
-        return ModelIOContract(ObservationSpec(self.config.modalities), self.config.actions, StateSpec(latents))
+    def state_spec(self) -> StateSpec:
+        return StateSpec({"x": vector(self.size), "reward": vector()})
 
     def encode(self, obs, deterministic=False):
         x = self.observations(obs)["obs"]

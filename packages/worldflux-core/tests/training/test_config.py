@@ -24,14 +24,14 @@ def test_an_option_of_earlier_versions_says_what_to_do_instead() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch_size is 0, expected at least 1"),
+        ({"batch_size": 0}, "batch_size is 0, expected a whole number of at least 1"),
         ({"batch_size": 2.5}, "batch_size is 2.5, expected a whole number"),
         ({"batch_size": True}, "batch_size is True, expected a whole number"),
         ({"batch_size": None}, "batch_size is None, expected a whole number"),
         ({"learning_rate": float("nan")}, "learning_rate is nan, expected a finite number"),
-        ({"learning_rate": -1}, "learning_rate is -1.0, expected at least 0"),
+        ({"learning_rate": -1}, "learning_rate is -1, expected a finite number of at least 0"),
         ({"mixed_precision": "yes"}, "mixed_precision is 'yes', expected True or False"),
-        ({"optimizer": "adamv"}, "optimizer is 'adamv', expected one of adamw, adam, sgd. Did you mean 'adam'"),
+        ({"optimizer": "adamv"}, "optimizer is 'adamv', expected one of 'adamw', 'adam', 'sgd'. Did you mean 'adam'"),
         ({"scheduler": "cosin"}, "Did you mean 'cosine'"),
         ({"output_dir": 3}, "output_dir is 3, expected a string"),
     ],
@@ -64,7 +64,7 @@ def test_a_models_default_holds_unless_the_user_chose_even_our_own_default(toy, 
     trainer = toy.Trainer(model, TrainingConfig(batch_size=16, output_dir=str(tmp_path), device="cpu"))
     assert (trainer.config.batch_size, trainer.config.sequence_length) == (16, 7)
     assert trainer.config.learning_rate == model.config.learning_rate
-    assert CollectConfig().with_defaults(model.training_defaults()).num_envs == 3
+    assert CollectConfig().with_defaults(model.recipe()).num_envs == 3
 
 
 def test_a_device_that_is_none_or_absent_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from worldflux.core.batch import Batch
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.model import WorldModel
 from worldflux.core.output import LossOutput
+from worldflux.core.recipe import Recipe
 from worldflux.data import EnvironmentSource
 from worldflux.envs import make_env
 from worldflux.training import Callback, CollectConfig, Trainer, TrainingConfig, environment_source
@@ -38,8 +39,8 @@ class ToyModel(WorldModel):
         self.noise, self.context_rows, self.defaults = noise, context_rows, defaults or {}
         self.seen_shapes: list[tuple[int, ...]] = []
 
-    def training_defaults(self) -> dict[str, object]:
-        return self.defaults
+    def training_defaults(self) -> Recipe:
+        return Recipe(**self.defaults)
 
     def loss(self, batch: Batch) -> LossOutput:
         obs = batch.obs["obs"] if isinstance(batch.obs, dict) else batch.obs

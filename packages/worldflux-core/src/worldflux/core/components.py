@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import ConfigurationError, did_you_mean
 from .registry import WorldModelRegistry
+from .spec import ModalityKind, ModalitySpec
 from .state import State
 
 if TYPE_CHECKING:
     from .config import WorldModelConfig
-    from .model import WorldModel
     from .payloads import ConditionPayload
     from .trajectory import Trajectory
 
@@ -55,17 +56,17 @@ class DynamicsModel(Protocol):
 
 
 class Decoder(Protocol):
-    """Predicts observations ``[B, ...]`` from a state."""
+    """Predicts observations ``[B, ...]`` from a state; for further faces see ``arrival`` and ``decoder_losses``."""
 
     def decode(self, state: State, conditions: ConditionPayload | None = None) -> dict[str, Tensor]: ...
 
 
 class RolloutExecutor(Protocol):
-    """Imagines a trajectory from a state and actions ``[H, B, A]``."""
+    """Imagines a trajectory of a WorldModel from a state and actions ``[H, B, A]``."""
 
     def rollout_open_loop(
         self,
-        model: WorldModel,
+        model: Any,
         initial_state: State,
         action_sequence: Tensor,
         conditions: ConditionPayload | None = None,
@@ -85,8 +86,8 @@ def canonical_slot(slot: str, slots: Mapping[str, str]) -> str:
 
 def build_component(
     slot: str, value: Any, config: WorldModelConfig, slots: Mapping[str, str]
-) -> tuple[Any, str | None]:
-    """Return the component for ``slot`` and its registered id, if it was named by one.
+) -> tuple[Any, str | None, bool]:
+    """Return the component for ``slot``, its registered id if it was named by one, and whether it was made here.
 
     ``value`` is a registered id, a class or factory (called with the model's config if it requires an argument), or
     an instance. Raises ConfigurationError if the id is unknown, of another slot, or the method is missing.
@@ -97,8 +98,9 @@ def build_component(
         if canonical_slot(entry.spec.component_type, slots) != slot:
             raise ConfigurationError(f"component {value!r} is for slot {entry.spec.component_type!r}, not {slot!r}")
         value = entry.factory
-    built = hasattr(value, slots[slot]) or isinstance(value, nn.Module)  # a module is callable, but no factory
-    if inspect.isclass(value) or (callable(value) and not built):
+    is_instance = hasattr(value, slots[slot]) or isinstance(value, nn.Module)  # a module is callable, but no factory
+    made = inspect.isclass(value) or (callable(value) and not is_instance)
+    if made:
         accepted = inspect.signature(value).parameters.values()
         required = [p for p in accepted if p.kind <= p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
         value = value(config) if required else value()
@@ -106,4 +108,56 @@ def build_component(
         raise ConfigurationError(
             f"component for {slot!r} must have a method {slots[slot]!r}, {type(value).__name__} has none"
         )
-    return value, name
+    return value, name, made
+
+
+# --- faces: what a part may do beyond its slot's method, found by the method ------------------------------------------
+
+
+def arrival(decoder: Any, state: State) -> dict[str, Tensor]:
+    """What arriving in states ``[A, B, ...]`` pays, ``reward`` and ``continue`` ``[A, B]``, as far as it is predicted.
+
+    A decoder with a method ``arrival(state)`` is asked for just that; another one decodes everything, row by row.
+    """
+    if face := getattr(decoder, "arrival", None):
+        paid: dict[str, Tensor] = face(state)
+        return paid
+    lead = next(iter(state.tensors.values())).shape[:2]
+    preds = decoder.decode(state.map(lambda value: value.flatten(0, 1)))
+    return {name: preds[name].reshape(lead) for name in ("reward", "continue") if name in preds}
+
+
+def decoder_losses(
+    decoder: Any, state: State, targets: Mapping[str, Tensor], *, modalities: Mapping[str, ModalitySpec]
+) -> dict[str, Tensor]:
+    """Losses ``[A, B]`` of what a decoder makes of states ``[A, B, ...]``: one for each modality, ``rew`` and ``con``.
+
+    ``targets`` are modalities ``[A, B, ...]`` as stored, ``reward`` and ``continue`` ``[A, B]``, what a model learns of
+    them. A decoder with a method ``losses(state, targets)`` brings its own. One that only predicts is judged by squared
+    errors summed over a modality's axes (images in [0, 1], vectors and rewards as symlog), and by the cross entropy of
+    ``continue``. Raises ConfigurationError if it predicts too little.
+    """
+    if face := getattr(decoder, "losses", None):
+        own: dict[str, Tensor] = face(state, targets)
+        return own
+    lead = next(iter(targets.values())).shape[:2]
+    preds = decoder.decode(state.map(lambda value: value.flatten(0, 1)))
+    if missing := sorted(set(targets) - set(preds)):
+        raise ConfigurationError(f"the decoder predicts {sorted(preds)}; training needs {missing}, too")
+    found: dict[str, Tensor] = {}
+    for name, target in targets.items():
+        predicted = preds[name].reshape(target.shape)
+        if name == "continue":
+            chance = predicted.clamp(1e-6, 1 - 1e-6)
+            found["con"] = F.binary_cross_entropy(chance, target, reduction="none")
+            continue
+        if name in modalities and modalities[name].kind is ModalityKind.IMAGE:
+            error = predicted - (target if target.is_floating_point() else target.float() / 255)
+        else:
+            error = _symlog(predicted) - _symlog(target.float())
+        found["rew" if name == "reward" else name] = error.square().reshape(*lead, -1).sum(-1)
+    return found
+
+
+def _symlog(x: Tensor) -> Tensor:
+    return x.sign() * x.abs().log1p()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from .errors import CheckpointError, ConfigurationError, ContractValidationError, did_you_mean
+from .fields import Count, Fields, Positive
 from .spec import ActionSpec, ModalityKind, ModalitySpec, modality
 
 ConfigT = TypeVar("ConfigT", bound="WorldModelConfig")
 
 
 @dataclass
-class WorldModelConfig:
+class WorldModelConfig(Fields):
     """What is observed, what can be done, and how training starts; families add their sizes.
 
     Give ``obs_shape`` for one tensor (images ``[C, H, W]``) or ``observation_modalities`` for several;
@@ -24,44 +25,30 @@ class WorldModelConfig:
     in earlier versions to those of today; ``from_dict`` takes both. Raises ConfigurationError.
     """
 
-    earlier_names: ClassVar[Mapping[str, str]] = {}
+    _unknown: ClassVar[str] = "Unknown parameter"
     model_type: str = "base"
     model_name: str = "unnamed"
-    obs_shape: tuple[int, ...] = (3, 64, 64)
+    obs_shape: tuple[Count, ...] = (3, 64, 64)
     action_dim: int = 6
     action_type: str = "continuous"
     observation_modalities: dict[str, Any] = field(default_factory=dict)
     action_spec: dict[str, Any] = field(default_factory=dict)
-    learning_rate: float = 3e-4
-    grad_clip: float = 100.0
+    learning_rate: Positive = 3e-4
+    grad_clip: Positive = 100.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self._check_types()
+        super().__post_init__()
         try:
             self._normalise_observations()
             self._normalise_action()
         except (ContractValidationError, TypeError, ValueError) as error:
-            raise (error if isinstance(error, ConfigurationError) else ConfigurationError(str(error))) from error
-        if self.learning_rate <= 0 or self.grad_clip <= 0:
-            raise ConfigurationError(
-                f"learning_rate and grad_clip must be positive, got {self.learning_rate} and {self.grad_clip}"
-            )
-
-    def _check_types(self) -> None:
-        for f in fields(self):
-            value, kinds = getattr(self, f.name), _ACCEPTED.get(str(f.type))
-            if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
-                raise ConfigurationError(f"{f.name} must be {f.type}, got {value!r}", config_name=type(self).__name__)
-            if str(f.type) == "float":
-                setattr(self, f.name, float(value))
-            elif str(f.type) == "tuple[int, ...]":
-                setattr(self, f.name, tuple(value))
+            raise (error if isinstance(error, ConfigurationError) else self.error(str(error))) from error
 
     def _normalise_observations(self) -> None:
-        shape = tuple(self.obs_shape)
-        if not shape or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in shape):
-            raise ConfigurationError(f"obs_shape must be positive integers such as (3, 64, 64) or (8,), got {shape}")
+        shape = self.obs_shape
+        if not shape:
+            raise self.error("obs_shape is (), expected sizes such as (3, 64, 64) or (8,)")
         given = self.observation_modalities or {"obs": {"shape": shape}}
         specs = {name: modality(name, value, default_shape=shape) for name, value in given.items()}
         for name, spec in specs.items():
@@ -118,20 +105,17 @@ class WorldModelConfig:
     @classmethod
     def from_dict(cls: type[ConfigT], data: Mapping[str, Any]) -> ConfigT:
         """Build a config from data, earlier names included. Raises ConfigurationError for unknown fields."""
-        values, known = dict(data), [f.name for f in fields(cls) if f.init]
+        values = dict(data)
         for old in set(cls.earlier_names) & set(values):
             value, new = values.pop(old), cls.earlier_names[old]
             if values.setdefault(new, value) != value:
-                raise ConfigurationError(f"{old} is the earlier name of {new}: give one of them")
-        for name in values:
-            if name not in known:
-                raise ConfigurationError(f"Unknown parameter {name!r} for {cls.__name__}.{did_you_mean(name, known)}")
+                raise cls.error(f"{old} is the earlier name of {new}: give one of them")
         return cls(**values)
 
     def with_overrides(self: ConfigT, **overrides: Any) -> ConfigT:
         """Return a changed copy; None keeps a value. Raises ConfigurationError for unknown fields or wrong types."""
         changes = {name: value for name, value in overrides.items() if value is not None}
-        data = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        data = {name: getattr(self, name) for name in self.names()}
         if "obs_shape" in changes and "observation_modalities" not in changes:
             data["observation_modalities"] = {}
         if {"action_dim", "action_type"} & set(changes) and "action_spec" not in changes:
@@ -148,18 +132,6 @@ class WorldModelConfig:
     def load(cls: type[ConfigT], path: str | Path) -> ConfigT:
         """Read a config written by ``save``. Raises CheckpointError if it is missing or not JSON."""
         return cls.from_dict(read_json(_config_file(Path(path))))
-
-
-_ACCEPTED: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "bool": (bool,),
-    "int | None": (int, type(None)),
-    "float | None": (int, float, type(None)),
-    "tuple[int, ...]": (tuple, list),
-    "dict[str, Any]": (dict, Mapping),
-}
 
 
 def _config_file(path: Path) -> Path:

@@ -1,30 +1,38 @@
-"""The world model: what every family is."""
+"""The world model: what every family is.
+
+What is public here is a door: it checks what comes in (``doors``), once, and calls what a family writes behind it,
+``begin``, ``advance`` and ``correct``.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast, final
 
 import torch
 from torch import Tensor, nn
 
-from . import checks, legacy, persistence
+from . import components, doors, legacy, persistence
 from .batch import Batch
 from .components import SLOTS, build_component, canonical_slot
 from .config import WorldModelConfig
-from .errors import CapabilityError, ConfigurationError
+from .errors import CapabilityError, ConfigurationError, ShapeMismatchError
 from .output import LossOutput, ModelOutput
-from .payloads import (
-    ActionPayload,
-    ActionSequence,
-    ConditionPayload,
-    WorldModelInput,
-    action_tensor,
-    normalize_planned_action,
+from .payloads import ActionPayload, ActionSequence, ConditionPayload, WorldModelInput, normalize_planned_action
+from .recipe import Recipe
+from .rollout import OpenLoop
+from .spec import (
+    Capability,
+    ConditionSpec,
+    ModelIOContract,
+    ObservationSpec,
+    PredictionSpec,
+    SequenceLayout,
+    StateSpec,
+    namespaced,
 )
-from .spec import Capability, ModelIOContract, ObservationSpec, SequenceLayout
 from .state import State
 from .trajectory import Trajectory
 
@@ -36,65 +44,126 @@ Action = Tensor | ActionPayload | None
 
 
 class WorldModel(nn.Module, ABC):
-    """Base of every family: a latent state, a transition, what can be decoded from it, and one loss.
+    """Base of every family: a latent state, a transition, what can be decoded from it, and what it learns from.
 
-    A family sets ``capabilities``, fills the five slots it uses (``observation_encoder``, ``action_conditioner``,
-    ``dynamics_model``, ``decoder``, ``rollout_executor``) and writes ``loss``. Letters: B batch, T time, H horizon,
-    A action.
+    A family sets ``capabilities``, states ``state_spec``, ``prediction_spec`` and ``batch_keys``, fills the slots it
+    uses (``observation_encoder``, ``action_conditioner``, ``dynamics_model``, ``decoder``, ``rollout_executor``), and
+    writes ``begin``, ``advance``, ``correct`` and ``loss``. Letters: B batch, T time, H horizon, A action.
     """
 
     config_class: ClassVar[type[WorldModelConfig]] = WorldModelConfig
     capabilities: frozenset[Capability] = frozenset()
     slots: ClassVar[Mapping[str, str]] = SLOTS  # slot -> required method; a family may add its own
+    batch_keys: tuple[str, ...] = ("obs", "actions")  # what ``loss`` needs of a batch
+    optional_state: tuple[str, ...] = ()  # tensors a state may go without
+    missing_is_neginf: bool = False  # whether minus infinity in observations and actions marks what is missing
     context_rows: int = 0  # leading rows of a training sequence that only supply the initial state
+    rollout_executor: Any
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
+        doors.precision()
         self.config = config
         self.api_version = "v3"
         self.component_ids: dict[str, str | None] = {}
         self._generators: dict[str, torch.Generator] = {}
         self._seed = config.seed
+        self._stated: ModelIOContract | None = None
+        self.rollout_executor = OpenLoop()
 
-    # --- randomness -----------------------------------------------------------------------------------------------
+    # --- what a family states -------------------------------------------------------------------------------------
 
-    def seed(self, seed: int) -> None:
-        """Restart the model's own generators from ``seed``."""
-        self._seed = seed
-        self._generators.clear()
+    def state_spec(self) -> StateSpec:
+        """The tensors of a state, each without its batch axis."""
+        return StateSpec()
 
-    def generator(self, device: torch.device | str | None = None) -> torch.Generator:
-        """The model's own generator on a device; nothing else in the process draws from it."""
-        where = torch.device(device if device is not None else "cpu")
-        # "cuda" and "cuda:0" may be one device, which must not have two generators
-        name = f"cuda:{torch.cuda.current_device()}" if where.type == "cuda" and where.index is None else str(where)
-        if name not in self._generators:
-            self._generators[name] = torch.Generator(name).manual_seed(self._seed)
-        return self._generators[name]
+    def prediction_spec(self) -> PredictionSpec:
+        """What ``decode`` predicts."""
+        return PredictionSpec()
 
-    def rng_state(self) -> dict[str, Tensor]:
-        """The state of every generator in use, by device, as uint8 tensors."""
-        return {name: generator.get_state() for name, generator in self._generators.items()}
+    def condition_spec(self) -> ConditionSpec:
+        """The conditions the model reads, by field of ConditionPayload or namespaced extra; others are refused."""
+        return ConditionSpec()
 
-    def set_rng_state(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from a state returned by ``rng_state``; devices that are absent here are left out."""
-        for name, value in state.items():
-            if torch.device(name).type != "cuda" or torch.cuda.is_available():
-                self.generator(name).set_state(value)
+    def initialise(self) -> None:
+        """Set every weight from ``config.seed``, the same ones at every call; a family's one place for it."""
+
+    def training_defaults(self) -> Recipe:
+        """The family's choices for options of training and collecting that a user left open."""
+        return Recipe()
+
+    # --- what a family writes: past the door, with everything checked ---------------------------------------------
+
+    def begin(self, obs: dict[str, Tensor], *, deterministic: bool) -> State:
+        """The state of episodes that start with ``obs`` (each modality ``[B, ...]``); here what the encoder returns."""
+        return cast(State, self.component("observation_encoder").encode(obs))
+
+    def advance(self, state: State, action: Tensor, conditioned: dict[str, Tensor], *, deterministic: bool) -> State:
+        """The prior: the state after ``action [B, A]``, which the conditioner made ``conditioned`` of."""
+        ahead: State = self.component("dynamics_model").transition(state, conditioned, deterministic=deterministic)
+        return ahead
+
+    def correct(
+        self,
+        state: State,
+        action: Tensor,
+        conditioned: dict[str, Tensor],
+        obs: dict[str, Tensor],
+        *,
+        deterministic: bool,
+    ) -> State:
+        """The posterior: the state after ``action [B, A]`` led to ``obs``; here, without memory, as in ``begin``."""
+        return self.begin(obs, deterministic=deterministic)
+
+    def before_anything(self, obs: dict[str, Tensor]) -> tuple[State, Tensor, dict[str, Tensor]]:
+        """What ``correct`` gets first where an episode starts: the initial state, no action, what is read of that."""
+        first = next(iter(obs.values()))
+        state = self.initial_state(first.shape[0], first.device)
+        nothing = torch.zeros(first.shape[0], self.io_contract().action_spec.dim, device=first.device)
+        return state, nothing, self.component("action_conditioner").condition(state, nothing, None)
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> LossOutput:
+        """Return one scalar whose gradient is right for every parameter group; ``checked(batch)`` is its door."""
+
+    def steps(self, batch: Batch) -> Iterator[LossOutput]:
+        """The steps of one update, in order; the trainer moves the parameters of a step's ``group`` before the next.
+
+        What follows a ``yield`` sees the moved weights. The base makes one step of ``loss``.
+        """
+        yield self.loss(batch)
+
+    def on_after_optimizer_step(self) -> None:
+        """Run what follows each update, such as moving averages."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return optimizer parameter groups with their own options; ``group`` names the step that moves them."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": self.config.learning_rate}]
+
+    def configure_optimizer(self, config: Any) -> torch.optim.Optimizer | None:
+        """Return the family's own optimizer for a training config, or None to let the trainer build a common one."""
+        return None
+
+    def policy(self, **options: Any) -> Policy:
+        """Return the family's policy. Raises CapabilityError if it has none."""
+        raise CapabilityError(f"{type(self).__name__} has no policy of its own; it declares {self._declared()}")
 
     # --- the contract ---------------------------------------------------------------------------------------------
 
     def initial_state(self, batch_size: int, device: torch.device | str | None = None) -> State:
         """Return the state before anything was observed: zeros ``[B, ...]`` as the contract's state spec says."""
-        like = next(self.parameters(), torch.empty(0))
-        specs = self.io_contract().state_spec.tensors
-        options: dict[str, Any] = {"device": device or like.device, "dtype": like.dtype}
-        return State({name: torch.zeros(batch_size, *spec.shape, **options) for name, spec in specs.items()})
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 0:
+            raise ConfigurationError(f"batch_size is {batch_size!r}, expected a whole number of rows")
+        like = self._like()
+        zeros = {}
+        for name, spec in self.io_contract().state_spec.tensors.items():
+            dtype = like.dtype if spec.dtype.startswith("float") else getattr(torch, spec.dtype)
+            zeros[name] = torch.zeros(batch_size, *spec.shape, dtype=dtype, device=device or like.device)
+        return State(zeros)
 
     def encode(self, obs: Observations, deterministic: bool = False) -> State:
         """Return the state of a fresh episode that starts with ``obs`` (each modality ``[B, ...]``)."""
-        state: State = self.component("observation_encoder").encode(self.observations(obs))
-        return state
+        return self.begin(self.observations(obs, axes=1), deterministic=deterministic)
 
     def transition(
         self,
@@ -104,9 +173,9 @@ class WorldModel(nn.Module, ABC):
         deterministic: bool = False,
     ) -> State:
         """Return the imagined next state (the prior) after ``action [B, A]``."""
-        conditioned = self.condition(state, action, conditions)
-        following: State = self.component("dynamics_model").transition(state, conditioned, deterministic=deterministic)
-        return following
+        self.check_state(state)
+        self.check_conditions(conditions)
+        return self._imagined(state, self._step_action(state, action), conditions, deterministic)
 
     def update(
         self,
@@ -116,14 +185,21 @@ class WorldModel(nn.Module, ABC):
         conditions: ConditionPayload | None = None,
         deterministic: bool = False,
     ) -> State:
-        """Return the state after ``action [B, A]`` led to ``obs`` (the posterior).
-
-        The base is right for models without memory, whose state depends on the observation alone.
-        """
-        return self.encode(obs, deterministic=deterministic)
+        """Return the state after ``action [B, A]`` led to ``obs`` (the posterior)."""
+        if type(self).correct is WorldModel.correct:  # no memory: what was done before tells nothing
+            return self.encode(obs, deterministic=deterministic)
+        seen = self.observations(obs, axes=1)
+        if (size := next(iter(seen.values())).shape[0]) != state.batch_size:
+            raise ShapeMismatchError("observations of the update", expected=state.batch_size, got=size)
+        self.check_state(state)
+        self.check_conditions(conditions)
+        flat = self._step_action(state, action)
+        conditioned = self.component("action_conditioner").condition(state, flat, conditions)
+        return self.correct(state, flat, conditioned, seen, deterministic=deterministic)
 
     def decode(self, state: State, conditions: ConditionPayload | None = None) -> ModelOutput:
         """Return predictions ``[B, ...]`` of what arriving in ``state`` shows and pays, in the data's units."""
+        self.check_state(state)
         self.check_conditions(conditions)
         return ModelOutput(self.component("decoder").decode(state, conditions), state=state)
 
@@ -138,73 +214,87 @@ class WorldModel(nn.Module, ABC):
         """Imagine ``H + 1`` states from ``initial_state`` under actions ``[H, B, A]`` (None: horizon 0)."""
         if mode != "autoregressive":
             legacy.refuse(self.api_version, f"rollout mode {mode!r} is not supported, only 'autoregressive'")
+        self.check_state(initial_state)
         self.check_conditions(conditions)
         actions = self.action_sequence(action_sequence, batch_size=initial_state.batch_size)
-        executor = self._slot("rollout_executor") or _OpenLoop()
+        executor = self.component("rollout_executor")
         imagined: Trajectory = executor.rollout_open_loop(self, initial_state, actions, conditions, deterministic)
         return imagined
 
-    @abstractmethod
-    def loss(self, batch: Batch) -> LossOutput:
-        """Return one scalar whose gradient is right for every parameter group."""
+    def imagined(
+        self, state: State, action: Tensor, conditions: ConditionPayload | None = None, deterministic: bool = False
+    ) -> State:
+        """One transition of a rollout, past the door: everything was checked before its first step."""
+        if type(self).transition is not WorldModel.transition:
+            return self.transition(state, action, conditions, deterministic)
+        return self._imagined(state, action, conditions, deterministic)
 
-    def policy(self, **options: Any) -> Policy:
-        """Return the family's policy. Raises CapabilityError if it has none."""
-        raise CapabilityError(f"{type(self).__name__} has no policy of its own; it declares {self._declared()}")
+    def _imagined(self, state: State, action: Tensor, conditions: ConditionPayload | None, certain: bool) -> State:
+        conditioned = self.component("action_conditioner").condition(state, action, conditions)
+        return self.advance(state, action, conditioned, deterministic=certain)
 
-    # --- training -------------------------------------------------------------------------------------------------
+    def arrival(self, states: State, conditions: ConditionPayload | None = None) -> dict[str, Tensor]:
+        """What arriving in states ``[H, B, ...]`` pays: ``reward`` and ``continue`` ``[H, B]``, as far as predicted.
 
-    def training_defaults(self) -> dict[str, Any]:
-        """The family's defaults for training options a user did not set."""
-        return {}
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return optimizer parameter groups with their own learning rates and options."""
-        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": self.config.learning_rate}]
-
-    def configure_optimizer(self, config: Any) -> torch.optim.Optimizer | None:
-        """Return the family's own optimizer for a training config, or None to let the trainer build a common one."""
-        return None
-
-    def on_after_optimizer_step(self) -> None:
-        """Run what follows each update, such as moving averages."""
+        Nothing else is decoded where the decoder can do without (``components.arrival``).
+        """
+        if type(self).decode is WorldModel.decode and conditions is None:
+            return components.arrival(self.component("decoder"), states)
+        horizon, preds = next(iter(states.tensors.values())).shape[0], []
+        for h in range(horizon):
+            preds.append(self.decode(states.map(lambda value, h=h: value[h]), conditions).preds)  # type: ignore[misc]
+        names = [name for name in ("reward", "continue") if name in preds[0]]
+        return {name: torch.stack([step[name].flatten() for step in preds]) for name in names}
 
     # --- what goes in ---------------------------------------------------------------------------------------------
 
+    @final
     def io_contract(self) -> ModelIOContract:
-        """Return what the model takes and gives."""
-        return ModelIOContract(
-            observation_spec=ObservationSpec(self.config.modalities),
-            action_spec=self.config.actions,
-            required_batch_keys=("obs", "actions"),
-            sequence_layout=SequenceLayout({"obs": "BT...", "actions": "BT..."}),
-        )
+        """Return what the model takes and gives: what the family states, put together once."""
+        if self._stated is None:
+            state, conditions = self.state_spec(), self.condition_spec()
+            extras = {name: spec for name, spec in conditions.modalities.items() if namespaced(name)}
+            fields = {name: spec for name, spec in conditions.modalities.items() if name not in extras}
+            self._stated = ModelIOContract(
+                observation_spec=ObservationSpec(self.config.modalities),
+                action_spec=self.config.actions,
+                state_spec=state,
+                prediction_spec=self.prediction_spec(),
+                sequence_layout=SequenceLayout(dict.fromkeys(self.batch_keys, "BT...")),
+                required_batch_keys=tuple(self.batch_keys),
+                required_state_keys=tuple(name for name in state.tensors if name not in self.optional_state),
+                condition_spec=ConditionSpec(fields, conditions.allowed_extra_keys),
+                condition_extras_schema=extras,
+            )
+        return self._stated
 
     def contract_fingerprint(self) -> str:
         """SHA-256 of the contract; a saved model must meet the same one."""
         return self.io_contract().fingerprint()
 
-    def observations(self, obs: Observations) -> dict[str, Tensor]:
+    def observations(self, obs: Observations, *, axes: int | None = None) -> dict[str, Tensor]:
         """Return the named modalities ``[..., *shape]``; tensors, dicts and WorldModelInput all come through here.
 
-        Raises ValidationError for missing or extra modalities or a wrong dtype, ShapeMismatchError for a shape.
+        ``axes`` is how many axes come before a modality's own. What comes out is on the weights' device. Raises
+        ValidationError for missing or extra modalities, a wrong dtype or a number that is none, ShapeMismatchError for
+        a shape.
         """
-        return checks.observations(obs, self.io_contract().effective_input_spec)
+        spec = self.io_contract().effective_input_spec
+        return doors.observations(obs, spec, axes=axes, missing=self.missing_is_neginf, like=self._like())
 
-    def actions(self, action: Action) -> Tensor:
-        """Return an action as the flat tensor ``[..., A]`` in the weights' dtype.
+    def actions(self, action: Action, *, axes: int | None = None) -> Tensor:
+        """Return an action as the flat tensor ``[..., A]`` of ``axes`` axes, with the weights' dtype and device.
 
         Raises ValidationError or ShapeMismatchError.
         """
-        flat = action_tensor(action, self.io_contract().effective_action_specs, api_version=self.api_version)
-        return flat.to(next(self.parameters(), flat).dtype)
+        specs = self.io_contract().effective_action_specs
+        return doors.action_tensor(action, specs, axes=axes, api_version=self.api_version).to(self._like())
 
     def action_sequence(self, plan: Tensor | ActionSequence | ActionPayload | None, *, batch_size: int) -> Tensor:
         """Return a plan in any form as actions ``[H, B, A]``."""
         spec = self.io_contract().action_spec
         if plan is None or (isinstance(plan, ActionSequence) and not len(plan)):
-            like = next(self.parameters(), torch.empty(0))
-            return torch.zeros(0, batch_size, spec.dim, device=like.device, dtype=like.dtype)
+            return self._like().new_zeros(0, batch_size, spec.dim)
         if isinstance(plan, ActionPayload):
             if plan.primary() is not None:  # its kind is checked, and class indices get their axis, before H and B
                 plan = ActionPayload("continuous", self.actions(plan), extras=plan.extras)
@@ -212,41 +302,62 @@ class WorldModel(nn.Module, ABC):
         if isinstance(plan, ActionSequence):
             steps = plan.payloads or ()
             plan = plan.tensor if plan.tensor is not None else torch.stack([self.actions(step) for step in steps])
-        actions = self.actions(plan)
+        actions = self.actions(plan, axes=3)
         if actions.ndim != 3 or actions.shape[1] not in (1, batch_size):
-            shape = tuple(actions.shape)
-            raise checks.ShapeMismatchError("rollout actions", expected=("H", batch_size, spec.dim), got=shape)
+            expected = ("H", batch_size, spec.dim)
+            raise ShapeMismatchError("rollout actions", expected=expected, got=tuple(actions.shape))
+        doors.refuse_non_finite("rollout actions", actions, missing=self.missing_is_neginf)
         return actions.expand(-1, batch_size, -1)
 
     def condition(self, state: State, action: Action, conditions: ConditionPayload | None = None) -> dict[str, Tensor]:
         """Return what the dynamics reads of an action ``[B, A]`` and the conditions."""
         self.check_conditions(conditions)
-        conditioner, actions = self.component("action_conditioner"), self.actions(action)
-        if actions.shape == (0,):  # a model without actions was given none
-            actions = actions.to(state.device).expand(state.batch_size, 0)
-        if actions.ndim != 2 or actions.shape[0] != state.batch_size:
+        flat = self._step_action(state, action)
+        return cast("dict[str, Tensor]", self.component("action_conditioner").condition(state, flat, conditions))
+
+    def _step_action(self, state: State, action: Action) -> Tensor:
+        flat = self.actions(action, axes=2)
+        if flat.shape == (0,):  # a model without actions was given none
+            flat = flat.expand(state.batch_size, 0)
+        if flat.ndim != 2 or flat.shape[0] != state.batch_size:
             expected = (state.batch_size, self.io_contract().action_spec.dim)
-            raise checks.ShapeMismatchError("action for this state", expected=expected, got=tuple(actions.shape))
-        conditioned: dict[str, Tensor] = conditioner.condition(state, actions, conditions)
-        return conditioned
+            raise ShapeMismatchError("action for this state", expected=expected, got=tuple(flat.shape))
+        doors.refuse_non_finite("action", flat, missing=self.missing_is_neginf)
+        return flat
+
+    def check_state(self, state: State) -> None:
+        """Raise StateError, ShapeMismatchError or ValidationError for a state that is another model's or not finite."""
+        doors.state(state, self.io_contract(), dtype=self._like().dtype)
 
     def check_conditions(self, conditions: ConditionPayload | None) -> None:
-        """Raise ValidationError if the conditions' extras do not fit the contract."""
-        if conditions is not None and (conditions.extras or self.api_version != "v3"):
-            contract = self.io_contract()
-            conditions.validate(
-                allowed_extra_keys=contract.effective_condition_extra_keys,
-                extra_schema=contract.condition_extras_schema,
-                api_version=self.api_version,
-            )
+        """Raise ValidationError for conditions that neither the model nor one of its parts (``reads``) reads."""
+        if conditions is not None:
+            read = {name for slot in self.slots for name in getattr(self._slot(slot), "reads", ())}
+            doors.conditions(conditions, self.io_contract(), read=read, api_version=self.api_version)
+
+    def checked(self, batch: Batch) -> Batch:
+        """Return a batch to learn from: observations by name ``[B, T, ...]``, actions flat ``[B, T, A]``.
+
+        Raises ValidationError or ShapeMismatchError if it lacks a key, has other shapes or dtypes than declared, or
+        holds a number that is none.
+        """
+        return doors.batch(batch, self.io_contract(), missing=self.missing_is_neginf, like=self._like())
 
     def validate_batch_contract(self, batch: Batch) -> None:
-        """Raise ValidationError or ShapeMismatchError if a batch lacks a key or has other shapes than declared."""
-        checks.batch(batch, self.io_contract())
+        """Raise what ``checked`` raises."""
+        self.checked(batch)
 
     def validate_state_contract(self, state: State) -> None:
         """Raise StateError or ShapeMismatchError if a state lacks a tensor or has other shapes than declared."""
-        checks.state(state, self.io_contract())
+        doors.state(state, self.io_contract())
+
+    def encoded(self, obs: dict[str, Tensor], name: str, width: int) -> Tensor:
+        """What the encoder returns as ``name`` ``[..., width]``. Raises ConfigurationError for anything else."""
+        return doors.encoded(self.component("observation_encoder").encode(obs), name, width)
+
+    def _like(self) -> Tensor:
+        """A weight: what comes in gets its dtype and device."""
+        return next(self.parameters(), _NO_WEIGHT)
 
     # --- components -----------------------------------------------------------------------------------------------
 
@@ -261,13 +372,26 @@ class WorldModel(nn.Module, ABC):
         return part
 
     def set_component(self, slot: str, value: Any) -> None:
-        """Replace a component by a registered id, a class or an instance. Raises ConfigurationError."""
+        """Replace a component by a registered id, a class or an instance.
+
+        A part that is made here is initialised as the family initialises its own; an instance keeps its weights.
+        Raises ConfigurationError.
+        """
         name = canonical_slot(slot, self.slots)
-        part, component_id = build_component(name, value, self.config, self.slots)
+        with torch.random.fork_rng(devices=[]):  # what a part's own layers draw is drawn from nobody's generator
+            torch.manual_seed(self._seed)
+            part, component_id, made = build_component(name, value, self.config, self.slots)
         if hasattr(self, name):
             delattr(self, name)  # a module may be replaced by a plain object, which nn.Module would refuse
         setattr(self, name, part)
         self.component_ids[name] = component_id
+        if isinstance(part, nn.Module):
+            part.train(self.training)
+            if made:
+                others = {key: v.clone() for key, v in self.state_dict().items() if not key.startswith(f"{name}.")}
+                self.initialise()
+                self.load_state_dict(others, strict=False)
+                part.to(self._like())
 
     # --- what it can do -------------------------------------------------------------------------------------------
 
@@ -307,6 +431,38 @@ class WorldModel(nn.Module, ABC):
         """Number of trainable parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
+    def recipe(self) -> Recipe:
+        """How this model is trained where nobody says otherwise: ``training_defaults``, and the config's own two."""
+        given = self.training_defaults()
+        chosen = given.chosen() if isinstance(given, Recipe) else dict(given)
+        return Recipe(**{"learning_rate": self.config.learning_rate, "grad_clip": self.config.grad_clip, **chosen})
+
+    # --- randomness -----------------------------------------------------------------------------------------------
+
+    def seed(self, seed: int) -> None:
+        """Restart the model's own generators from ``seed``."""
+        self._seed = seed
+        self._generators.clear()
+
+    def generator(self, device: torch.device | str | None = None) -> torch.Generator:
+        """The model's own generator on a device; nothing else in the process draws from it."""
+        where = torch.device(device if device is not None else "cpu")
+        # "cuda" and "cuda:0" may be one device, which must not have two generators
+        name = f"cuda:{torch.cuda.current_device()}" if where.type == "cuda" and where.index is None else str(where)
+        if name not in self._generators:
+            self._generators[name] = torch.Generator(name).manual_seed(self._seed)
+        return self._generators[name]
+
+    def rng_state(self) -> dict[str, Tensor]:
+        """The state of every generator in use, by device, as uint8 tensors."""
+        return {name: generator.get_state() for name, generator in self._generators.items()}
+
+    def set_rng_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a state returned by ``rng_state``; devices that are absent here are left out."""
+        for name, value in state.items():
+            if torch.device(name).type != "cuda" or torch.cuda.is_available():
+                self.generator(name).set_state(value)
+
     # --- saving ---------------------------------------------------------------------------------------------------
 
     def save_pretrained(self, path: str | Path) -> Path:
@@ -335,30 +491,4 @@ class WorldModel(nn.Module, ABC):
         return hub.push(self, repo_id, token=token, private=private, commit_message=commit_message)
 
 
-class _OpenLoop:
-    """The default rollout: transition step by step, decode what the model can decode."""
-
-    def rollout_open_loop(
-        self,
-        model: WorldModel,
-        initial_state: State,
-        action_sequence: Tensor,
-        conditions: ConditionPayload | None = None,
-        deterministic: bool = False,
-    ) -> Trajectory:
-        states, decoded = [initial_state], []
-        for action in action_sequence:
-            states.append(model.transition(states[-1], action, conditions, deterministic))
-        if model.supports_reward or model.supports_continue:
-            decoded = [model.decode(state, conditions).preds for state in states[1:]]
-
-        def series(name: str) -> Tensor | None:
-            return torch.stack([d[name].reshape(initial_state.batch_size) for d in decoded]) if decoded else None
-
-        return Trajectory(
-            states,
-            action_sequence,
-            rewards=series("reward") if model.supports_reward else None,
-            continues=series("continue") if model.supports_continue else None,
-            state_spec=model.io_contract().state_spec,
-        )
+_NO_WEIGHT = torch.empty(0)

@@ -60,13 +60,15 @@ class LossOutput:
     """One scalar to differentiate, its named parts, and what to log.
 
     ``components`` are the parts before scaling; ``latents`` are states ``[B, T', ...]`` of the last ``T'`` rows
-    of the batch, which a replay may store (``update``).
+    of the batch, which a replay may store (``update``). ``group`` names the group of parameters that this step moves
+    (None: all), as ``parameter_groups`` names them.
     """
 
     loss: Tensor
     components: dict[str, Tensor] = field(default_factory=dict)
     metrics: Mapping[str, Tensor | float] = field(default_factory=dict)
     latents: dict[str, Tensor] | None = None
+    group: str | None = None
 
     def items(self) -> ItemsView[str, Tensor]:
         """The components' items."""
@@ -74,4 +76,4 @@ class LossOutput:
 
 
 register_pytree(ModelOutput, ("predictions", "state", "uncertainty", "aux"))
-register_pytree(LossOutput, ("loss", "components", "metrics", "latents"))
+register_pytree(LossOutput, ("loss", "components", "metrics", "latents"), ("group",))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from . import legacy
-from .errors import ShapeMismatchError, ValidationError
-from .spec import ActionSpec, ModalitySpec, namespaced
+from .errors import ValidationError
+from .spec import ModalitySpec, namespaced
 from .state import register_pytree
 
 PLANNER_HORIZON_KEY = "wf.planner.horizon"
@@ -152,36 +151,3 @@ def first_action(payload: ActionPayload, *, api_version: str = "v3") -> ActionPa
     first = replace(payload, extras=extras)
     setattr(first, next(n for n in ("tensor", "tokens", "latent") if getattr(payload, n) is not None), plan.tensor[0])
     return first
-
-
-def action_tensor(action: Tensor | ActionPayload | None, specs: tuple[ActionSpec, ...], *, api_version: str) -> Tensor:
-    """Return an action as the contract's flat float tensor ``[..., A]``.
-
-    A single discrete action may be class indices (integers, without the last axis) or one-hot. Raises
-    ValidationError if the payload's kind fits no spec, ShapeMismatchError if the last axis has another size.
-    """
-    kind = None
-    if isinstance(action, ActionPayload):
-        action.validate(api_version=api_version)
-        kind, action = action.kind, action.primary()
-        if not any(kind == spec.kind or (spec.kind == "multi" and kind == "continuous") for spec in specs):
-            accepted = [spec.kind for spec in specs]
-            if len(specs) > 1:
-                raise ValidationError(f"action kind {kind!r} did not match any action union variant {accepted}")
-            raise ValidationError(f"action kind {kind!r} is incompatible with the model, which takes {accepted[0]!r}")
-    spec = next((s for s in specs if s.kind == kind), specs[0])
-    if action is None:
-        if spec.kind == "none":
-            return torch.zeros(0)
-        raise ValidationError(f"no action given, the model takes {spec.kind!r} actions of size {spec.dim}")
-    if not isinstance(action, Tensor):
-        raise ValidationError(f"an action must be a Tensor or an ActionPayload, got {type(action).__name__}")
-    if spec.kind == "discrete" and not action.is_floating_point():
-        count = spec.num_actions or spec.dim
-        if action.numel() and not (int(action.min()) >= 0 and int(action.max()) < count):
-            raise ValidationError(f"discrete action out of range: {int(action.max())}, expected 0 <= action < {count}")
-        return torch.nn.functional.one_hot(action.long(), count).to(torch.get_default_dtype())
-    if action.ndim == 0 or action.shape[-1] != spec.dim:
-        message = f"action feature dim mismatch for {spec.kind!r} actions"
-        raise ShapeMismatchError(message, expected=("...", spec.dim), got=tuple(action.shape))
-    return action if action.is_floating_point() else action.to(torch.get_default_dtype())

@@ -295,3 +295,13 @@ def modality(name: str, given: Any, *, default_shape: tuple[int, ...] = ()) -> M
         raise ContractValidationError(f"modality {name!r} has unknown kind {kind!r}.{did_you_mean(kind, ModalityKind)}")
     dtype = given.get("dtype") or ("uint8" if ModalityKind(kind) is ModalityKind.IMAGE else "float32")
     return ModalitySpec(kind, shape, dtype, given.get("layout"), given.get("name"))
+
+
+def vector(*shape: int, dtype: str = "float32") -> ModalitySpec:
+    """The spec of one tensor of a state or prediction, by its sizes without the batch; a number has none."""
+    return ModalitySpec(ModalityKind.VECTOR, shape, dtype)
+
+
+def decoded(modalities: Mapping[str, ModalitySpec]) -> dict[str, ModalitySpec]:
+    """What predictions of these observations are: floats of their kinds and shapes."""
+    return {name: ModalitySpec(spec.kind, spec.shape) for name, spec in modalities.items()}

@@ -120,7 +120,7 @@ class Plan:
 def make_plan(settings: Settings, model: WorldModel) -> Plan:
     """Fill in what the settings leave open: from the model's ``training_defaults()``, then from what suits most."""
     common = {**TrainingConfig().to_dict(), **CollectConfig().to_dict()}
-    fallback = {**common, "env_steps": DEFAULT_STEPS, **model.training_defaults()}
+    fallback = {**common, "env_steps": DEFAULT_STEPS, **model.recipe().chosen()}
 
     def choose(name: str, default: Any) -> Any:
         value = getattr(settings, name)

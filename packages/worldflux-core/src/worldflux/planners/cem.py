@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
+from worldflux.core.fields import Count, Field, Positive
 from worldflux.core.policy import Carry
 
 from .elites import fit, select, shift
@@ -25,20 +27,19 @@ class CEMPlanner(Planner):
     0.15.
     """
 
-    horizon: int = 12
-    num_samples: int = 1000
-    num_elites: int = 100
-    iterations: int = 10
-    init_std: float = 1.0
-    min_std: float = 1e-3
-    momentum: float = 0.0
+    horizon: Count = 12
+    num_samples: Count = 1000
+    num_elites: Count = 100
+    iterations: Count = 10
+    init_std: Positive = 1.0
+    min_std: Positive = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     warm_start: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_elites(self.num_elites, self.num_samples)
-        require(0 < self.min_std <= self.init_std, f"need 0 < min_std <= init_std: {self.min_std}, {self.init_std}")
-        require(0 <= self.momentum < 1, f"momentum must lie in [0, 1), got {self.momentum}")
+        require(self.min_std <= self.init_std, f"need min_std <= init_std: {self.min_std}, {self.init_std}")
 
     def initial(self, space: ActionSpace, num_envs: int, *, device: torch.device, dtype: torch.dtype) -> Carry:
         """``mean [E, H, A]`` if plans are warm-started."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from worldflux.core.errors import ConfigurationError
+from worldflux.core.fields import Count, NonNegative, Positive
 from worldflux.core.policy import Carry
 
 from .elites import select, shift
@@ -27,16 +28,11 @@ class GradientPlanner(Planner):
     2017, "Model-based planning with discrete and continuous actions".
     """
 
-    horizon: int = 12
-    num_samples: int = 8
-    iterations: int = 50
-    learning_rate: float = 0.1
-    init_std: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.learning_rate > 0, f"learning_rate must be positive, got {self.learning_rate}")
-        require(self.init_std >= 0, f"init_std must not be negative, got {self.init_std}")
+    horizon: Count = 12
+    num_samples: Count = 8
+    iterations: Count = 50
+    learning_rate: Positive = 0.1
+    init_std: NonNegative = 0.5
 
     def check(self, problem: Problem) -> None:
         """Raise ConfigurationError for actions with discrete parts, which have no gradient."""

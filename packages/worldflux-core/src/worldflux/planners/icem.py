@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from worldflux.core.fields import Count, Field, NonNegative, Positive, Share
 from worldflux.core.policy import Carry
 
 from .elites import fit, select, shift
@@ -27,16 +29,16 @@ class ICEMPlanner(Planner):
     settings "blitz" of martius-lab/iCEM. Different on purpose: noise of variance exactly 1, std at least ``min_std``.
     """
 
-    horizon: int = 30
-    num_samples: int = 40
-    num_elites: int = 10
-    iterations: int = 3
-    noise_beta: float = 3.0
-    decay: float = 1.25
-    reuse: float = 0.3
-    momentum: float = 0.1
-    init_std: float = 0.5
-    min_std: float = 1e-3
+    horizon: Count = 30
+    num_samples: Count = 40
+    num_elites: Count = 10
+    iterations: Count = 3
+    noise_beta: NonNegative = 3.0
+    decay: Annotated[float, Field(ge=1)] = 1.25
+    reuse: Share = 0.3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    init_std: Positive = 0.5
+    min_std: Positive = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,11 +47,7 @@ class ICEMPlanner(Planner):
             f"num_elites={self.num_elites} of num_samples={self.num_samples}: iCEM needs at least twice as many "
             "samples as elites",
         )
-        require(0 < self.min_std <= self.init_std, f"need 0 < min_std <= init_std: {self.min_std}, {self.init_std}")
-        require(0 <= self.momentum < 1, f"momentum must lie in [0, 1), got {self.momentum}")
-        require(0 <= self.reuse <= 1, f"reuse must lie in [0, 1], got {self.reuse}")
-        require(self.decay >= 1, f"decay must be at least 1, got {self.decay}")
-        require(self.noise_beta >= 0, f"noise_beta must not be negative, got {self.noise_beta}")
+        require(self.min_std <= self.init_std, f"need min_std <= init_std: {self.min_std}, {self.init_std}")
 
     @property
     def kept(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worldflux.core.fields import Amount, Count, NonNegative, Positive, Share
 from worldflux.core.policy import Carry
 
 from .cem import check_elites
@@ -32,29 +33,25 @@ class MPPIPlanner(Planner):
     20 or more action dimensions. Williams et al. 2015 is the origin of MPPI.
     """
 
-    horizon: int = 3
-    exploration: float = 0.05
-    num_samples: int = 512
-    num_elites: int = 64
-    num_proposals: int | None = None
-    iterations: int = 6
-    temperature: float = 0.5
-    min_std: float = 0.05
-    max_std: float = 2.0
+    horizon: Count = 3
+    exploration: Share = 0.05
+    num_samples: Count = 512
+    num_elites: Count = 64
+    num_proposals: Amount | None = None
+    iterations: Count = 6
+    temperature: NonNegative = 0.5
+    min_std: Positive = 0.05
+    max_std: Positive = 2.0
     sample_elite: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_elites(self.num_elites, self.num_samples)
-        count = self.num_proposals
-        whole = count is None or (isinstance(count, int) and not isinstance(count, bool) and count >= 0)
-        require(whole, f"num_proposals must be None or a number of candidates, got {count!r}")
         require(
-            (count or 0) < self.num_samples,
-            f"num_proposals={count} of num_samples={self.num_samples}: leave candidates to sample",
+            (self.num_proposals or 0) < self.num_samples,
+            f"num_proposals={self.num_proposals} of num_samples={self.num_samples}: leave candidates to sample",
         )
-        require(self.temperature >= 0, f"temperature must not be negative, got {self.temperature}")
-        require(0 < self.min_std <= self.max_std, f"need 0 < min_std <= max_std: {self.min_std}, {self.max_std}")
+        require(self.min_std <= self.max_std, f"need min_std <= max_std: {self.min_std}, {self.max_std}")
 
     def check(self, problem: Problem) -> None:
         """Raise ConfigurationError if proposals are asked of a model that has none."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from worldflux.core.errors import ShapeMismatchError
+from worldflux.core.fields import Count, Fields, Share
 from worldflux.core.model import WorldModel
 from worldflux.core.payloads import PLANNER_HORIZON_KEY, ActionPayload, ConditionPayload, normalize_planned_action
 from worldflux.core.policy import Carry
@@ -18,7 +18,7 @@ from worldflux.core.state import State
 
 from .noise import Noise, joined
 from .objectives import Objective, Score
-from .problem import Problem, require
+from .problem import Problem
 from .space import ActionSpace
 
 PLANNER_SCORE_KEY = "wf.planner.score"
@@ -46,7 +46,7 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planner(ABC):
+class Planner(Fields, ABC):
     """Searches for the actions whose imagined outcome an objective likes best, for several environments at once.
 
     A planner is its options and nothing else. ``exploration`` is what ``explore`` adds to the first action: the
@@ -57,25 +57,12 @@ class Planner(ABC):
     takes a minute longer. ``mixed_precision`` does it in bfloat16 where autocast deems it safe.
     """
 
-    horizon: int = 12
-    exploration: float = 0.3
+    horizon: Count = 12
+    exploration: Share = 0.3
     compiled: bool = False
     mixed_precision: bool = False
 
-    def __post_init__(self) -> None:
-        counts = ["horizon"] + [n for n in ("num_samples", "num_elites", "iterations") if hasattr(self, n)]
-        for name in counts:
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            require(whole, f"{name} must be an integer of at least 1, got {value!r}")
-        for item in fields(self):
-            value, kind = getattr(self, item.name), str(item.type)
-            require(kind != "bool" or isinstance(value, bool), f"{item.name} must be True or False, got {value!r}")
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-            require(kind != "float" or number, f"{item.name} must be a finite number, got {value!r}")
-        require(0 <= self.exploration <= 1, f"exploration must lie in [0, 1], got {self.exploration}")
-
-    def check(self, problem: Problem) -> None:  # noqa: B027  (most planners take any problem)
+    def check(self, problem: Problem) -> None:
         """Raise ConfigurationError if this planner cannot plan such actions."""
 
     def initial(self, space: ActionSpace, num_envs: int, *, device: torch.device, dtype: torch.dtype) -> Carry:

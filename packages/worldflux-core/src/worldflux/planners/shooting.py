@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from worldflux.core.fields import Count
 from worldflux.core.policy import Carry
 
 from .elites import select
@@ -22,8 +23,8 @@ class RandomShootingPlanner(Planner):
     HalfCheetah).
     """
 
-    horizon: int = 20
-    num_samples: int = 5000
+    horizon: Count = 20
+    num_samples: Count = 5000
 
     def draw(self, problem: Problem, generator: torch.Generator) -> Noise:
         """Candidates, exploration and the objective's draws."""

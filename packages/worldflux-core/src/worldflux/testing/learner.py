@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from worldflux.core.batch import Batch
 from worldflux.core.model import WorldModel
-from worldflux.core.output import LossOutput
 from worldflux.training.config import TrainingConfig
-from worldflux.training.optim import build_optimizer, clip_gradients
+from worldflux.training.optim import build_optimizer
+from worldflux.training.update import groups_of, make_update
 
 from .check import CheckFailed
 
@@ -28,26 +29,22 @@ class Learner:
     """A model with its own optimizer and training defaults."""
 
     def __init__(self, model: WorldModel) -> None:
-        own = {"learning_rate": model.config.learning_rate, "grad_clip": model.config.grad_clip}
-        defaults = {**own, **model.training_defaults(), "warmup_steps": 0, "scheduler": "constant"}
-        self.config = TrainingConfig(device="cpu").with_defaults(defaults)
         self.model = model.train()
+        self.config = TrainingConfig(device="cpu", warmup_steps=0, scheduler="constant").with_defaults(model.recipe())
         self.optimizer = build_optimizer(model, self.config)
+        self.groups = groups_of(model)
 
-    def update(self, batch: Batch) -> LossOutput:
-        """One optimizer step; what the model does after it is still to come."""
-        self.optimizer.zero_grad(set_to_none=True)
-        out = self.model.loss(batch)
-        out.loss.backward()
-        clip_gradients(self.optimizer, self.config.grad_clip)
-        self.optimizer.step()
-        return out
+    def update(self, batch: Batch) -> Tensor:
+        """Every optimizer step of an update; return the sum of their losses. What follows an update is still to come."""
+        steps = make_update(
+            self.model, self.optimizer, lambda: batch, config=self.config, groups=self.groups, ready=lambda step: None
+        )
+        return torch.stack([out.loss.detach() for step in steps for _, out in step.losses]).sum()
 
-    def step(self, batch: Batch) -> LossOutput:
+    def step(self, batch: Batch) -> None:
         """One whole update."""
-        out = self.update(batch)
+        self.update(batch)
         self.model.on_after_optimizer_step()
-        return out
 
 
 @dataclass
@@ -71,7 +68,7 @@ def fit(subject: Subject) -> Fit:
             learner.model.seed(0)
             torch.manual_seed(0)  # layers such as dropout draw from it
             before = {name: parameters[name].clone() for name in frozen} if step < EARLY else {}
-            found.losses.append(float(learner.update(batch).loss.detach()))
+            found.losses.append(float(learner.update(batch)))
             restless |= {name for name, value in before.items() if not torch.equal(value, parameters[name])}
             learner.model.on_after_optimizer_step()
             if step < EARLY:

@@ -6,16 +6,17 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..core.errors import ConfigurationError, did_you_mean
+from ..core.fields import Amount, Count, Positive
 from ..core.model import WorldModel
 from ..core.policy import Policy
 from ..data import EnvironmentSource, Replay
 from ..envs import VectorEnv, make_env
 from .callbacks import Callback
 from .config import TrainingConfig
-from .options import Options, option
+from .options import Options
 from .progress import ProgressCallback
 from .trainer import Trainer
 
@@ -24,25 +25,27 @@ _ACTED = ("continuous", "discrete", "multi")
 
 @dataclass(frozen=True, kw_only=True)
 class CollectConfig(Options):
-    """Options of collecting experience; those not given take the model's ``training_defaults()``, then the values here.
+    """Options of collecting experience; those not given are as in the model's recipe, then as here.
 
     ``replay_ratio`` is the number of replayed rows per environment step (DreamerV3's train ratio). The replay keeps
     ``replay_capacity`` rows in all; ``min_rows`` sequence starts are there before the first update (default: one
-    batch's rows). ``boundary`` "cross" lets a sequence run into the next episode, "within" does not; ``online`` gives
+    batch's rows). The first ``random_steps`` environment steps act at random. ``boundary`` "cross" lets a sequence run
+    into the next episode, "within" does not; ``online`` gives
     each fresh sequence once before it draws; ``catch_up`` makes up at once for the steps before the first update.
     ``image_size`` observes the rendered image of this many pixels a side, ``frame_stack`` the last so many images of
     the episode (the replay keeps them all in each row).
     """
 
-    num_envs: int = option(1, low=1)
-    replay_ratio: float = option(32.0, low=1e-6)
-    replay_capacity: int = option(1_000_000, low=1)
-    min_rows: int | None = option(None, low=1)
-    boundary: str = option("cross", choices=("cross", "within"))
-    online: bool = option(False)
-    catch_up: bool = option(False)
-    image_size: int | None = option(None, low=1)
-    frame_stack: int = option(1, low=1)
+    num_envs: Count = 1
+    replay_ratio: Positive = 32.0
+    replay_capacity: Count = 1_000_000
+    min_rows: Count | None = None
+    random_steps: Amount = 0
+    boundary: Literal["cross", "within"] = "cross"
+    online: bool = False
+    catch_up: bool = False
+    image_size: Count | None = None
+    frame_stack: Count = 1
 
 
 def environment_source(
@@ -59,8 +62,8 @@ def environment_source(
     policy.
     """
     _refuse_other_environment(model, env)
-    training = training.with_defaults(model.training_defaults())
-    collect = (collect or CollectConfig()).with_defaults(model.training_defaults())
+    training = training.with_defaults(model.recipe())
+    collect = (collect or CollectConfig()).with_defaults(model.recipe())
     policy = model.policy() if policy is None else policy
     replay = Replay(
         collect.replay_capacity,
@@ -124,11 +127,10 @@ def train(
         options["total_steps"] = total_steps
     collecting = _is_environment(data)
     settings, collect = _split(options, collecting=collecting)
-    defaults = model.training_defaults()
     info: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         if collecting:
-            collect = collect.with_defaults(defaults)
+            collect = collect.with_defaults(model.recipe())
             info = {"env": data if isinstance(data, str) else repr(data), "collect": collect.to_dict()}
             # An environment that is already there is as many as it is: the model's defaults do not apply to it.
             wanted = collect if not hasattr(data, "step") else CollectConfig(**_among(CollectConfig, options))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
 from ..core.errors import ConfigurationError
-from .options import Options, option
+from ..core.fields import Amount, Count, NonNegative
+from .options import Options
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(Options):
-    """Options of a training run; those not given take the model's ``training_defaults()``, then the values here.
+    """Options of a training run; those not given are as in the model's recipe (``training_defaults``), then as here.
 
     A step is one optimizer update. ``batch_size`` sequences of ``sequence_length`` rows make one loss;
     ``gradient_accumulation_steps`` of them make one update. ``grad_clip`` bounds the gradient's global norm (0: off).
@@ -23,25 +24,25 @@ class TrainingConfig(Options):
     which exact resuming needs.
     """
 
-    total_steps: int = option(100_000, low=1)
-    batch_size: int = option(16, low=1)
-    sequence_length: int = option(50, low=1)
-    learning_rate: float = option(3e-4, low=0)
-    weight_decay: float = option(0.0, low=0)
-    grad_clip: float = option(100.0, low=0)
-    optimizer: str = option("adamw", choices=("adamw", "adam", "sgd"))
-    scheduler: str = option("none", choices=("none", "constant", "linear", "cosine"))
-    warmup_steps: int = option(0, low=0)
-    gradient_accumulation_steps: int = option(1, low=1)
-    mixed_precision: bool = option(False)
-    device: str = option("auto")
-    seed: int = option(42, low=0)
-    log_interval: int = option(100, low=0)
-    eval_interval: int = option(1_000, low=0)
-    save_interval: int = option(10_000, low=0)
-    keep_checkpoints: int = option(3, low=1)
-    save_replay: bool = option(True)
-    output_dir: str = option("./outputs")
+    total_steps: Count = 100_000
+    batch_size: Count = 16
+    sequence_length: Count = 50
+    learning_rate: NonNegative = 3e-4
+    weight_decay: NonNegative = 0.0
+    grad_clip: NonNegative = 100.0
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    scheduler: Literal["none", "constant", "linear", "cosine"] = "none"
+    warmup_steps: Amount = 0
+    gradient_accumulation_steps: Count = 1
+    mixed_precision: bool = False
+    device: str = "auto"
+    seed: Amount = 42
+    log_interval: Amount = 100
+    eval_interval: Amount = 1_000
+    save_interval: Amount = 10_000
+    keep_checkpoints: Count = 3
+    save_replay: bool = True
+    output_dir: str = "./outputs"
 
     gone: ClassVar = {
         "dtype": "mixed_precision=True computes in bfloat16.",

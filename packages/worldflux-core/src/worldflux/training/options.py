@@ -1,70 +1,86 @@
-"""Dataclasses of options that know which of their values were given, and refuse what they do not know."""
+"""Options of a run, which know what was asked for and what was only left at its default."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
-from ..core.errors import ConfigurationError, did_you_mean
+from ..core.errors import ConfigurationError
+from ..core.fields import Fields
+from ..core.recipe import Recipe
 
 Self = TypeVar("Self", bound="Options")
 
 
-def option(default: Any, *, low: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """Declare an option with its default, its smallest value, or the names it may take."""
-    return field(default=default, metadata={"low": low, "choices": choices})
+class Given(frozenset[str]):
+    """The names that were set, and the values of all options at that time: what differs later was set, too."""
+
+    def __new__(cls, names: Iterable[str] = (), values: Mapping[str, Any] = {}) -> Given:
+        self = super().__new__(cls, names)
+        self.values = dict(values)
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Base of the option classes. ``given`` holds the names a caller set; a model's defaults fill the others."""
+class Options(Fields):
+    """Base of the option classes. ``given`` holds the names a caller set; a model's recipe fills the others.
 
-    gone: ClassVar[Mapping[str, str]] = {}
-    """Options of earlier versions that no longer exist, and what to do instead."""
+    It survives ``save`` and ``load``, ``to_dict`` and ``from_dict``, and ``dataclasses.replace``.
+    """
 
-    # __new__ sees the caller's keywords before the generated __init__ does: it can refuse an unknown name with the
-    # nearest right one, and remember which values were chosen rather than defaulted.
+    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+
     def __new__(cls: type[Self], **given: Any) -> Self:
-        known = cls.names()
-        for name in given:
-            if name not in known:
-                hint = f" {cls.gone[name]}" if name in cls.gone else did_you_mean(name, known)
-                raise ConfigurationError(f"unknown option {name!r}.{hint}", config_name=cls.__name__)
-        self = super().__new__(cls)
-        object.__setattr__(self, "_given", frozenset(given))
+        self: Self = super().__new__(cls, **given)
+        known = given.pop("given", None)
+        if known is None:
+            names = set(given)
+        elif isinstance(known, Given):  # dataclasses.replace passes on all there is
+            names = known | {name for name, value in given.items() if value is not known.values[name]}
+        else:
+            names = set(known)
+            cls.refuse_unknown(dict.fromkeys(names))
+        object.__setattr__(self, "_set", names)
         return self
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = _checked(type(self).__name__, item.name, str(item.type), getattr(self, item.name), item.metadata)
-            object.__setattr__(self, item.name, value)
+        super().__post_init__()
+        values = {name: getattr(self, name) for name in self.names()}
+        object.__setattr__(self, "given", Given(vars(self).pop("_set"), values))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """Return the names of all options."""
-        return tuple(item.name for item in fields(cls))
+        """The names of all options."""
+        return tuple(name for name in super().names() if name != "given")
 
-    @property
-    def given(self) -> frozenset[str]:
-        """The names of the options that were set rather than defaulted."""
-        return self._given  # type: ignore[attr-defined, no-any-return]
+    @classmethod
+    def refuse_unknown(cls, given: Mapping[str, Any]) -> None:
+        """Raise ConfigurationError for a name that is no option, with the nearest that is one."""
+        super().refuse_unknown({name: value for name, value in given.items() if name != "given"})
+
+    @classmethod
+    def _plain(cls, hint: Any, value: Any) -> Any:
+        value = super()._plain(hint, value)
+        if isinstance(value, float) and value.is_integer() and "int" in str(hint) and "float" not in str(hint):
+            return int(value)  # 1e6 is how a million is written
+        return value
 
     def with_updates(self: Self, **updates: Any) -> Self:
         """Return a copy with some options set. Raises ConfigurationError for unknown names and bad values."""
         return type(self)(**{**{name: getattr(self, name) for name in self.given}, **updates})
 
-    def with_defaults(self: Self, defaults: Mapping[str, Any]) -> Self:
-        """Return a copy in which options nobody set take the values of ``defaults``; other keys are not ours."""
-        ours = {name: value for name, value in defaults.items() if name in self.names()}
-        return self.with_updates(**{name: value for name, value in ours.items() if name not in self.given})
+    def with_defaults(self: Self, recipe: Recipe) -> Self:
+        """Return a copy in which what nobody set is as the recipe says, where it says anything; ``given`` stays."""
+        mine = {name: getattr(self, name) for name in self.names() if name in self.given}
+        filled = {name: value for name, value in recipe.chosen().items() if name in self.names()}
+        return type(self)(**{**filled, **mine}, given=frozenset(self.given))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every option by name, ready for JSON."""
-        return {name: getattr(self, name) for name in self.names()}
+        """Return every option by name, and which of them were set, ready for JSON."""
+        return {**{name: getattr(self, name) for name in self.names()}, "given": sorted(self.given)}
 
     @classmethod
     def from_dict(cls: type[Self], values: Mapping[str, Any]) -> Self:
@@ -85,27 +101,3 @@ class Options:
         if not isinstance(values, dict):
             raise ConfigurationError(f"{path} holds no JSON object of options", config_name=cls.__name__)
         return cls.from_dict(values)
-
-
-def _checked(owner: str, name: str, kind: str, value: Any, rules: Mapping[str, Any]) -> Any:
-    """Return the value in its declared kind, or raise naming the option, what it got and what it takes."""
-    if value is None and kind.endswith("| None"):
-        return None
-    kind = kind.removesuffix(" | None")
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind == "int" and number and float(value).is_integer():
-        value = int(value)
-    elif kind == "float" and number and math.isfinite(value):
-        value = float(value)
-    elif kind == "str" and isinstance(value, Path):
-        value = str(value)
-    elif not (kind == "bool" and isinstance(value, bool)) and not (kind == "str" and isinstance(value, str)):
-        expected = {"int": "a whole number", "float": "a finite number", "bool": "True or False"}.get(kind, "a string")
-        raise ConfigurationError(f"{name} is {value!r}, expected {expected}", config_name=owner)
-    low, choices = rules.get("low"), rules.get("choices")
-    if low is not None and value < low:
-        raise ConfigurationError(f"{name} is {value!r}, expected at least {low}", config_name=owner)
-    if choices and value not in choices:
-        hint = did_you_mean(value, choices)
-        raise ConfigurationError(f"{name} is {value!r}, expected one of {', '.join(choices)}.{hint}", config_name=owner)
-    return value

@@ -17,7 +17,6 @@ from ..core.backends import OfficialBackendHandle
 from ..core.batch import Batch
 from ..core.errors import CheckpointError, ConfigurationError, TrainingError, WorldFluxError
 from ..core.model import WorldModel
-from ..core.output import LossOutput
 from ..core.registry import WorldModelRegistry
 from ..data.providers import BatchRequest, as_provider
 from .callbacks import Callback, CheckpointCallback, JSONLCallback
@@ -28,9 +27,10 @@ from .delegated import DelegatedTrainer, Native
 from .diagnosis import diagnose, explain, out_of_memory
 from .manifest import RunManifest, open_run, refuse_other_run
 from .meter import Meter, plain
-from .optim import build_optimizer, clip_gradients, learning_rate_scale, scale_learning_rates, with_initial_rates
+from .optim import build_optimizer, learning_rate_scale, scale_learning_rates, with_initial_rates
 from .signals import StopSignals
 from .snapshot import load_snapshot, set_torch_rng_state, torch_rng_state, write_snapshot
+from .update import Groups, Step, groups_of, make_update
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +65,7 @@ class Trainer(Native):
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if distributed and (ranks := torch.distributed.get_world_size()) > 1:  # each would train a model of its own
             raise ConfigurationError(f"this is one of {ranks} processes, but a Trainer trains in one: start just one")
-        own = {"learning_rate": model.config.learning_rate, "grad_clip": model.config.grad_clip}
-        defaults = {**own, **model.training_defaults()}
-        self.config = (config or TrainingConfig()).with_defaults(defaults)
+        self.config = (config or TrainingConfig()).with_defaults(model.recipe())
         self.device = self.config.resolve_device()
         self.model = model.to(self.device)
         self.optimizer = with_initial_rates(optimizer or build_optimizer(model, self.config))
@@ -87,6 +85,7 @@ class Trainer(Native):
         self._save_wanted = False
         self._manifest: RunManifest | None = None
         self._logged = (time.monotonic(), 0)
+        self._groups: Groups = {}
 
     def add_callback(self, callback: Callback) -> None:
         """Add a callback; one that saves or records replaces the built-in one."""
@@ -147,6 +146,7 @@ class Trainer(Native):
             torch.manual_seed(self.config.seed)
             self.model.seed(self.config.seed)
         self.status, self.stop_reason, self._save_wanted = "running", "", False
+        self._groups = groups_of(self.model)
         self._logged = (time.monotonic(), self.step)
 
     def _open_run(self, found: Path | None) -> RunManifest:
@@ -197,36 +197,38 @@ class Trainer(Native):
             logger.warning("the trained model is in %s only: %s", self.last_checkpoint, error)
 
     def _update(self) -> None:
-        """One optimizer update."""
-        config = self.config
-        rows = config.sequence_length + self.model.context_rows
-        request = BatchRequest(config.batch_size, rows, self.device)
-        self.optimizer.zero_grad(set_to_none=True)
-        done: list[tuple[Batch, LossOutput]] = []
-        for _ in range(config.gradient_accumulation_steps):
-            batch = self._sample(request)
-            try:
-                with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.mixed_precision):
-                    out = self.model.loss(batch)
-                (out.loss / config.gradient_accumulation_steps).backward()
-            except RuntimeError as error:
-                raise TrainingError(f"step {self.step} failed: {error}{out_of_memory(error)}") from error
-            done.append((batch, out))
-        norm = clip_gradients(self.optimizer, config.grad_clip)
-        self._refuse_non_finite(done, norm)
+        """One update, of as many optimizer steps as the model makes."""
+        rows = self.config.sequence_length + self.model.context_rows
+        request = BatchRequest(self.config.batch_size, rows, self.device)
         if self.scheduler is None:
-            scale_learning_rates(self.optimizer, learning_rate_scale(self.step, config))
+            scale_learning_rates(self.optimizer, learning_rate_scale(self.step, self.config))
         rate = float(self.optimizer.param_groups[0]["lr"])
-        self.optimizer.step()
+        try:
+            steps = make_update(
+                self.model, self.optimizer, lambda: self._sample(request),
+                config=self.config, groups=self._groups, ready=self._refuse_non_finite,
+            )  # fmt: skip
+        except TrainingError:
+            raise
+        except RuntimeError as error:
+            raise TrainingError(f"step {self.step} failed: {error}{out_of_memory(error)}") from error
         if self.scheduler is not None:
             self.scheduler.step()
         self.model.on_after_optimizer_step()
-        for batch, out in done:
-            if out.latents and hasattr(self.source, "update"):
-                self.source.update(batch, {name: value.detach() for name, value in out.latents.items()})
-            losses = {f"loss/{name}": value for name, value in out.components.items()}
-            self.meter.add({"loss": out.loss, **losses, **out.metrics})
-        self.meter.add({"grad_norm": norm, "lr": rate})
+        self._record(steps, rate)
+
+    def _record(self, steps: Sequence[Step], rate: float) -> None:
+        """Give latents back to the source, and what there is to log to the meter: of all steps of a batch together."""
+        kept = getattr(self.source, "latent_names", None)
+        for outs in zip(*(step.losses for step in steps)):
+            logged: dict[str, Any] = {"loss": torch.stack([out.loss.detach() for _, out in outs]).sum()}
+            for batch, out in outs:
+                latents = {name: v.detach() for name, v in (out.latents or {}).items() if kept is None or name in kept}
+                if latents and hasattr(self.source, "update"):
+                    self.source.update(batch, latents)
+                logged |= {f"loss/{name}": value for name, value in out.components.items()} | dict(out.metrics)
+            self.meter.add(logged)
+        self.meter.add({"grad_norm": torch.stack([step.norm for step in steps]).norm(), "lr": rate})
 
     def _sample(self, request: BatchRequest) -> Batch:
         try:
@@ -239,12 +241,15 @@ class Trainer(Native):
             message = f"the source failed at step {self.step}: {type(error).__name__}: {error}{saved}"
             raise TrainingError(message) from error
 
-    def _refuse_non_finite(self, done: Sequence[tuple[Batch, LossOutput]], norm: Tensor) -> None:
+    def _refuse_non_finite(self, step: Step) -> None:
         """Raise before the optimizer spreads a number that is none; the only place where this waits for the device."""
-        finite = torch.isfinite(norm) & torch.stack([torch.isfinite(out.loss).all() for _, out in done]).all()
+        finite = (
+            torch.isfinite(step.norm) & torch.stack([torch.isfinite(out.loss).all() for _, out in step.losses]).all()
+        )
         if bool(finite):
             return
-        batch, out = next((pair for pair in done if not torch.isfinite(pair[1].loss).all()), done[-1])
+        broken = (pair for pair in step.losses if not torch.isfinite(pair[1].loss).all())
+        batch, out = next(broken, step.losses[-1])
         report = diagnose(step=self.step, out=out, batch=batch, parameters=self.model.named_parameters())
         path = self.run_dir / "diagnosis.json"
         try:

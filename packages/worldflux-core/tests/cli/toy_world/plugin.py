@@ -11,7 +11,8 @@ from torch import nn
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.model import WorldModel
 from worldflux.core.output import LossOutput, ModelOutput
-from worldflux.core.spec import Capability, ModalitySpec, ModelIOContract, ObservationSpec, StateSpec
+from worldflux.core.recipe import Recipe
+from worldflux.core.spec import Capability, StateSpec, vector
 from worldflux.core.state import State
 from worldflux.plugins import hookimpl
 
@@ -60,16 +61,11 @@ class ToyWorld(WorldModel):
             self.step = nn.Linear(size + config.action_dim, size)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
-    def io_contract(self):
-        size = torch.Size(self.config.obs_shape).numel()
-        return ModelIOContract(
-            observation_spec=ObservationSpec(self.config.modalities),
-            action_spec=self.config.actions,
-            state_spec=StateSpec({"z": ModalitySpec("vector", (size,))}),
-        )
+    def state_spec(self):
+        return StateSpec({"z": vector(torch.Size(self.config.obs_shape).numel())})
 
     def training_defaults(self):
-        return {"num_envs": 2, "batch_size": 2, "sequence_length": 4, "replay_ratio": 8.0, "env_steps": 120}
+        return Recipe(num_envs=2, batch_size=2, sequence_length=4, replay_ratio=8.0, env_steps=120)
 
     def encode(self, obs, deterministic=False):
         value = self.observations(obs)["obs"]
