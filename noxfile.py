@@ -38,7 +38,10 @@ STRANGER_SECONDS = 120.0  # from an empty folder to a family of one's own that p
 TEST_TOOLS = ("pytest>=8.2", "pytest-xdist>=3.5", "hypothesis>=6.100")
 LINT_TOOLS = ("ruff==0.17.6", "mypy==2.4.1", "import-linter==2.16")
 # What listing, judging and describing plugins needs: the kernel's dependencies less torch and its company.
-TORCH_FREE = ("pluggy", "packaging", "pydantic", "typer", "rich", "tomli; python_version < '3.11'")
+TORCH_FREE = (
+    *("pluggy", "importlib-metadata", "packaging", "pydantic", "typer", "rich"),
+    "tomli; python_version < '3.11'",
+)
 
 QUICKSTART_RESULTS = {
     "saved model": "model",

@@ -20,7 +20,9 @@ import torch
 from record import record
 
 from worldflux.core.batch import Batch
-from worldflux_dreamer import DreamerV3, DreamerV3Config, fast, objective
+from worldflux_dreamer import DreamerV3, DreamerV3Config
+from worldflux_dreamer.dreamerv3 import model as plain
+from worldflux_dreamer.dreamerv3.fast import fast
 
 
 def make_batch(model: DreamerV3, size: int, steps: int) -> Batch:
@@ -73,7 +75,7 @@ class Learner:
         config = DreamerV3Config.from_size(
             args.size, obs_shape=(args.obs,), action_dim=args.actions, reference=reference
         )
-        self.used = objective if reference else fast
+        self.used = plain if reference else fast
         self.model = DreamerV3(config).train()
         rates = argparse.Namespace(learning_rate=config.learning_rate, weight_decay=0.0)
         self.optimizer = self.model.configure_optimizer(rates)
@@ -96,7 +98,7 @@ class Learner:
     def parts(self, updates: int = 3) -> dict[str, float]:
         """Milliseconds of an update by what is done in them."""
         clock = Clock()
-        with clock.watch(self.used, "observe", "observe"), clock.watch(self.used, "imagine", "imagine"):
+        with clock.watch(self.used, "observe", "observe"), clock.watch(self.model, "_imagine", "imagine"):
             for _ in range(updates):
                 self.update(clock)
         parts = {name: seconds / updates * 1e3 for name, seconds in clock.seconds.items()}

@@ -18,7 +18,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,8 +28,9 @@ from torch import Tensor
 import worldflux
 from worldflux.core.batch import Batch
 from worldflux.planners import Problem
+from worldflux.testing.learner import Learner
 from worldflux_tdmpc import TDMPC2
-from worldflux_tdmpc.policy import PlanningPolicy
+from worldflux_tdmpc.tdmpc2 import PlanningPolicy
 
 PATHS: dict[str, dict[str, bool]] = {  # what is built, and whether it computes in bfloat16
     "plain": {"reference": True},
@@ -45,9 +46,8 @@ class Path:
     """One way to compute: a model, its optimizer and a batch to learn from."""
 
     model: TDMPC2
-    optimizer: torch.optim.Optimizer
+    learner: Learner
     batch: Batch
-    bf16: bool
 
     @classmethod
     def build(cls, args: argparse.Namespace, *, bf16: bool = False, **options: bool) -> Path:
@@ -56,22 +56,14 @@ class Path:
         )
         assert isinstance(model, TDMPC2)
         disturb(model)
-        rates = argparse.Namespace(
-            learning_rate=model.config.learning_rate, weight_decay=0.0, grad_clip=model.config.grad_clip
-        )
-        return cls(model, model.configure_optimizer(rates), make_batch(model), bf16)
+        learner = Learner(model)
+        learner.config = replace(learner.config, mixed_precision=bf16)
+        return cls(model, learner, make_batch(model))
 
     def update(self) -> None:
         """What training does after sampling."""
         self.model.train()
-        self.optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            loss = self.model.loss(self.batch).loss
-        loss.backward()
-        rest = [p for group in self.optimizer.param_groups if "grad_clip" not in group for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(rest, self.model.config.grad_clip)
-        self.optimizer.step()
-        self.model.on_after_optimizer_step()
+        self.learner.step(self.batch)
 
     def plan(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """The actions ``[E, A]`` done for ``obs [E, O]``, and the plan's mean ``[E, H, A]``."""
@@ -79,7 +71,7 @@ class Path:
         policy = PlanningPolicy(self.model)
         first = torch.ones(len(obs), dtype=torch.bool)
         action, carry = policy({"obs": obs}, policy.initial(len(obs)), is_first=first, explore=False)
-        return action, carry["mean"]
+        return action, carry["plan.mean"]
 
 
 def disturb(model: TDMPC2) -> None:

@@ -17,18 +17,20 @@ SOURCES = sorted(ROOT.glob("packages/*/src/**/*.py"))
 LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 MAY_IMPORT = {
     "core": set(),
+    "earlier": set(),  # it is asked for names by the front door, and looks them up when it is
+    "blocks": {"core"},
     "plugins": {"core"},
     "factory": {"core", "plugins"},
     "scaffold": {"core", "plugins"},
     "envs": {"core"},
     "data": {"core", "envs"},
-    "planners": {"core"},
+    "planners": {"core", "blocks"},
     "delegated": {"core"},
     "training": {"core", "data", "delegated", "envs"},
     "evals": {"core", "data", "envs"},
     "experiment": {"core", "factory", "data", "envs", "planners", "training", "evals"},
     "testing": {
-        *("core", "plugins", "factory", "the front door", "delegated"),
+        *("core", "blocks", "plugins", "factory", "the front door", "delegated"),
         *("data", "envs", "planners", "training", "evals", "experiment"),
     },
     "cli": {
@@ -98,6 +100,11 @@ def test_every_part_of_the_package_has_its_arrows():
     assert parts - {"__init__", "__pycache__", "py", "py.typed"} <= set(MAY_IMPORT)
 
 
+def test_only_the_front_door_imports_what_code_for_0_1_1_needs():
+    importing = {name(path) for path in SOURCES if any("worldflux.earlier" in m for m in imported_modules(path))}
+    assert importing == {name(KERNEL / "__init__.py")}
+
+
 def test_nothing_imports_a_family():
     families = {path.name for path in ROOT.glob("packages/*/src/worldflux_*")}
     wrong = {
@@ -146,3 +153,93 @@ def test_no_file_names_a_place_on_somebodys_machine():
             if forbidden.search(line) and path != Path(__file__):
                 wrong.append(f"{name(path)}:{number}: {line.strip()[:120]}")
     assert not wrong
+
+
+# --- circles ------------------------------------------------------------------------------------------------------
+
+#: Two files that are one idea: a model and its policy, a trainer and its callbacks.
+ONE_IDEA = ({"model", "policy"}, {"trainer", "callbacks"})
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Every module of ours and those of ours it imports, for type checkers only included."""
+    modules = {}
+    for path in SOURCES:
+        parts = path.relative_to(next(p for p in path.parents if p.name == "src")).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph = {}
+    for module, path in modules.items():
+        found = {name if name in modules else name.rpartition(".")[0] for name in imported_modules(path)}
+        graph[module] = (found & modules.keys()) - {module}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Sets of modules each of which leads back to itself through the others."""
+    reached = {module: set(targets) for module, targets in graph.items()}
+    for through in graph:
+        for targets in reached.values():
+            if through in targets:
+                targets |= reached[through]
+    together = {module: frozenset(m for m in targets if module in reached[m]) for module, targets in reached.items()}
+    return sorted(sorted(group) for group in {group for group in together.values() if len(group) > 1})
+
+
+def test_files_import_downwards_but_for_those_that_are_one_idea():
+    wrong = [
+        circle
+        for circle in circles(import_graph())
+        if len({module.rpartition(".")[0] for module in circle}) > 1
+        or {module.rpartition(".")[2] for module in circle} not in ONE_IDEA
+    ]
+    assert not wrong
+
+
+def test_a_circle_is_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+# --- families -----------------------------------------------------------------------------------------------------
+
+FAMILIES = sorted(path.parent for path in ROOT.glob("packages/*/src/worldflux_*/*/model.py"))
+PUBLIC = {"worldflux.blocks", "worldflux.planners", "worldflux.delegated", "worldflux.plugins", "worldflux.samplers"}
+
+
+def test_families_import_public_names_only():
+    wrong = {
+        f"{name(path)}: {module}"
+        for path in ROOT.glob("packages/*/src/worldflux_*/**/*.py")
+        for module in imported_modules(path)
+        if module.startswith("worldflux.")
+        and not any(module == room or module.rpartition(".")[0] == room for room in PUBLIC)
+        and module.count(".") > 1 | (module.split(".")[1] in MAY_IMPORT)
+    }
+    assert not wrong
+
+
+def code(path: Path) -> list[str | None]:
+    """The lines of code of a file without indentation; None for imports, signatures and docstrings."""
+    text = path.read_text(encoding="utf-8")
+    left_out: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            left_out |= set(range(node.lineno, (node.end_lineno or 0) + 1))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            left_out |= set(range(first, node.body[0].lineno))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
+            left_out |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    return [None if number in left_out else line for number, line in lines if line and not line.startswith("#")]
+
+
+def test_no_three_lines_of_code_stand_in_two_families():
+    owners: dict[tuple[str, ...], set[str]] = {}
+    for family in FAMILIES:
+        for path in family.rglob("*.py"):
+            lines = code(path)
+            for run in zip(lines, lines[1:], lines[2:]):
+                if None not in run and any(len(line or "") > 2 for line in run):
+                    owners.setdefault(tuple(map(str, run)), set()).add(family.name)
+    shared = {"; ".join(run): sorted(names) for run, names in owners.items() if len(names) > 1}
+    assert len(FAMILIES) == 4 and not shared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from worldflux.core.state import State
+from worldflux import State
+from worldflux.blocks import Arrivals
 from worldflux_dreamer import DreamerV3, load
-from worldflux_dreamer.import_official import official_names
-from worldflux_dreamer.sequences import Sequence
+from worldflux_dreamer.dreamerv3.official import official_names
 
-FIXTURES = Path(__file__).parent / "fixtures"
+# The folder named by WORLDFLUX_PARITY, else what travels with these tests (see select_fixtures.py).
+RECORDINGS = Path(os.environ.get("WORLDFLUX_PARITY") or Path(__file__).parent / "parity")
 CASES = ("proprio_cont", "proprio_disc", "image_disc", "image_proprio_cont")
 
 
@@ -28,8 +30,8 @@ class Case:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.meta: dict[str, Any] = json.loads((FIXTURES / f"{name}.json").read_text())
-        self.arrays = load_file(FIXTURES / f"{name}.safetensors")
+        self.meta: dict[str, Any] = json.loads((RECORDINGS / f"dreamerv3_{name}.json").read_text())
+        self.arrays = load_file(RECORDINGS / f"dreamerv3_{name}.safetensors")
         self.weights = {k.removeprefix("weights/"): v for k, v in self.arrays.items() if k.startswith("weights/")}
         self.settings = {k: self.meta[k] for k in ("agent_config", "obs_space", "act_space")}
         self._model = load(self.weights, self.settings)
@@ -64,15 +66,20 @@ class Case:
             found[name] = value.movedim(-1, -3) if len(shape) == 3 else value
         return found
 
-    def sequence(self) -> Sequence:
-        flags = {name: self[f"obs/{name}"] for name in ("is_first", "is_last", "is_terminal", "reward")}
-        carry = State({name: self[f"carry/{name}"] for name in ("deter", "stoch")})
-        return Sequence(
-            obs=self.observations("obs"), action=self.action("prevact/action"), carry=carry, weight=None, **flags
-        )
+    def sequence(self) -> tuple[Arrivals, State]:
+        """The recorded rows, and the state before the first."""
+        rows = {name: self[f"obs/{name}"] for name in ("is_first", "is_last", "is_terminal", "reward")}
+        seq = Arrivals(obs=self.observations("obs"), action=self.action("prevact/action"), mask=None, **rows)
+        return seq, State({name: self[f"carry/{name}"] for name in ("deter", "stoch")})
 
     def parameter(self, model: DreamerV3, official: str) -> torch.nn.Parameter:
         return dict(model.named_parameters())[official_names(model)[official]]
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The folder of recordings."""
+    return RECORDINGS
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
     python select_fixtures.py FOLDER_WITH_RECORDINGS
 
+The tests run on a folder of complete recordings, too, if WORLDFLUX_PARITY names it.
+
 A recording is ``dreamerv3_<case>.safetensors`` with a JSON beside it. It was made by running danijar/dreamerv3 at
 commit e3f0224 in float32 on a CPU, every distribution answering with its mode. ``proprio_cont`` is kept almost whole;
 of the others what differs: discrete actions, images, both kinds of observation.
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
 
-HERE = Path(__file__).parent / "fixtures"
+HERE = Path(__file__).parent / "parity"
 BLOCKS = (
     "weights/", "io/obs/", "io/prevact/", "io/carry/", "io/enc/", "io/core/", "io/imagine/", "io/observe/",
     "io/policytrace/", "io/kl/", "io/con/", "io/rew/", "io/val/", "io/slowval/", "io/pol/", "io/heads/",
@@ -52,11 +54,11 @@ def main(folder: Path) -> None:
         kept = {name: value for name, value in tensors.items() if name.startswith(prefixes)}
         if "io/dec/image/mean" in kept:  # two frames of eighteen
             kept["io/dec/image/mean"] = kept["io/dec/image/mean"][:2, 0].copy()
-        save_file(kept, HERE / f"{case}.safetensors")
+        save_file(kept, HERE / f"dreamerv3_{case}.safetensors")
         meta = json.loads((folder / f"dreamerv3_{case}.json").read_text())
         text = json.dumps({name: meta[name] for name in META}, separators=(",", ":"))
-        (HERE / f"{case}.json").write_text(text + "\n")
-    shutil.copyfile(folder / "dreamerv3_params.json", HERE / "params.json")
+        (HERE / f"dreamerv3_{case}.json").write_text(text + "\n")
+    shutil.copyfile(folder / "dreamerv3_params.json", HERE / "dreamerv3_params.json")
 
 
 if __name__ == "__main__":

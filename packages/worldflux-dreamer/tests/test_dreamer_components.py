@@ -6,11 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldflux.core.batch import Batch
-from worldflux.core.errors import ConfigurationError
-from worldflux.core.state import State
+from worldflux import Batch, ConfigurationError, State
+from worldflux.core.rollout import OpenLoop
 from worldflux_dreamer import DreamerV3, DreamerV3Config
-from worldflux_dreamer.rollout import OpenLoop
 
 
 def build() -> DreamerV3:
@@ -124,7 +122,7 @@ def paths(model: DreamerV3) -> dict[str, Tensor]:
         ("action_conditioner", {"update", "transition", "rollout", "decode", "loss"}),
         ("dynamics_model", {"encode", "update", "transition", "rollout", "decode", "loss"}),
         ("decoder", {"rollout", "decode", "loss"}),
-        ("rollout_executor", {"rollout", "loss"}),
+        ("rollout_executor", {"rollout"}),  # given actions only: the actor acts by itself
     ],
 )
 def test_a_replaced_component_is_used_wherever_its_slot_is(slot, reached):
@@ -153,7 +151,7 @@ def test_an_encoder_of_another_width_is_refused():
 
     model = build()
     model.set_component("observation_encoder", Narrow)
-    with pytest.raises(ConfigurationError, match="width 3"):
+    with pytest.raises(ConfigurationError, match=r"tokens of shape \(3, 3\)"):
         model.encode(observations())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import worldflux
-from worldflux.core.errors import CapabilityError, ConfigurationError
+from worldflux import CapabilityError, ConfigurationError
 from worldflux_dreamer import DreamerV3, DreamerV3Config
 
 
@@ -13,15 +13,15 @@ from worldflux_dreamer import DreamerV3, DreamerV3Config
     ("options", "message"),
     [
         ({"deter_dim": 100, "blocks": 8}, "divisible by blocks"),
-        ({"classes": 1}, "classes must be at least 2"),
-        ({"unimix": 1.5}, r"unimix must lie in \[0, 1\]"),
-        ({"imagination": 0}, "imagination must be positive"),
+        ({"classes": 1}, "classes is 1, expected a whole number of at least 2"),
+        ({"unimix": 1.5}, "unimix is 1.5, .* at most 1"),
+        ({"imagination": 0}, "imagination is 0, .* at least 1"),
         ({"kernel": 4}, "odd"),
         ({"min_std": 2.0}, "below max_std"),
         ({"return_low": 95.0, "return_high": 5.0}, "percentiles must grow"),
-        ({"hidden_dim": "64"}, "hidden_dim must be int"),
+        ({"hidden_dim": "64"}, "hidden_dim is '64', expected a whole number"),
         ({"loss_scales": {"polcy": 1.0}}, "Did you mean 'policy'"),
-        ({"loss_scales": {"policy": -1.0}}, "at least 0"),
+        ({"loss_scales": {"policy": -1.0}}, "loss_scales is"),
         ({"encoder_type": "mpl"}, "Did you mean 'mlp'"),
         ({"encoder_type": "mlp"}, "'obs' is an image"),
         ({"decoder_type": "cnn", "obs_shape": (8,)}, "needs an image"),
@@ -29,11 +29,16 @@ from worldflux_dreamer import DreamerV3, DreamerV3Config
         ({"obs_shape": (3, 64, 64), "depth": 3, "decoder_blocks": 8}, "decoder_blocks 8"),
         ({"observation_modalities": {"reward": {"shape": (3,)}}}, "needs another name"),
         ({"observation_modalities": {"items": {"shape": (3,)}}}, "'items' needs another name: torch's modules"),
+        ({"observation_modalities": {"_modules": {"shape": (3,)}}}, "'_modules' needs another name: torch's modules"),
+        ({"multipliers": (), "obs_shape": (3, 64, 64)}, "multipliers is"),
         (
             {"action_spec": {"kind": "multi", "dim": 3, "parts": [{"name": "keys", "kind": "discrete", "dim": 3}]}},
             "action part 'keys' needs another name: torch's modules",
         ),
-        ({"observation_modalities": {"clip": {"shape": (4, 3, 8, 8), "kind": "video"}}}, "images and vectors"),
+        (
+            {"observation_modalities": {"clip": {"shape": (4, 3, 8, 8), "kind": "video"}}},
+            "kind 'video', expected 'image'",
+        ),
         (
             {"observation_modalities": {"a": {"shape": (3, 64, 64)}, "b": {"shape": (3, 32, 32)}}},
             "one size",

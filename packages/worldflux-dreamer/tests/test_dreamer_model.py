@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 import worldflux
-from worldflux.core.batch import Batch
-from worldflux.core.errors import ShapeMismatchError, ValidationError
+from worldflux import Batch, ShapeMismatchError, ValidationError
 from worldflux_dreamer import DreamerV3, DreamerV3Config
 
 SIZES = {
@@ -248,7 +247,7 @@ def test_a_saved_model_is_the_same_model(tmp_path):
     [
         (lambda b: b.obs.update(obs=b.obs["obs"][..., :3]), ShapeMismatchError, "obs"),
         (lambda b: b.obs.update(more=b.obs["obs"]), ValidationError, "unexpected"),
-        (lambda b: b.rewards.fill_(float("nan")), ValidationError, "non-finite"),
+        (lambda b: b.rewards.fill_(float("nan")), ValidationError, "rewards is not finite"),
         (lambda b: setattr(b, "rewards", None), ValidationError, "rewards"),
         (lambda b: setattr(b, "actions", b.actions[..., :1]), ShapeMismatchError, "actions"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worldflux.core.policy import Policy
+from worldflux import Policy
 from worldflux_dreamer import DreamerV3, DreamerV3Config
 
 SIZES = {"deter_dim": 16, "hidden_dim": 8, "stoch": 4, "classes": 4, "blocks": 2, "units": 12, "obs_shape": (5,)}

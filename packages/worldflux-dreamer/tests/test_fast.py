@@ -7,8 +7,9 @@ import copy
 import pytest
 import torch
 
-from worldflux.core.batch import Batch
-from worldflux_dreamer import DreamerV3, DreamerV3Config, fast
+from worldflux import Batch
+from worldflux_dreamer import DreamerV3, DreamerV3Config
+from worldflux_dreamer.dreamerv3.fast import fast
 
 SMALL = {
     "deter_dim": 32, "hidden_dim": 12, "stoch": 5, "classes": 4, "blocks": 4, "units": 16, "depth": 2,
@@ -76,8 +77,8 @@ def test_both_give_the_same_losses_latents_and_gradients(variant, chunk, monkeyp
     model = perturbed(DreamerV3(DreamerV3Config(**{**SMALL, **VARIANTS[variant]}))).train()
     plain = copy.deepcopy(model)
     plain.config.reference = True
-    assert fast.applicable(model)
-    assert not fast.applicable(plain)
+    assert model._swift()
+    assert not plain._swift()
     batch = make_batch(model)
     outs = [each.loss(batch) for each in (model, plain)]
     for out in outs:
@@ -99,7 +100,7 @@ def test_both_give_the_same_losses_latents_and_gradients(variant, chunk, monkeyp
 def test_deeper_recurrences_take_the_plain_path():
     for depth in ("dynamics_layers", "posterior_layers"):
         model = DreamerV3(DreamerV3Config(**SMALL, obs_shape=(6,), action_dim=3, **{depth: 2}))
-        assert not fast.applicable(model)
+        assert not model._swift()
         model.loss(make_batch(model)).loss.backward()
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import worldflux
-from worldflux.core.errors import CheckpointError, ConfigurationError
+from worldflux import CheckpointError, ConfigurationError
 from worldflux_dreamer import load
-from worldflux_dreamer.import_official import official_names
+from worldflux_dreamer.dreamerv3.official import official_names
 
 
 @pytest.fixture

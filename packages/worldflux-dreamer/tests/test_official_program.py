@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import worldflux
-from worldflux.core.errors import ConfigurationError
+from worldflux import ConfigurationError
 from worldflux.delegated import Request
 from worldflux_dreamer import load, official_settings
-from worldflux_dreamer.official_program import OfficialDreamerV3
-from worldflux_dreamer.official_settings import _spaces
+from worldflux_dreamer.dreamerv3.official_program import OfficialDreamerV3
+from worldflux_dreamer.dreamerv3.official_run import _spaces
 
 BACKEND = "official_dreamerv3_jax_subprocess"
 # Flags, files and words of the public program, none of its code.

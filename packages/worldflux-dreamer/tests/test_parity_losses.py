@@ -5,17 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worldflux_dreamer import losses
-from worldflux_dreamer.distributions import (
-    BoundedNormal,
-    Categorical,
-    TwoHot,
-    binary_loss,
-    sample_latent,
-    symexp_bins,
-    two_hot,
-)
-from worldflux_dreamer.normalize import ReturnNormalizer
+from worldflux_dreamer.dreamerv3 import losses
+from worldflux_dreamer.dreamerv3.actor import BoundedNormal, Categorical, ReturnNormalizer
+from worldflux_dreamer.dreamerv3.distributions import TwoHot, sample_latent, symexp_bins, two_hot
 
 
 @pytest.fixture
@@ -84,7 +76,7 @@ def test_bounded_normal(case, agrees):
 
 
 def test_binary(case, agrees):
-    agrees(binary_loss(case["binary/in/logit"], case["binary/in/target"]), case["binary/loss"])
+    agrees(losses.binary_loss(case["binary/in/logit"], case["binary/in/target"]), case["binary/loss"])
 
 
 def test_percentile_normaliser(case, agrees):

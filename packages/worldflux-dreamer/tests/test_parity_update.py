@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from worldflux.core.batch import Batch
+from worldflux import Batch
+from worldflux.blocks import arrivals
 from worldflux_dreamer import LaProp
-from worldflux_dreamer.import_official import official_names
-from worldflux_dreamer.objective import Noise
-from worldflux_dreamer.sequences import read_sequence
+from worldflux_dreamer.dreamerv3.official import official_names
+from worldflux_dreamer.dreamerv3.rssm import Noise
 
 MODULES = {
     "enc": ("observation_encoder",), "dyn": ("dynamics_model", "posterior"), "rew": ("decoder.reward",),
@@ -49,7 +49,7 @@ def reference(request):
 def test_total_loss_and_each_part(case, agrees, reference):
     model = case.model()
     model.config.reference = reference
-    out = model.compute_loss(case.sequence(), Noise())
+    out = model.loss_given(*case.sequence(), Noise())
     agrees(out.loss, case["total/loss"])
     assert sorted(out.components) == sorted(case.names("total/meanloss/"))
     for name, value in out.components.items():
@@ -63,7 +63,7 @@ def test_total_loss_and_each_part(case, agrees, reference):
 def test_gradients_and_their_norms(case, agrees, reference):
     model = case.model()
     model.config.reference = reference
-    model.compute_loss(case.sequence(), Noise()).loss.backward()
+    model.loss_given(*case.sequence(), Noise()).loss.backward()
     for name, value in gradient_norms(model).items():
         agrees(value, case[f"gradnorm/total/{name}"])
     recorded = case.names("grads/")
@@ -82,7 +82,7 @@ def test_each_loss_reaches_the_official_modules_only(case, agrees, loss):
         model = case.model()
         model.config.reference = reference
         model.config.loss_scales = {name: float(name == loss) for name in case.names("total/meanloss/")}
-        model.compute_loss(case.sequence(), Noise()).loss.backward()
+        model.loss_given(*case.sequence(), Noise()).loss.backward()
         for name, value in gradient_norms(model).items():
             if not case.has(f"gradnorm/{loss}/{name}"):
                 continue
@@ -95,11 +95,11 @@ def test_each_loss_reaches_the_official_modules_only(case, agrees, loss):
 
 def test_actions_away_from_the_mode_give_the_policy_its_gradient(cases, agrees, reference):
     case = cases("proprio_cont")
-    model, seq = case.model(), case.sequence()
+    model, (seq, carry) = case.model(), case.sequence()
     model.config.reference = reference
     starts = seq.reward.numel()
     half = torch.full((model.config.imagination, starts, model.config.actions.dim), 0.5)
-    out = model.compute_loss(seq, Noise(action=half))  # mean + 0.5 stddev, as recorded
+    out = model.loss_given(seq, carry, Noise(action=half))  # mean + 0.5 stddev, as recorded
     agrees(out.loss, case["totaleps/loss"])
     out.loss.backward()
     for name in case.names("totaleps/grads/"):
@@ -139,13 +139,13 @@ def test_one_training_step_from_replay(case, agrees, reference):
     for group in optimizer.param_groups:
         group["lr"] = given["lr"] * step / given["warmup"]
 
-    batch = train_batch(case)
-    seq = read_sequence(batch, obs=batch.obs, actions=batch.actions, config=model.config)
-    agrees(seq.carry["deter"], case["train/ctx/deter"])
-    agrees(seq.carry["stoch"], case["train/ctx/stoch"])
+    batch = model.checked(train_batch(case))
+    seq, carry = arrivals(batch), model.stored_state(batch)
+    agrees(carry["deter"], case["train/ctx/deter"])
+    agrees(carry["stoch"], case["train/ctx/stoch"])
     agrees(seq.reward, case["train/ctx/reward"])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    out = model.compute_loss(seq, Noise())
+    out = model.loss_given(seq, carry, Noise())
     agrees(out.loss, case["train/loss_eager"])
     out.loss.backward()
     optimizer.step()
@@ -210,7 +210,7 @@ def test_five_optimizer_steps(cases, agrees, name):
 
 
 def test_clipping_is_per_tensor_and_relative_to_the_tensor(cases, agrees):
-    from worldflux_dreamer.optim import clip_by_agc_
+    from worldflux_dreamer.dreamerv3.optim import clip_by_agc_
 
     case = cases("proprio_cont")
     for key in case.names("opttest/agc_step1grads/"):

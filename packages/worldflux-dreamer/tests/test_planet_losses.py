@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldflux.core.batch import Batch
-from worldflux.core.state import State
-from worldflux_dreamer.planet import PlaNet, PlaNetConfig, objective
-from worldflux_dreamer.planet.encoder import read_pixels
+from worldflux import Batch, State
+from worldflux.blocks import Arrivals, arrivals
+from worldflux_dreamer.planet import PlaNet, PlaNetConfig, rssm
+from worldflux_dreamer.planet.codec import read_pixels
 from worldflux_dreamer.planet.losses import averaged, free, gaussian_kl, half_squared_error
-from worldflux_dreamer.planet.objective import Rows
+from worldflux_dreamer.planet.model import Noise
 
 SIZES = {"deter_dim": 12, "stoch_dim": 3, "hidden_dim": 10, "reward_units": 8, "depth": 2, "free_nats": 0.0}
 
@@ -33,13 +33,24 @@ def make_batch(size: int = 2, rows: int = 6, seed: int = 0) -> Batch:
     )
 
 
-def read(model: PlaNet, batch: Batch) -> Rows:
-    return objective.read_rows(batch, obs=model.observations(batch.obs), actions=model.actions(batch.actions))
+def read(model: PlaNet, batch: Batch) -> Arrivals:
+    return arrivals(model.checked(batch), from_nothing=True)
 
 
-def observe(model: PlaNet, batch: Batch) -> objective.Trace:
+def observe(model: PlaNet, batch: Batch) -> rssm.Trace:
     rows = read(model, batch)
-    return objective.observe(model, rows, model.tokens(rows.obs), None)
+    return rssm.observe(
+        model.dynamics_model, model.action_conditioner, model.posterior, start=model.initial_state(len(rows.reward)),
+        action=rows.action, is_first=rows.is_first, tokens=model.tokens(rows.obs), noise=None,
+    )  # fmt: skip
+
+
+def overshoot(model: PlaNet, batch: Batch, trace: rssm.Trace) -> Tensor:
+    rows, config = read(model, batch), model.config
+    return rssm.overshoot(
+        model.dynamics_model, model.action_conditioner, trace, action=rows.action, is_first=rows.is_first, weight=None,
+        noise=None, distance=config.overshooting, free_nats=config.free_nats, min_std=config.min_std,
+    )  # fmt: skip
 
 
 def loss_of(model: PlaNet, batch: Batch) -> dict[str, Tensor]:
@@ -122,10 +133,11 @@ def test_a_row_follows_the_action_of_the_row_before():
 def test_the_reward_is_that_of_arriving():
     model, batch = build(), make_batch()
     trace = observe(model, batch)
-    rewards = model.decoder.reward(trace.state).detach()
-    batch.rewards = rewards
-    rows = read(model, batch)
-    assert float(objective.reconstruction_losses(model, rows, trace.state)["rew"].detach().abs().max()) < 1e-9
+    targets = {"obs": batch.obs["obs"], **model.decoder.arrival(trace.state)}
+    assert float(model.decoder.losses(trace.state, targets)["rew"].detach().abs().max()) < 1e-9
+    batch.rewards = targets["reward"].detach()
+    deterministic = model.loss_given(read(model, batch), Noise())
+    assert float(deterministic.components["rew"]) < 1e-9
 
 
 def test_states_are_causal():
@@ -181,7 +193,7 @@ def test_overshooting_is_off_by_default_and_adds_a_loss_where_it_is_on():
 
 def test_overshooting_holds_each_prediction_to_the_row_it_is_of():
     model, batch = build(overshooting=3), make_batch()
-    trace, rows = observe(model, batch), read(model, batch)
+    trace = observe(model, batch)
     expected = []
     for start in range(6):
         state = State({name: value[:, start] for name, value in trace.state.tensors.items()})
@@ -193,25 +205,22 @@ def test_overshooting_holds_each_prediction_to_the_row_it_is_of():
             if steps > 1:
                 seen = tuple(value[:, start + steps] for value in trace.post)
                 expected.append(gaussian_kl(seen, (state["mean"], state["std"])))
-    torch.testing.assert_close(objective.overshoot(model, rows, trace, None), torch.stack(expected).mean())
+    torch.testing.assert_close(overshoot(model, batch, trace), torch.stack(expected).mean())
 
 
 def test_overshooting_does_not_run_into_another_episode():
-    model, batch = build(overshooting=5), make_batch(rows=4)
+    model, batch = build(overshooting=5), make_batch(rows=4)  # no row is two steps ahead in its episode
     batch.is_first[:, 2] = True
-    rows, trace = read(model, batch), observe(model, batch)
-    assert (
-        float(objective.overshoot(model, rows, trace, None).detach()) == 0.0
-    )  # nothing in an episode is 2 steps ahead
+    assert float(overshoot(model, batch, observe(model, batch)).detach()) == 0.0
     batch.is_first[:, 2] = False
-    assert float(objective.overshoot(model, read(model, batch), observe(model, batch), None).detach()) > 0
+    assert float(overshoot(model, batch, observe(model, batch)).detach()) > 0
 
 
 def test_overshooting_teaches_the_dynamics_and_not_the_posterior_it_is_held_to():
     model, batch = build(overshooting=3), make_batch()
-    rows, trace = read(model, batch), observe(model, batch)
+    trace = observe(model, batch)
     trace.state = trace.state.map(torch.Tensor.detach)  # what it starts from may learn, too
-    objective.overshoot(model, rows, trace, None).backward()
+    overshoot(model, batch, trace).backward()
     assert float(model.dynamics_model.prior.out.kernel.grad.abs().max()) > 0
     assert all(p.grad is None for p in model.posterior.parameters())
     assert all(p.grad is None for p in model.observation_encoder.parameters())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from worldflux.core.state import State
+import worldflux
+from worldflux import Batch, State
 from worldflux_tdmpc import TDMPC2, load
-from worldflux_tdmpc.objective import Noise, Window
+from worldflux_tdmpc.tdmpc2.window import Noise, Window
 
-FIXTURES = Path(__file__).parent / "fixtures"
+RECORDINGS = Path(os.environ.get("WORLDFLUX_PARITY") or Path(__file__).parent / "parity")
 CASES = ("state", "episodic", "rgb", "multitask")
 
 
@@ -26,9 +28,9 @@ class Case:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.meta: dict[str, Any] = json.loads((FIXTURES / f"{name}.json").read_text())
-        self.tensors = load_file(FIXTURES / f"{name}.safetensors")
-        self.weights = self.below("weights/")
+        self.meta: dict[str, Any] = json.loads((RECORDINGS / f"tdmpc2_{name}.json").read_text())
+        self.tensors = load_file(RECORDINGS / f"tdmpc2_{name}.safetensors")
+        self.weights = {k: v for k, v in self.below("weights/").items() if not k.startswith("_detach_Qs_params.")}
         self.settings: dict[str, Any] = self.meta["config"]
         self._model = load(self.weights, self.settings)
 
@@ -48,6 +50,16 @@ class Case:
     def get(self, name: str) -> Tensor | None:
         return self[name] if self.has(name) else None
 
+    def checkpoint(self, layout: str, folder: Path) -> Path:
+        """A file in a published layout: one recorded, or its names and what else such files hold."""
+        if (file := RECORDINGS / f"tdmpc2_{self.name}_ckpt_{layout}.pt").is_file():
+            return file
+        others = {"__batch_size": torch.Size([3]), "__device": torch.device("cpu")}
+        names = json.loads((RECORDINGS / "tdmpc2_layouts.json").read_text())[self.name][layout]
+        state = {name: self.weights[own] if own else others[name.rpartition(".")[2]] for name, own in names.items()}
+        torch.save({"model": state}, folder / f"{layout}.pt")
+        return folder / f"{layout}.pt"
+
     @property
     def task(self) -> Tensor | None:
         return self.get("task")
@@ -60,7 +72,7 @@ class Case:
         flat = {name: self[f"batch/{name}"].squeeze(-1) for name in ("reward", "terminated")}
         return Window(
             obs={"obs": self["batch/obs"]}, action=self["batch/action"], reward=flat["reward"],
-            terminal=flat["terminated"], valid=None, task=self.task,
+            terminal=flat["terminated"], valid=torch.ones_like(flat["reward"]), task=self.task,
         )  # fmt: skip
 
     def noise(self, update: str) -> Noise:
@@ -88,6 +100,49 @@ def cases() -> Callable[[str], Case]:
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest, cases: Callable[[str], Case]) -> Case:
     return cases(request.param)
+
+
+@pytest.fixture
+def build() -> Callable[..., TDMPC2]:
+    """Builds a small model with the options given."""
+    return lambda **options: worldflux.create_world_model(
+        "tdmpc2:ci", **{"obs_shape": (5,), "action_dim": 2, **options}
+    )
+
+
+@pytest.fixture
+def shaken() -> Callable[[TDMPC2], TDMPC2]:
+    """Changes a model so that its heads are no longer zero."""
+
+    def shake(model: TDMPC2) -> TDMPC2:
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+        return model
+
+    return shake
+
+
+@pytest.fixture
+def rows() -> Callable[..., Batch]:
+    """Makes a batch of noise for a model."""
+
+    def make(model: TDMPC2, size: int = 6, steps: int = 4, seed: int = 0, **more) -> Batch:
+        generator = torch.Generator().manual_seed(seed)
+        obs = {
+            name: torch.randn(size, steps, *spec.shape, generator=generator)
+            for name, spec in model.config.modalities.items()
+            if name != "task"
+        }
+        if model.config.num_tasks > 1:
+            task = torch.randint(model.config.num_tasks, (size, 1), generator=generator)
+            obs["task"] = task.expand(-1, steps)
+        actions = torch.rand(size, steps, model.config.action_dim, generator=generator) * 2 - 1
+        rewards = torch.randn(size, steps, generator=generator)
+        return Batch(obs=obs, actions=actions, rewards=rewards, is_terminal=torch.zeros(size, steps), **more)
+
+    return make
 
 
 def _agrees(got: Tensor, recorded: Tensor, *, tolerance: float = 2e-5) -> None:

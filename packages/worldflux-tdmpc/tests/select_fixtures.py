@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-HERE = Path(__file__).parent / "fixtures"
+HERE = Path(__file__).parent / "parity"
 CASES = ("state", "episodic", "rgb", "multitask")
 DUPLICATES = ("weights/_detach_Qs_params.", "weights_after/_detach_Qs_params.")
 META = ("source", "config", "discount", "iterations_used", "trainable_params", "nontensor_state_dict_entries")
@@ -48,12 +48,12 @@ def main(folder: Path) -> None:
         tensors = load_file(folder / f"tdmpc2_{case}.safetensors")
         layouts[case] = names_of(folder, case, tensors)
         kept = {name: value for name, value in tensors.items() if not name.startswith(DUPLICATES)}
-        save_file(kept, HERE / f"{case}.safetensors")
+        save_file(kept, HERE / f"tdmpc2_{case}.safetensors")
         meta = json.loads((folder / f"tdmpc2_{case}.json").read_text())
         text = json.dumps({name: meta[name] for name in META}, separators=(",", ":"))
-        (HERE / f"{case}.json").write_text(text + "\n")
+        (HERE / f"tdmpc2_{case}.json").write_text(text + "\n")
     text = json.dumps({case: names for case, names in layouts.items() if names}, indent=0)
-    (HERE / "layouts.json").write_text(text + "\n")
+    (HERE / "tdmpc2_layouts.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import torch
 from torch.distributions import Normal, TanhTransform, TransformedDistribution
 
 import worldflux
+from worldflux.blocks import Standardiser
 from worldflux_tdmpc.mbpo import losses
-from worldflux_tdmpc.mbpo.networks import Standardiser
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -70,14 +70,17 @@ def test_the_bounds_are_pulled_together():
     with torch.no_grad():
         own.max_log_variance.copy_(torch.tensor([1.0, 2.0, 3.0]))
         own.min_log_variance.copy_(torch.tensor([-4.0, -5.0, -6.0]))
-    assert float(own.regularisation()[1].detach()) == pytest.approx(6.0 + 15.0)
-    assert model.config.bounds_coef == 0.01
+    state, rows = model.encode(torch.zeros(2, 2)), torch.ones(2)
+    found, _ = own.losses(
+        state, {}, torch.zeros(2, 3), bootstrap=torch.ones(4, 2), held_out=torch.zeros(2), weight=rows
+    )
+    assert float(found["bounds"].detach()) == pytest.approx(0.01 * (6.0 + 15.0))
 
 
 def test_targets_ask_the_lower_critic_and_stop_only_at_ends():
-    value, density = torch.tensor([[1.0, 5.0], [3.0, 2.0]]), torch.tensor([0.5, -1.0])
+    value, entropy = torch.tensor([[1.0, 5.0], [3.0, 2.0]]), torch.tensor([-0.5, 1.0])
     got = losses.td_target(
-        torch.tensor([10.0, 20.0]), torch.tensor([0.0, 1.0]), value, density, alpha=torch.tensor(0.2), discount=0.9
+        torch.tensor([10.0, 20.0]), torch.tensor([0.0, 1.0]), value, entropy, alpha=torch.tensor(0.2), discount=0.9
     )
     assert got.tolist() == pytest.approx([10.0 + 0.9 * (1.0 - 0.2 * 0.5), 20.0])
 
@@ -90,30 +93,30 @@ def test_critics_are_held_to_one_target_and_steps_count_by_their_weight():
 
 
 def test_the_actor_weighs_entropy_against_the_lower_critic():
-    value, density = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([0.5, -0.5])
-    got = losses.actor_loss(value, density, torch.ones(2), alpha=torch.tensor(2.0))
+    value, entropy = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([-0.5, 0.5])
+    got = losses.actor_loss(value, entropy, torch.ones(2), alpha=torch.tensor(2.0))
     assert float(got) == pytest.approx(((2 * 0.5 - 1.0) + (2 * -0.5 - 0.0)) / 2)
 
 
-@pytest.mark.parametrize(("density", "rises"), [(3.0, True), (-3.0, False)])
-def test_the_temperature_rises_where_the_policy_has_too_little_entropy(density, rises):
+@pytest.mark.parametrize(("entropy", "rises"), [(-3.0, True), (3.0, False)])
+def test_the_temperature_rises_where_the_policy_has_too_little_entropy(entropy, rises):
     log_alpha = torch.zeros((), requires_grad=True)
-    losses.temperature_loss(log_alpha, torch.full((4,), density), torch.ones(4), entropy=-1.0).backward()
-    assert float(log_alpha.grad) == pytest.approx(-(density - 1.0))
+    losses.temperature_loss(log_alpha, torch.full((4,), entropy), torch.ones(4), wanted=-1.0).backward()
+    assert float(log_alpha.grad) == pytest.approx(entropy + 1.0)
     assert bool(log_alpha.grad < 0) == rises  # descent raises it
 
 
 def test_the_policys_density_is_that_of_a_squashed_normal():
     actor = worldflux.create_world_model("mbpo:ci", obs_shape=(5,), action_dim=3).actor
     obs, noise = drawn(7, 5), drawn(7, 3, seed=1)
-    action, density = actor.sample(obs, noise)
+    action, entropy = actor.sample(obs, noise)
     raw = actor.net(obs)
     mean, std = raw[:, :3], raw[:, 3:].clamp(-20, 2).exp()
     reference = TransformedDistribution(Normal(mean, std), TanhTransform(cache_size=1))
     pre = mean + std * noise
     assert torch.allclose(action, torch.tanh(pre))
     assert torch.allclose(action, actor.act(obs, noise))
-    assert torch.allclose(density, reference.log_prob(reference.transforms[0](pre)).sum(-1), atol=1e-4)
+    assert torch.allclose(-entropy, reference.log_prob(reference.transforms[0](pre)).sum(-1), atol=1e-4)
     assert torch.allclose(actor.act(obs, None), torch.tanh(mean))
 
 
@@ -123,7 +126,7 @@ def test_the_density_is_exact_far_out():
         for parameter in actor.parameters():
             parameter.zero_()
         actor.net[-1].bias.copy_(torch.tensor([30.0, 0.0]))  # mean 30, deviation 1
-    density = actor.sample(torch.zeros(1, 1), torch.zeros(1, 1))[1].detach()
+    density = -actor.sample(torch.zeros(1, 1), torch.zeros(1, 1))[1].detach()
     # log N(0) - log(1 - tanh(30)^2), and 1 - tanh(x)^2 is 4 exp(-2x) there
     assert float(density) == pytest.approx(-0.5 * math.log(2 * math.pi) - math.log(4) + 60, rel=1e-5)
 

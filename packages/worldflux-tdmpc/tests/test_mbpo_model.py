@@ -11,8 +11,8 @@ import torch.nn.functional as F
 import worldflux
 from worldflux.core.batch import Batch
 from worldflux.testing.learner import Learner
-from worldflux_tdmpc.mbpo import MBPOConfig, objective
-from worldflux_tdmpc.mbpo.objective import Steps
+from worldflux_tdmpc.mbpo import MBPOConfig
+from worldflux_tdmpc.mbpo.steps import Steps, read_steps
 
 
 def build(**options):
@@ -41,7 +41,8 @@ def rows(model, size: int = 16, steps: int = 2, *, seed: int = 0) -> Batch:
 
 
 def steps_of(model, batch: Batch) -> Steps:
-    return objective.read_steps(batch, obs=batch.obs, actions=batch.actions)
+    batch = model.checked(batch)
+    return read_steps(batch, obs=batch.obs["obs"])
 
 
 def network(model, net: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,8 +74,8 @@ def test_a_rollouts_step_asks_one_elite_a_row_and_draws_its_outcome():
     model = shaken(build(component_overrides={"termination": "mbpo.never"})).eval()
     model.dynamics_model.elites.copy_(torch.tensor([3, 0, 2]))
     steps = steps_of(model, rows(model, 20))
-    noise = objective.draw_noise(model, 20, 2, torch.device("cpu"))
-    first, second = objective.imagine(model, steps.obs[:10], steps.weight[:10], noise)
+    noise = model.draw(20, 2, torch.device("cpu"))
+    first, second = model.imagine(steps.obs[:10], steps.weight[:10], noise)
     for row in range(10):
         obs = steps.obs[row : row + 1]
         for k, found in enumerate((first, second)):
@@ -91,8 +92,17 @@ def test_a_rollouts_step_asks_one_elite_a_row_and_draws_its_outcome():
 
 def test_every_elite_is_asked_and_no_other():
     model = shaken(build())
-    asked = model._draws(model.encode(torch.zeros(300, 4)))["member"]
-    assert sorted(asked.unique().tolist()) == [0, 1, 2]  # of num_elites
+    asked = set()
+
+    class Watched(torch.nn.Module):
+        def transition(self, state, conditioned, deterministic=False):
+            asked.update(conditioned["member"].tolist())
+            return own.transition(state, conditioned, deterministic)
+
+    own = model.dynamics_model
+    model.set_component("dynamics_model", Watched())
+    model.transition(model.encode(torch.zeros(300, 4)), torch.zeros(300, 2))
+    assert asked == {0, 1, 2}  # of num_elites
 
 
 def test_the_reward_of_a_step_is_carried_by_the_state_it_leads_to():
@@ -151,26 +161,26 @@ def test_steps_that_count_nothing_change_no_loss():
 def test_about_a_fifth_is_held_out_and_the_same_steps_always():
     model = build()
     steps = steps_of(model, rows(model, 4000))
-    held = objective.held_out(steps, 0.2)
+    held = steps.held_out(0.2)
     assert 0.17 < float(held.mean()) < 0.23
     order = torch.randperm(4000)
     shuffled = Steps(*(value[order] for value in vars(steps).values()))
-    assert torch.equal(objective.held_out(shuffled, 0.2), held[order])
+    assert torch.equal(shuffled.held_out(0.2), held[order])
 
 
 def test_held_out_steps_do_not_teach_the_ensemble():
     model = shaken(build())
     steps = steps_of(model, rows(model, 64))
-    held = objective.held_out(steps, model.config.holdout).bool()
+    held = steps.held_out(model.config.holdout).bool()
     assert 0 < int(held.sum()) < 64
     bootstrap = torch.ones(model.config.num_nets, 64)
     losses = []
     for shift in (0.0, 100.0):
         target = torch.where(held, steps.reward + shift, steps.reward)
-        own, state = model.dynamics_model, model.arrived(steps.obs)
         outputs = torch.cat([target[:, None], steps.next_obs - steps.obs], -1)
-        inputs = own.inputs(state, {"action": steps.action})
-        losses.append(objective._ensemble_losses(model.eval(), own, inputs, outputs, steps, bootstrap)[0]["model"])
+        state, read = model.arrived(steps.obs), {"action": steps.action}
+        given = {"bootstrap": bootstrap, "held_out": held.float(), "weight": steps.weight}
+        losses.append(model.eval().dynamics_model.losses(state, read, outputs, **given)[0]["model"])
     assert torch.equal(*losses)
 
 
@@ -212,9 +222,9 @@ def test_nothing_is_chosen_or_counted_in_evaluation():
 def test_a_twentieth_is_real_and_rollouts_fill_up_the_rest(length, starts):
     model = shaken(build())
     steps = steps_of(model, rows(model, 100))
-    noise = objective.draw_noise(model, 100, length, torch.device("cpu"))
-    mixed = objective.mixed(model, steps, noise)
-    assert objective.counts(model, 100, length) == (5, starts)
+    noise = model.draw(100, length, torch.device("cpu"))
+    mixed = model.mixed(steps, noise)
+    assert noise.member.shape == (length, starts)
     assert len(mixed.reward) == 5 + starts * length
     real, begun = noise.order[:5], noise.order[5 : 5 + starts]
     assert torch.equal(mixed.reward[:5], steps.reward[real])
@@ -224,8 +234,8 @@ def test_a_twentieth_is_real_and_rollouts_fill_up_the_rest(length, starts):
 @pytest.mark.parametrize(("share", "rest"), [(0.0, 100), (1.0, 0)])
 def test_all_may_be_imagined_or_real(share, rest):
     model = build(real_ratio=share)
-    noise = objective.draw_noise(model, 100, 1, torch.device("cpu"))
-    mixed = objective.mixed(model, steps_of(model, rows(model, 100)), noise)
+    noise = model.draw(100, 1, torch.device("cpu"))
+    mixed = model.mixed(steps_of(model, rows(model, 100)), noise)
     assert len(mixed.reward) == 100
     assert noise.member.shape == (1, rest)
 
@@ -235,8 +245,8 @@ def test_a_rollout_counts_nothing_after_its_end():
         return next_obs[:, 0] > 0
 
     model = shaken(build(component_overrides={"termination": beyond}))
-    noise = objective.draw_noise(model, 100, 3, torch.device("cpu"))
-    found = objective.imagine(model, torch.randn(len(noise.member[0]), 4), torch.ones(len(noise.member[0])), noise)
+    noise = model.draw(100, 3, torch.device("cpu"))
+    found = model.imagine(torch.randn(len(noise.member[0]), 4), torch.ones(len(noise.member[0])), noise)
     alive = torch.ones_like(found[0].weight)
     for step in found:
         assert torch.equal(step.weight, alive)
@@ -289,10 +299,10 @@ PARTS = {
 def test_each_loss_teaches_its_own_part_alone(name):
     model = shaken(build()).train()
     steps = steps_of(model, rows(model, 32))
-    noise = objective.draw_noise(model, 32, 2, torch.device("cpu"))
-    found, _ = objective.model_losses(model, steps, noise.bootstrap)
-    more, _ = objective.actor_critic_losses(model, objective.mixed(model, steps, noise), noise)
-    {**found, **more}[name].backward()
+    noise = model.draw(32, 2, torch.device("cpu"))
+    found = model.dynamics_losses(steps, noise.bootstrap)[0] | {"termination": model.termination_loss(steps)}
+    found |= model.actor_critic_losses(model.mixed(steps, noise), noise)[0]
+    found[name].backward()
     reached = {key.split(".")[0] for key, value in model.named_parameters() if value.grad is not None}
     assert reached == PARTS[name]
 
@@ -310,8 +320,8 @@ def test_the_loss_is_the_sum_of_its_parts_and_reaches_every_parameter():
 def test_actor_and_critics_learn_as_soft_actor_critic_says():
     model = shaken(build()).train()
     steps = steps_of(model, rows(model, 40))
-    noise = objective.draw_noise(model, 40, 1, torch.device("cpu"))
-    found = {name: value.item() for name, value in objective.actor_critic_losses(model, steps, noise)[0].items()}
+    noise = model.draw(40, 1, torch.device("cpu"))
+    found = {name: value.item() for name, value in model.actor_critic_losses(steps, noise)[0].items()}
     alpha = model.log_alpha.exp()
 
     def value(critics, head, obs, action):
@@ -320,15 +330,15 @@ def test_actor_and_critics_learn_as_soft_actor_critic_says():
             hidden = F.linear(F.relu(hidden) if i else hidden, layer.weight[head], layer.bias[head])
         return hidden[:, 0]
 
-    action, density = model.actor.sample(steps.next_obs, noise.target)
+    action, entropy = model.actor.sample(steps.next_obs, noise.target)
     lower = torch.minimum(*(value(model.target_critics, head, steps.next_obs, action) for head in (0, 1)))
-    target = (steps.reward + 0.99 * (1 - steps.terminal) * (lower - alpha * density)).detach()
+    target = (steps.reward + 0.99 * (1 - steps.terminal) * (lower + alpha * entropy)).detach()
     critic = sum(0.5 * (value(model.critics, h, steps.obs, steps.action) - target).square().mean() for h in (0, 1))
     assert found["critic"] == pytest.approx(critic.item(), rel=1e-4)
-    action, density = model.actor.sample(steps.obs, noise.actor)
+    action, entropy = model.actor.sample(steps.obs, noise.actor)
     lower = torch.minimum(*(value(model.critics, head, steps.obs, action) for head in (0, 1)))
-    assert found["actor"] == pytest.approx((alpha * density - lower).mean().item(), rel=1e-4)
-    expected = -(model.log_alpha * (density - 2.0)).mean()  # two actions
+    assert found["actor"] == pytest.approx(-(alpha * entropy + lower).mean().item(), rel=1e-4)
+    expected = (model.log_alpha * (entropy + 2.0)).mean()  # two actions
     assert found["temperature"] == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
 
 

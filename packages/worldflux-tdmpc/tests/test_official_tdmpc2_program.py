@@ -15,7 +15,7 @@ import worldflux
 from worldflux.core.errors import ConfigurationError
 from worldflux.delegated import Job, Request
 from worldflux_tdmpc import load, official_settings
-from worldflux_tdmpc.official_program import OfficialTDMPC2
+from worldflux_tdmpc.tdmpc2.official_program import OfficialTDMPC2
 
 BACKEND = "official_tdmpc2_torch_subprocess"
 # Names of its settings, as they stand in its config.yaml; all but the last line are what a user may give.

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worldflux.planners import Noise, Problem
-from worldflux_tdmpc.policy import make_objective, make_planner
+from worldflux_tdmpc.tdmpc2.policy import make_objective, make_planner
 
 CALLS = {"plan_t0": 1, "plan_warm": 0}  # and the task of the multitask case
 

@@ -1,24 +1,25 @@
 """Three complete updates give the official numbers: losses, gradients, norms, both optimizers, targets, scale.
 
-The trainer's own functions build the optimizer and clip, so that it is what users train with that agrees.
+The trainer's own functions build the optimizer, take the steps and clip: it is what users train with that agrees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
 from worldflux.core.output import LossOutput
 from worldflux.training import TrainingConfig
-from worldflux.training.optim import build_optimizer, clip_gradients
-from worldflux_tdmpc import TDMPC2, TwoPhaseAdam, objective
-from worldflux_tdmpc.import_official import official_names
+from worldflux.training.optim import build_optimizer
+from worldflux.training.update import Step, groups_of, make_update
+from worldflux_tdmpc import TDMPC2
+from worldflux_tdmpc.tdmpc2.official import official_names
 
 COMPONENTS = {"consistency_loss": "consistency", "reward_loss": "reward", "value_loss": "value", "pi_loss": "policy"}
-METRICS = {"pi_scaled_entropy": "entropy", "pi_scale": "scale", "pi_grad_norm": "policy_grad_norm"}
+METRICS = {"pi_scaled_entropy": "entropy", "pi_scale": "scale"}
 
 
 class Run:
@@ -27,28 +28,26 @@ class Run:
     def __init__(self, case, prefix: str, *, leaking: bool = False) -> None:
         self.case, self.prefix = case, prefix
         self.model: TDMPC2 = case.model().train()
-        optimizer = build_optimizer(
-            self.model, TrainingConfig(learning_rate=case.settings["lr"], grad_clip=case.settings["grad_clip_norm"])
-        )
-        assert isinstance(optimizer, TwoPhaseAdam)
-        self.optimizer, self.number = optimizer, 0
+        self.config = TrainingConfig(learning_rate=case.settings["lr"], grad_clip=case.settings["grad_clip_norm"])
+        self.optimizer, self.number = build_optimizer(self.model, self.config), 0
         self.leak = Leak(self.model) if leaking else None
         names = official_names(self.model)
         self.parameters = {own: official for official, own in names.items()}
+        self.model.steps = self.steps  # with the recorded noise
 
-    def update(self, *, before_clip: Callable[[], None] | None = None) -> tuple[LossOutput, Tensor]:
-        self.optimizer.zero_grad()
-        out = self.model.compute_loss(self.case.window(), self.case.noise(f"{self.prefix}/{self.number}"))
-        out.loss.backward()
-        if self.leak:
-            self.leak.add()
-        if before_clip:
-            before_clip()
-        norm = clip_gradients(self.optimizer, self.case.settings["grad_clip_norm"])
-        self.optimizer.step()
+    def steps(self, batch: None) -> Iterator[LossOutput]:
+        steps = self.model.steps_of(self.case.window(), self.case.noise(f"{self.prefix}/{self.number}"))
+        world = next(steps)
+        self.loss = world.loss.detach()
+        yield self.leak.added(world) if self.leak else world
+        yield from steps
+
+    def update(self, ready: Callable[[Step], None] = lambda step: None) -> list[Step]:
+        groups = groups_of(self.model)
+        made = make_update(self.model, self.optimizer, lambda: None, config=self.config, groups=groups, ready=ready)
         self.model.on_after_optimizer_step()
         self.number += 1
-        return out, norm
+        return made
 
 
 class Leak:
@@ -58,23 +57,22 @@ class Leak:
     """
 
     def __init__(self, model: TDMPC2) -> None:
-        self.model, self.left = model, None
-        phase = model.policy_phase
-        self.ours, phase.gradients = phase.gradients, self.gradients
+        self.model, self.left, self.ours = model, None, model.policy_loss
+        model.policy_loss = self.policy_loss
 
-    def gradients(self, model: TDMPC2, clip: float) -> bool:
-        ((inputs, *_),) = model.policy_phase.postponed
-        embedding = self.model.task_embedding
-        embedding.renormalise(inputs.task)
-        scale = self.model.value_scale.value.clone()
-        value, _ = objective.policy_losses(self.model, inputs, embedding=self.model.embed(inputs.task))
-        (self.left,) = torch.autograd.grad(value, [embedding.weight])
-        self.model.value_scale.value.copy_(scale)
-        return self.ours(model, clip)
+    def policy_loss(self, *given) -> LossOutput:
+        model, scale = self.model, self.model.value_scale.value.clone()
+        model.fixed_embedding = model.embed
+        loss = self.ours(*given).loss
+        del model.fixed_embedding
+        (self.left,) = torch.autograd.grad(loss, [model.task_embedding.weight])
+        model.value_scale.value.copy_(scale)
+        return self.ours(*given)
 
-    def add(self) -> None:
-        if self.left is not None:
-            self.model.task_embedding.weight.grad += self.left
+    def added(self, world: LossOutput) -> LossOutput:
+        """The same step, its gradient with what was left."""
+        left = 0.0 if self.left is None else (self.left * self.model.task_embedding.weight).sum()
+        return replace(world, loss=world.loss + left)
 
 
 @pytest.fixture
@@ -86,15 +84,18 @@ def test_three_updates(run, agrees):
     case, model = run.case, run.model
     for _ in range(3):
         prefix = f"update/{run.number}/metric"
-        out, norm = run.update()
-        agrees(out.loss, case[f"{prefix}/total_loss"])
-        agrees(norm, case[f"{prefix}/grad_norm"])
+        steps = run.update()
+        world, policy = (step.losses[0][1] for step in steps)
+        agrees(run.loss, case[f"{prefix}/total_loss"])
+        for step, official in zip(steps, ("grad_norm", "pi_grad_norm"), strict=True):
+            agrees(step.norm, case[f"{prefix}/{official}"])
+        found = world.components | policy.components
         for official, own in COMPONENTS.items():
-            agrees(out.components[own], case[f"{prefix}/{official}"])
+            agrees(found[own], case[f"{prefix}/{official}"])
         for official, own in METRICS.items():
-            agrees(out.metrics[own], case[f"{prefix}/{official}"])
+            agrees(policy.metrics[own], case[f"{prefix}/{official}"])
         if model.config.episodic:
-            agrees(out.components["termination"], case[f"{prefix}/termination_loss"])
+            agrees(found["termination"], case[f"{prefix}/termination_loss"])
     state, after = model.state_dict(), case.below("weights_after/")
     assert len(after) > 50
     for own, official in run.parameters.items():
@@ -106,19 +107,17 @@ def test_gradients_of_the_first_update(run, agrees):
     parameters = {run.parameters[n]: p for n, p in run.model.named_parameters()}
     compared = set()
 
-    def compare() -> None:
+    def compare(step: Step) -> None:
+        share = min(1.0, float(20 / (step.norm + 1e-6)))  # they are clipped
+        policy = step.losses[0][1].group == "policy"
         for official, parameter in parameters.items():
-            if not official.startswith("_pi."):
-                agrees(parameter.grad, recorded[official])
+            if official.startswith("_pi.") == policy:
+                agrees(parameter.grad, recorded[official] * share)
                 compared.add(official)
+            else:
+                assert parameter.grad is None
 
-    run.update(before_clip=compare)
-    norm = torch.stack([v.norm() for n, v in recorded.items() if n.startswith("_pi.")]).norm()
-    share = min(1.0, float(20 / (norm + 1e-6)))  # the policy's were clipped
-    for official, parameter in parameters.items():
-        if official.startswith("_pi."):
-            agrees(parameter.grad, recorded[official] * share)
-            compared.add(official)
+    run.update(compare)
     assert compared == set(recorded)
 
 
@@ -127,16 +126,17 @@ def test_without_the_leak_into_the_task_embedding(cases, agrees):
     run = Run(case, "update_noleak")
     for _ in range(3):
         prefix = f"update_noleak/{run.number}/metric"
-        out, norm = run.update()
-        agrees(out.loss, case[f"{prefix}/total_loss"])
-        agrees(norm, case[f"{prefix}/grad_norm"])
-        agrees(out.components["policy"], case[f"{prefix}/pi_loss"])
+        world, policy = run.update()
+        agrees(run.loss, case[f"{prefix}/total_loss"])
+        agrees(world.norm, case[f"{prefix}/grad_norm"])
+        agrees(policy.losses[0][1].components["policy"], case[f"{prefix}/pi_loss"])
     agrees(run.model.task_embedding.weight, case.tensors["weights_after_noleak/_task_emb.weight"], tolerance=1e-6)
 
 
 def test_with_the_critics_of_before_it_is_near_but_another_algorithm(cases):
     case = cases("state")
-    model = case.model().train()
-    out = model.compute_loss(case.window(), case.noise("update/0"))  # no optimizer of ours: one sum
+    model, given = case.model().train(), (case.window(), case.noise("update/0"))
+    _, latents = model.world_model_loss(*given)
+    policy = model.policy_loss(latents, *given).loss.detach()  # as in the one sum of loss(batch)
     recorded = case["update/0/metric/pi_loss"]
-    assert 1e-3 < abs(out.components["policy"] - recorded) / (1 + recorded.abs()) < 1e-1
+    assert 1e-3 < abs(policy - recorded) / (1 + recorded.abs()) < 1e-1

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
 import pytest
 import torch
 
-from worldflux_tdmpc import TDMPC2, TDMPC2Config, twohot
-from worldflux_tdmpc.config import tomllib
-from worldflux_tdmpc.objective import joined
+from worldflux import get_config, get_model_info
+from worldflux_tdmpc import TDMPC2, TDMPC2Config
+from worldflux_tdmpc.tdmpc2 import twohot
+from worldflux_tdmpc.tdmpc2.networks import joined
 
 # preset -> parameters of the official program: one task (24 numbers, 6 actions), mt80, mt30
 OFFICIAL = {
@@ -51,22 +50,19 @@ def test_the_largest_task_is_counted_as_officially():
     assert on_meta("5m", obs_shape=(223,), action_dim=38).num_parameters() == 5_159_082
 
 
-def presets() -> dict[str, dict]:
-    manifest = tomllib.loads(resources.files("worldflux_tdmpc").joinpath("worldflux.toml").read_text())
-    return manifest["models"][0]["presets"]
+PRESETS = ("ci", "5m", "proof_5m", "5m_legacy", "1m", "19m", "48m", "317m")
 
 
-@pytest.mark.parametrize("size", presets())
+@pytest.mark.parametrize("size", PRESETS)
 def test_the_label_is_within_a_quarter_of_the_count(size):
-    label = presets()[size]["params"]
+    label = get_model_info(f"tdmpc2:{size}")["params"]
     assert label.startswith("~")
     assert label.endswith("M")
     assert abs(on_meta(size).num_parameters() / (float(label[1:-1]) * 1e6) - 1) <= 0.25
 
 
 def test_proof_and_legacy_are_the_model_of_5m():
-    configs = [{**preset["config"], "model_name": "5m"} for name, preset in presets().items() if "5m" in name]
-    assert len(configs) == 3
+    configs = [get_config(f"tdmpc2:{size}") for size in ("5m", "proof_5m", "5m_legacy")]
     assert configs[0] == configs[1] == configs[2]
 
 

@@ -24,15 +24,15 @@ def build(**options):
         ({"action_type": "token"}, "continuous or discrete actions, not 'token'"),
         ({"num_elites": 600, "num_samples": 512}, "num_elites 600 must not exceed num_samples 512"),
         ({"num_pi_trajs": 128}, "num_pi_trajs 128 must be below num_samples 128"),
-        ({"horizon": 0}, "horizon must be positive"),
+        ({"horizon": 0}, "horizon is 0, expected a whole number of at least 1"),
         ({"latent_dim": 60}, "divisible by simnorm_dim 8"),
-        ({"discount": 1.5}, r"discount must lie in \(0, 1\]"),
-        ({"discount": "high"}, "discount must be float . None, got 'high'"),
-        ({"seed_steps": "none"}, "seed_steps must be int . None, got 'none'"),
-        ({"seed_steps": 1e3}, "seed_steps must be int . None, got 1000.0"),
-        ({"seed_steps": True}, "seed_steps must be int . None, got True"),
+        ({"discount": 1.5}, "discount is 1.5, expected a finite number above 0 and at most 1 or None"),
+        ({"discount": "high"}, "discount is 'high', expected a finite number"),
+        ({"seed_steps": "none"}, "seed_steps is 'none', expected a whole number of at least 0 or None"),
+        ({"seed_steps": 1e3}, "seed_steps is 1000.0, expected a whole number"),
+        ({"seed_steps": True}, "seed_steps is True, expected a whole number"),
         ({"min_std": 3.0}, "min_std 3.0 must not exceed max_std 2.0"),
-        ({"num_q": 1}, "num_q must be at least 2"),
+        ({"num_q": 1}, "num_q is 1, expected a whole number of at least 2"),
         ({"obs_shape": (3, 32, 32)}, "64x64 pixels, got 32x32.*image_size=64"),
         ({"num_tasks": 3, "action_dims": (2, 2)}, "one entry for each of 3 tasks, got 2"),
         ({"num_tasks": 2, "action_dims": (2, 4)}, "exceed action_dim 2"),
@@ -63,14 +63,14 @@ def test_one_row_is_no_step():
 
 def test_several_tasks_need_to_be_told_apart():
     model = build(num_tasks=3)
-    with pytest.raises(ValidationError, match="serves 3 tasks, so say which one"):
+    with pytest.raises(ValidationError, match=r"missing required modalities \['task'\]"):
         model.encode({"obs": torch.zeros(2, 5)})
     with pytest.raises(ValidationError, match="num_tasks = 3, got 0 to 3"):
         model.encode({"obs": torch.zeros(2, 5), "task": torch.tensor([0, 3])})
     with pytest.raises(ValidationError, match="task"):
         model.loss(rows())
     for dtype in (torch.float32, torch.int32):
-        with pytest.raises(ValidationError, match=f"'task' must hold the numbers of tasks as int64, got {dtype}"):
+        with pytest.raises(ValidationError, match=f"'task' .*{dtype}"):
             model.encode({"obs": torch.zeros(2, 5), "task": torch.zeros(2, dtype=dtype)})
 
 
@@ -92,7 +92,7 @@ def test_parts_that_do_not_fit_are_named():
             return worldflux.State({"latent": torch.zeros(observations["obs"].shape[0], 3)})
 
     model = build(component_overrides={"observation_encoder": Narrow()})
-    with pytest.raises(ConfigurationError, match="latent.*64.*width 3"):
+    with pytest.raises(ConfigurationError, match=r"latent.*64.*shape \(2, 3\)"):
         model.encode(torch.zeros(2, 5))
 
 

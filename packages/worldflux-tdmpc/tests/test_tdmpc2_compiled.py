@@ -10,9 +10,8 @@ import torch
 
 import worldflux
 from worldflux.core.batch import Batch
-from worldflux.training import TrainingConfig
-from worldflux.training.optim import build_optimizer
-from worldflux_tdmpc import objective
+from worldflux.testing.learner import Learner
+from worldflux_tdmpc.tdmpc2 import compiling
 
 SMALL = {"enc_dim": 16, "mlp_dim": 24, "latent_dim": 16, "num_samples": 32, "num_elites": 8, "num_pi_trajs": 4}
 # of what torch's compiler itself imports
@@ -34,7 +33,7 @@ def build(**options):
 def updated(model):
     """Its losses in two updates, and its weights after them."""
     generator = torch.Generator().manual_seed(1)
-    optimizer = build_optimizer(model.train(), TrainingConfig(learning_rate=1e-3))
+    learner = Learner(model)
     flags = torch.zeros(6, 4, dtype=torch.bool)
     batch = Batch(
         obs={"obs": torch.randn(6, 4, 5, generator=generator)},
@@ -45,12 +44,8 @@ def updated(model):
     model.seed(3)
     found = []
     for _ in range(2):
-        optimizer.zero_grad()
-        out = model.loss(batch)
-        out.loss.backward()
-        optimizer.step()
+        found.append(learner.update(batch))
         model.on_after_optimizer_step()
-        found += [out.components[name] for name in ("consistency", "value", "reward", "policy")]
     return torch.stack(found), model.state_dict()
 
 
@@ -66,7 +61,7 @@ def same_updates():
 def test_two_updates_are_traced_whole(monkeypatch):
     """Without generating code, which takes minutes."""
     compiled = partial(torch.compile, backend="aot_eager", dynamic=False, fullgraph=True)
-    monkeypatch.setattr(objective, "compiled", compiled)
+    monkeypatch.setattr(compiling, "compiled", compiled)
     same_updates()
 
 
@@ -85,6 +80,6 @@ def test_two_plans():
         carry = policy.initial(2)
         for first in (True, False):
             action, carry = policy(obs, carry, is_first=torch.full((2,), first), explore=False)
-        plans.append((action, carry["mean"]))
+        plans.append((action, carry["plan.mean"]))
     assert torch.allclose(plans[0][0], plans[1][0], atol=1e-4)
     assert torch.allclose(plans[0][1], plans[1][1], atol=1e-4)

@@ -25,9 +25,9 @@ def test_one_update_follows_each_decision_unless_asked_otherwise(options):
 @pytest.mark.parametrize(("episode", "seeds"), [(100, 1000), (500, 2500), (1000, 5000)])
 def test_seed_steps_are_five_episodes_but_at_least_1000(episode, seeds):
     model = worldflux.create_world_model("tdmpc2:1m", obs_shape=(5,), action_dim=2, episode_length=episode)
-    assert model.training_defaults()["min_rows"] == seeds
+    assert model.recipe().min_rows == seeds
     tasks = build(seed_steps=None, num_tasks=2, episode_lengths=(10, episode))
-    assert tasks.training_defaults()["min_rows"] == seeds
+    assert tasks.recipe().min_rows == seeds
 
 
 def test_each_task_has_its_discount():

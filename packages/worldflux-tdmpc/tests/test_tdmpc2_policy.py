@@ -1,4 +1,4 @@
-"""Acting: at random before anything is learnt, then by planning, or as the policy prior says."""
+"""Acting: by planning, or as the policy prior says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch
 
 import worldflux
 from worldflux.planners import MPPIPlanner, PlannerPolicy
+
+DISCRETE = {"kind": "discrete", "dim": 3}
 
 
 def build(**options):
@@ -32,14 +34,28 @@ def act(model, size=3, *, explore, carry=None, policy=None, obs=None, first=True
     return policy(obs, policy.initial(size) if carry is None else carry, is_first=flags, explore=explore)
 
 
-def test_before_the_first_update_it_explores_at_random():
-    model = build()
-    action, carry = act(model, 400, explore=True)
-    assert action.std() == pytest.approx(1 / 3**0.5, rel=0.1)  # uniform
-    assert not carry["mean"].any()
+def test_random_actions_come_before_the_first_update_only():
+    model = build(seed_steps=700)
+    assert model.recipe().random_steps == 700
     model.on_after_optimizer_step()
-    _, carry = act(model, 3, explore=True)
-    assert carry["mean"].any()
+    assert model.recipe().random_steps == 0
+
+
+def test_random_actions_are_kept_to_those_a_task_has():
+    obs = {"obs": torch.zeros(300, 5), "task": torch.arange(300) % 2}
+    for mpc in (True, False):
+        model = build(num_tasks=2, action_dims=(1, 2), mpc=mpc)
+        action = model.policy().restrict(obs, torch.rand(300, 2) + 0.1)
+        assert (action[::2] != 0).all(0).tolist() == [True, False]
+        assert (action[1::2] != 0).all()
+        discrete = build(num_tasks=2, action_dims=(2, 3), mpc=mpc, prior="categorical", action_spec=DISCRETE)
+        drawn = torch.nn.functional.one_hot(torch.arange(300) // 2 % 3, 3).float()
+        action = discrete.policy().restrict(obs, drawn)
+        assert action[::2].sum(0).gt(0).tolist() == [True, True, False]
+        assert torch.equal(action.sum(-1), torch.ones(300))
+        assert torch.equal(action[1::2], drawn[1::2])
+        one = build(mpc=mpc)
+        assert torch.equal(one.policy().restrict({"obs": obs["obs"]}, drawn), drawn)
 
 
 def test_a_plan_starts_from_the_one_before():
@@ -85,7 +101,7 @@ def test_a_better_model_of_the_reward_makes_better_plans():
             return worldflux.State({"latent": state["latent"], "reward_logits": self.logits(-10 * error)})
 
         def logits(self, reward):
-            from worldflux_tdmpc import twohot
+            from worldflux_tdmpc.tdmpc2 import twohot
 
             return (twohot.encode(reward, bins=101, limit=10.0) + 1e-9).log()
 
@@ -97,7 +113,7 @@ def test_a_better_model_of_the_reward_makes_better_plans():
 def test_where_an_episode_ends_nothing_counts_any_more():
     model = learnt(episodic=True)
     state = model.encode(torch.zeros(2, 5))
-    objective = model.policy().learnt.objective
+    objective = model.policy().objective
     trajectory = model.rollout(state, torch.zeros(3, 2, 2))
     noise = model.value_noise(2, generator=torch.Generator().manual_seed(0), device=torch.device("cpu"))
     trajectory.rewards = torch.ones(3, 2)
@@ -122,20 +138,14 @@ def test_a_task_plans_with_its_own_actions():
     for explore in (False, True):
         action, _ = act(model, 2, explore=explore, obs=obs)
         assert (action != 0).tolist() == [[True, False], [True, True]]
-    fresh = build(num_tasks=2, action_dims=(1, 2))
-    action, _ = act(fresh, 2, explore=True, obs=obs)
-    assert (action != 0).tolist() == [[True, False], [True, True]]
 
 
 def test_discrete_actions_are_one_hot():
-    model = learnt(action_spec={"kind": "discrete", "dim": 3}, prior="categorical")
+    model = learnt(action_spec=DISCRETE, prior="categorical")
     for explore in (False, True):
         action, _ = act(model, explore=explore)
         assert action.sum(-1).tolist() == [1, 1, 1]
         assert set(action.unique().tolist()) == {0.0, 1.0}
-    fresh = build(action_spec={"kind": "discrete", "dim": 3}, prior="categorical")
-    action, _ = act(fresh, 600, explore=True)
-    assert action.mean(0).tolist() == pytest.approx([1 / 3] * 3, abs=0.07)
 
 
 def test_the_shared_planners_take_the_model_as_it_is():

@@ -8,22 +8,29 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from worldflux.core.events import listeners
 from worldflux.core.registry import WorldModelRegistry
 
 _HOME = {
     "core.backends": "OfficialBackendHandle",
     "core.batch": "Batch",
+    "core.components": "ActionConditioner Decoder DynamicsModel ObservationEncoder RolloutExecutor SLOTS arrival "
+    "decoder_losses",
     "core.config": "WorldModelConfig",
     "core.errors": "BufferError CapabilityError CheckpointError ConfigurationError ContractValidationError "
-    "ModelNotFoundError PluginError ShapeMismatchError StateError TrainingError ValidationError WorldFluxError",
+    "ModelNotFoundError PluginError ShapeMismatchError StateError TrainingError ValidationError WorldFluxError "
+    "did_you_mean",
+    "core.fields": "Amount Count Field Fields NonNegative Positive Share json_schema",
     "core.latent_space": "CategoricalLatentSpace GaussianLatentSpace LatentSpace SimNormLatentSpace",
-    "core.model": "WorldModel",
+    "core.model": "Action Observations WorldModel",
     "core.output": "LossOutput ModelOutput",
     "core.payloads": "ActionPayload ActionSequence ConditionPayload WorldModelInput",
-    "core.policy": "Policy",
+    "core.policy": "Carry Policy",
+    "core.recipe": "Recipe",
     "core.registry": "ComponentSpec WorldModelRegistry",
     "core.spec": "ActionPart ActionSpec Capability ConditionSpec ModalityKind ModalitySpec ModelIOContract "
-    "ObservationSpec PredictionSpec SequenceFieldSpec SequenceLayout StateSpec",
+    "ObservationSpec PredictionSpec SequenceFieldSpec SequenceLayout StateSpec "
+    "decoded vector",
     "core.state": "State",
     "core.trajectory": "Trajectory",
     "data": "BatchProvider BatchProviderV2 BatchRequest EnvironmentSource Replay ReplayBuffer",
@@ -34,7 +41,7 @@ _HOME = {
     "training": "Trainer TrainingConfig train",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
-_SUBMODULES = ("core", "data", "envs", "evals", "experiment", "factory", "plugins", "training")
+_SUBMODULES = ("blocks", "core", "data", "envs", "evals", "experiment", "factory", "plugins", "training")
 __all__ = ["__version__", *sorted(_MODULE_OF)]
 
 
@@ -47,8 +54,12 @@ def __getattr__(name: str) -> Any:
         from worldflux.plugins.versions import kernel_version
 
         value = kernel_version()
-    else:
+    elif name.startswith("_"):
         raise AttributeError(f"module 'worldflux' has no attribute {name!r}")
+    else:
+        from worldflux.earlier import find
+
+        value = find(name)
     globals()[name] = value  # found once; the next access does not come here
     return value
 
@@ -71,4 +82,4 @@ def _tell(event: str, model: Any, **facts: Any) -> None:
 
 # core itself knows no plugins: an unknown id starts the one that declares it, and events reach those that listen
 WorldModelRegistry.set_loader(_load)
-WorldModelRegistry.set_listener(_tell)
+listeners.append(_tell)

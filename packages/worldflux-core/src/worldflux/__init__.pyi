@@ -1,5 +1,15 @@
 from worldflux.core.backends import OfficialBackendHandle
 from worldflux.core.batch import Batch
+from worldflux.core.components import (
+    SLOTS,
+    ActionConditioner,
+    Decoder,
+    DynamicsModel,
+    ObservationEncoder,
+    RolloutExecutor,
+    arrival,
+    decoder_losses,
+)
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import (
     BufferError,
@@ -14,12 +24,15 @@ from worldflux.core.errors import (
     TrainingError,
     ValidationError,
     WorldFluxError,
+    did_you_mean,
 )
+from worldflux.core.fields import Amount, Count, Field, Fields, NonNegative, Positive, Share, json_schema
 from worldflux.core.latent_space import CategoricalLatentSpace, GaussianLatentSpace, LatentSpace, SimNormLatentSpace
-from worldflux.core.model import WorldModel
+from worldflux.core.model import Action, Observations, WorldModel
 from worldflux.core.output import LossOutput, ModelOutput
 from worldflux.core.payloads import ActionPayload, ActionSequence, ConditionPayload, WorldModelInput
-from worldflux.core.policy import Policy
+from worldflux.core.policy import Carry, Policy
+from worldflux.core.recipe import Recipe
 from worldflux.core.registry import ComponentSpec, WorldModelRegistry
 from worldflux.core.spec import (
     ActionPart,
@@ -34,6 +47,8 @@ from worldflux.core.spec import (
     SequenceFieldSpec,
     SequenceLayout,
     StateSpec,
+    decoded,
+    vector,
 )
 from worldflux.core.state import State
 from worldflux.core.trajectory import Trajectory
@@ -48,10 +63,13 @@ __version__: str
 
 __all__ = [
     "__version__",
+    "Action",
+    "ActionConditioner",
     "ActionPart",
     "ActionPayload",
     "ActionSequence",
     "ActionSpec",
+    "Amount",
     "Batch",
     "BatchProvider",
     "BatchProviderV2",
@@ -59,6 +77,7 @@ __all__ = [
     "BufferError",
     "Capability",
     "CapabilityError",
+    "Carry",
     "CategoricalLatentSpace",
     "CheckpointError",
     "ComponentSpec",
@@ -66,7 +85,12 @@ __all__ = [
     "ConditionSpec",
     "ConfigurationError",
     "ContractValidationError",
+    "Count",
+    "Decoder",
+    "DynamicsModel",
     "EnvironmentSource",
+    "Field",
+    "Fields",
     "GaussianLatentSpace",
     "LatentSpace",
     "LossOutput",
@@ -75,18 +99,26 @@ __all__ = [
     "ModelIOContract",
     "ModelNotFoundError",
     "ModelOutput",
+    "NonNegative",
+    "ObservationEncoder",
     "ObservationSpec",
+    "Observations",
     "OfficialBackendHandle",
     "PluginError",
     "Policy",
+    "Positive",
     "PredictionSpec",
     "RandomPolicy",
+    "Recipe",
     "Replay",
     "ReplayBuffer",
+    "RolloutExecutor",
     "Run",
+    "SLOTS",
     "SequenceFieldSpec",
     "SequenceLayout",
     "ShapeMismatchError",
+    "Share",
     "SimNormLatentSpace",
     "State",
     "StateError",
@@ -102,14 +134,20 @@ __all__ = [
     "WorldModelConfig",
     "WorldModelInput",
     "WorldModelRegistry",
+    "arrival",
     "create_world_model",
+    "decoded",
+    "decoder_losses",
+    "did_you_mean",
     "evaluate_policy",
     "fit",
     "get_config",
     "get_model_info",
     "imagine",
     "import_weights",
+    "json_schema",
     "list_models",
     "make_env",
     "train",
+    "vector",
 ]

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from worldflux.core import legacy
 from worldflux.core.backends import NATIVE_BACKEND, OfficialBackendHandle
-from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import ConfigurationError, ModelNotFoundError, did_you_mean
+from worldflux.core.events import announce
 from worldflux.core.registry import WorldModelRegistry
-from worldflux.core.spec import ActionSpec
 from worldflux.plugins.catalog import Resolved
 from worldflux.plugins.kernel import get_kernel
 
 if TYPE_CHECKING:
     import torch
 
+    from worldflux.core.config import WorldModelConfig
     from worldflux.core.model import WorldModel
+    from worldflux.core.spec import ActionSpec
 
-SURFACES: Mapping[str, tuple[str, ...]] = {
-    "supported": ("supported",),
-    "public": ("supported", "advanced"),
-    "all": ("supported", "advanced", "experimental", "internal"),
-}
+TIERS = ("supported", "advanced", "experimental", "internal")
+SURFACES = {"supported": 1, "public": 2, "all": 4}  # how many of the tiers are on each
 MATURITIES = ("reference", "experimental", "skeleton")
+PRESET = "the name of a preset such as 'dreamer:ci'"
 
 
 def create_world_model(
@@ -58,64 +57,60 @@ def create_world_model(
     """
     legacy.check_api_version(api_version)
     backend = kwargs.pop("backend", None) or NATIVE_BACKEND
-    given = _given(kwargs, obs_shape, action_dim, observation_modalities, action_spec)
-    _refuse_hybrid(given, api_version)
+    _expect("model", model, (str, os.PathLike), f"{PRESET}, or the folder of a saved model")
+    _expect("backend", backend, str, "the id of a backend")
+    _expect("component_overrides", component_overrides, (Mapping, type(None)), "slots mapped to components")
+    named = {"observation_modalities": observation_modalities, "action_spec": action_spec}
+    given = _given(kwargs, obs_shape=obs_shape, action_dim=action_dim, **named)
+    kind = (given.get("action_spec") or {}).get("kind") or given.get("action_type")
+    if kind == "hybrid":
+        legacy.refuse(api_version, "action kind 'hybrid' is gone: give one kind, or 'multi' with parts")
     found = _find(model)
     if backend != NATIVE_BACKEND:  # the one case that is no model; who asks for it knows, all others are spared a union
         return cast("WorldModel", _handle(found, backend, given, requested_device=str(device), api_version=api_version))
     _check_device(device)
     if isinstance(found, Path):
-        built = _load(found, given)
-        model_id = str(found)
-        if api_version != "v3":
-            built.api_version = api_version
+        built, model_id = _load(found, given), str(found)
     else:
         config = _config(found, given)
-        built = WorldModelRegistry.model(found.family).model_class(config)
-        model_id = found.model_id
+        built, model_id = WorldModelRegistry.model(found.family).model_class(config), found.model_id
+    if api_version != "v3":
         built.api_version = api_version
     for slot, component in (component_overrides or {}).items():
         built.set_component(slot, component)
     built.to(device)
     about = {"execution_kind": "native_model", "device": str(device), "api_version": built.api_version}
     vars(built).update(backend=backend, backend_handle=OfficialBackendHandle(backend, model_id, about))
-    WorldModelRegistry.announce("model_created", built)
+    announce("model_created", built)
     return built
 
 
 @overload
-def list_models(verbose: Literal[False] = ..., maturity: str | None = ..., surface: str = ...) -> list[str]: ...
+def list_models(verbose: Literal[False] = ..., maturity: str | None = ..., surface: str | None = ...) -> list[str]: ...
 @overload
 def list_models(
-    verbose: Literal[True], maturity: str | None = ..., surface: str = ...
+    verbose: Literal[True], maturity: str | None = ..., surface: str | None = ...
 ) -> dict[str, dict[str, Any]]: ...
 def list_models(
-    verbose: bool = False, maturity: str | None = None, surface: str = "supported"
+    verbose: bool = False, maturity: str | None = None, surface: str | None = "supported"
 ) -> list[str] | dict[str, dict[str, Any]]:
     """Names of the presets that can be built here, or with ``verbose`` their catalogue entries by name.
 
-    ``surface`` is "supported", "public" (and advanced ones) or "all"; ``maturity`` keeps "reference", "experimental"
-    or "skeleton" presets. No preset of the last two is on the supported surface, so asking for them looks at all.
+    ``surface`` is "supported" (also what None means), "public" (and advanced ones) or "all"; ``maturity`` keeps
+    "reference", "experimental" or "skeleton" presets. No preset of the last two is on the supported surface, so asking
+    for them looks at all.
 
     Raises:
         ConfigurationError: an unknown surface or maturity.
     """
-    surface = surface.strip().lower() or "supported"
-    if surface not in SURFACES:
-        near = did_you_mean(surface, SURFACES)
-        raise ConfigurationError(f"Unsupported surface {surface!r}, expected one of {list(SURFACES)}.{near}")
+    surface = _one_of("surface", "supported" if surface in (None, "") else surface, SURFACES)
     if maturity is not None:
-        maturity = maturity.strip().lower().replace("_", "-").removesuffix("-family")
-        if maturity not in MATURITIES:
-            near = did_you_mean(maturity, MATURITIES)
-            raise ConfigurationError(f"Unknown maturity {maturity!r}, expected one of {list(MATURITIES)}.{near}")
+        maturity = _one_of("maturity", maturity, MATURITIES)
         surface = "all" if maturity != "reference" and surface == "supported" else surface
-    entries = {found.model_id: found.entry() for found in _listed()}
-    shown = {
-        name: entry
-        for name, entry in entries.items()
-        if entry["support_tier"] in SURFACES[surface] and maturity in (None, entry["maturity"])
-    }
+    shown = {}
+    for entry in (found.entry() for found in _listed()):
+        if entry["support_tier"] in TIERS[: SURFACES[surface]] and maturity in (None, entry["maturity"]):
+            shown[entry["name"]] = entry
     return shown if verbose else list(shown)
 
 
@@ -126,6 +121,7 @@ def get_model_info(model: str) -> dict[str, Any]:
         ModelNotFoundError: nothing has that name.
         PluginError: the plugin that has it is rejected or blocked.
     """
+    _expect("model", model, str, PRESET)
     found = get_kernel().resolve(model)
     if found.preset is None and found.plugin is not None:
         raise get_kernel().catalog.unknown_size(found.family, found.size)
@@ -137,7 +133,8 @@ def get_config(
     model: str, *, obs_shape: tuple[int, ...] | None = None, action_dim: int | None = None, **kwargs: Any
 ) -> WorldModelConfig:
     """The family's config of a preset or alias, with changes; raises what ``create_world_model`` raises."""
-    return _config(get_kernel().resolve(model), _given(kwargs, obs_shape, action_dim, None, None))
+    _expect("model", model, str, PRESET)
+    return _config(get_kernel().resolve(model), _given(kwargs, obs_shape=obs_shape, action_dim=action_dim))
 
 
 def import_weights(source: Any, *, importer: str, config: Mapping[str, Any] | None = None) -> WorldModel:
@@ -149,8 +146,9 @@ def import_weights(source: Any, *, importer: str, config: Mapping[str, Any] | No
     Raises:
         ConfigurationError: no such importer, or (from the importer) weights and settings that do not fit.
     """
+    _expect("importer", importer, str, "the id of an importer such as 'official-dreamerv3'")
     built: WorldModel = get_kernel().target("importers", importer)(source, config=config)
-    WorldModelRegistry.announce("model_created", built)
+    announce("model_created", built)
     return built
 
 
@@ -179,41 +177,47 @@ def _find(model: str | os.PathLike[str]) -> Resolved | Path:
         raise
 
 
-def _given(
-    kwargs: Mapping[str, Any],
-    obs_shape: tuple[int, ...] | None,
-    action_dim: int | None,
-    observation_modalities: Mapping[str, Any] | None,
-    action_spec: ActionSpec | Mapping[str, Any] | None,
-) -> dict[str, Any]:
+def _expect(name: str, value: Any, kinds: type | tuple[type, ...], what: str) -> None:
+    """Raises ConfigurationError for an argument of another kind."""
+    if not isinstance(value, kinds):
+        raise ConfigurationError(f"{name} is {value!r}, expected {what}")
+
+
+def _one_of(name: str, value: Any, known: Collection[str]) -> str:
+    """The word of a closed list that is meant. Raises ConfigurationError with the nearest."""
+    _expect(name, value, str, f"one of {list(known)}")
+    word: str = value.strip().lower().replace("_", "-").removesuffix("-family")
+    if word not in known:
+        near = did_you_mean(word, known)
+        raise ConfigurationError(f"Unsupported {name} {value!r}, expected one of {list(known)}.{near}")
+    return word
+
+
+def _given(kwargs: Mapping[str, Any], **named: Any) -> dict[str, Any]:
     """The config fields the caller stated."""
-    action_spec = asdict(action_spec) if isinstance(action_spec, ActionSpec) else action_spec
-    named: dict[str, Any] = {"obs_shape": obs_shape, "action_dim": action_dim}
-    named |= {"observation_modalities": observation_modalities, "action_spec": action_spec}
-    dim = (action_spec or {}).get("dim", (action_spec or {}).get("num_actions"))
+    from worldflux.core.spec import ActionSpec  # not for listing
+
+    spec, action_dim = named.get("action_spec"), named["action_dim"]
+    what = "an ActionSpec, or a mapping such as {'kind': 'continuous', 'dim': 2}"
+    _expect("action_spec", spec, (ActionSpec, Mapping, type(None)), what)
+    named["action_spec"] = spec = asdict(spec) if isinstance(spec, ActionSpec) else spec
+    dim = (spec or {}).get("dim", (spec or {}).get("num_actions"))
     if None not in (dim, action_dim) and dim != action_dim:
         raise ConfigurationError(f"action_dim={action_dim} contradicts action_spec, whose dim is {dim}")
     return {**kwargs, **{name: value for name, value in named.items() if value is not None}}
 
 
-def _refuse_hybrid(given: Mapping[str, Any], api_version: str) -> None:
-    kind = (given.get("action_spec") or {}).get("kind") or given.get("action_type")
-    if kind == "hybrid":
-        legacy.refuse(api_version, "action kind 'hybrid' is gone: give one kind, or 'multi' with parts")
-
-
 def _config(found: Resolved, given: Mapping[str, Any]) -> WorldModelConfig:
     """The config of a preset with the caller's changes. Raises ConfigurationError naming an unknown field."""
-    config_class = WorldModelRegistry.model(found.family).config_class
-    kernel = get_kernel()
+    from worldflux.core.config import WorldModelConfig
+
+    kernel, config_class = get_kernel(), WorldModelRegistry.model(found.family).config_class
     if found.plugin is None:  # registered by a script: its config class knows the sizes, if there are any
         known = config_class.from_size.__func__ is not WorldModelConfig.from_size.__func__  # type: ignore[attr-defined]
         if found.size != "base" and not known:
             raise ModelNotFoundError(f"Unknown size: {found.size}. Available: ['base'] (model type {found.family!r})")
-        if known:
-            return config_class.from_size(found.size, **{"model_type": found.family, **given})
-    values = kernel.preset_config(found) if found.plugin is not None else {}
-    if values is None:
+        return config_class.from_size(found.size, **{"model_type": found.family, **given})
+    if (values := kernel.preset_config(found)) is None:
         raise kernel.catalog.unknown_size(found.family, found.size)
     base = {"model_type": found.family, "model_name": found.size}
     return config_class.from_dict({**base, **values, **given})
@@ -250,7 +254,7 @@ def _check_device(device: str | torch.device) -> None:
 
     try:
         kind = torch.device(device).type
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ConfigurationError(f"device {device!r} is not a torch device such as 'cpu' or 'cuda:0'") from error
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError(f"device {str(device)!r} is not available here; use device='cpu'")

@@ -152,7 +152,7 @@ def test_an_option_that_does_not_exist_is_refused_with_the_nearest(tmp_path):
 def test_a_number_that_makes_no_sense_is_named(wrong):
     name = next(iter(wrong))
     with pytest.raises(ConfigurationError, match=f"{name} is "):
-        Settings(model="m", env="e", **wrong)
+        Settings.from_dict(dict(model="m", env="e", **wrong))
 
 
 def test_a_directory_that_training_alone_made_is_no_run_of_ours(tmp_path):
@@ -162,13 +162,13 @@ def test_a_directory_that_training_alone_made_is_no_run_of_ours(tmp_path):
 
 
 def test_what_is_not_asked_for_is_the_models_choice_then_the_common_one(run):
-    chosen = make_plan(Settings(model="m", env="e", batch_size=3), run.model).settings
+    chosen = make_plan(Settings.from_dict(dict(model="m", env="e", batch_size=3)), run.model).settings
     assert (chosen.batch_size, chosen.sequence_length, chosen.num_envs, chosen.steps) == (3, 4, 2, 120)
     assert chosen.replay_capacity == 120
 
 
 def test_updates_follow_from_steps_and_replay_ratio(run):
-    plan = make_plan(Settings(model="m", env="e", steps=1000, replay_ratio=4.0), run.model)
+    plan = make_plan(Settings.from_dict(dict(model="m", env="e", steps=1000, replay_ratio=4.0)), run.model)
     assert plan.steps_per_update == 2 * 4 / 4
     assert plan.updates == 1 + (1000 - plan.warmup) // 2
     assert (plan.interval(100), plan.interval(1), plan.interval(0)) == (50, 1, 0)
@@ -176,7 +176,7 @@ def test_updates_follow_from_steps_and_replay_ratio(run):
 
 def test_a_family_that_catches_up_makes_an_update_for_every_step(run, toy, monkeypatch):
     monkeypatch.setattr(toy.ToyWorld, "training_defaults", lambda self: {"min_rows": 500, "catch_up": True})
-    plan = make_plan(Settings(model="m", env="e", steps=1000), run.model)
+    plan = make_plan(Settings.from_dict(dict(model="m", env="e", steps=1000)), run.model)
     assert plan.updates == int(1000 / plan.steps_per_update)
 
 
@@ -186,9 +186,9 @@ def test_the_source_takes_about_the_steps_that_were_asked_for(run):
 
 
 def test_a_family_that_wants_more_rows_first_is_waited_for(run, toy, monkeypatch):
-    usual = make_plan(Settings(model="m", env="e", steps=1000), run.model)
+    usual = make_plan(Settings.from_dict(dict(model="m", env="e", steps=1000)), run.model)
     monkeypatch.setattr(toy.ToyWorld, "training_defaults", lambda self: {"min_rows": 500})
-    plan = make_plan(Settings(model="m", env="e", steps=1000), run.model)
+    plan = make_plan(Settings.from_dict(dict(model="m", env="e", steps=1000)), run.model)
     assert 500 < plan.warmup < 600
     assert plan.updates == 1 + int((1000 - plan.warmup) / plan.steps_per_update) < usual.updates
 
@@ -210,7 +210,7 @@ def test_a_family_says_how_it_is_evaluated_and_the_user_may_say_otherwise(toy, t
     assert best.evaluation.trained.mean < 12 < sampled.evaluation.trained.mean  # its best action pushes to one side
     assert sampled.evaluate(episodes=2, explore=False).mean < 12
     with pytest.raises(ConfigurationError, match="eval_explore is 'yes', expected True or False"):
-        Settings(model="toyworld", env="CartPole-v1", eval_explore="yes")
+        Settings.from_dict(dict(model="toyworld", env="CartPole-v1", eval_explore="yes"))
 
 
 class Film(Short):
@@ -269,10 +269,10 @@ def test_going_on_takes_what_was_stored_where_nothing_is_asked(toy, tmp_path):
     ("options", "message"),
     [
         ({"model_options": {"action_spec": 3}}, "model_options cannot set action_spec"),
-        ({"model_options": None}, "model_options is None, expected Mapping"),
-        ({"env_options": [1]}, r"env_options is \[1\], expected Mapping"),
-        ({"device": None}, "device is None, expected str"),
-        ({"seed": None}, "seed is None, expected int"),
+        ({"model_options": None}, "model_options is None, expected a mapping of names"),
+        ({"env_options": [1]}, r"env_options is \[1\], expected a mapping of names"),
+        ({"device": None}, "device is None, expected a string"),
+        ({"seed": None}, "seed is None, expected a whole number"),
     ],
 )
 def test_settings_of_another_kind_are_refused(tmp_path, options, message):

@@ -1,5 +1,6 @@
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,6 +30,63 @@ def test_earlier_names_follow_a_change_of_the_present_ones():
     assert changed.terminations.all()
     changed.terminations = torch.zeros(2, 5, dtype=torch.bool)
     assert not changed.is_terminal.any()
+
+
+EVERY_NAME = [field.name for field in fields(Batch)] + ["terminations", "inputs", "targets"]
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY_NAME if name != "strict_layout"])
+def test_replacing_a_field_by_nothing_leaves_nothing(name):
+    full = batch(
+        is_terminal=torch.zeros(2, 5), target=torch.zeros(2), lengths={"obs": torch.ones(2)}, mask=torch.ones(2)
+    )
+    assert not getattr(replace(full, **{name: None}), name)
+
+
+def test_replacing_under_an_earlier_name_changes_the_field():
+    changed = replace(batch(is_terminal=torch.zeros(2, 5)), terminations=torch.ones(2, 5), inputs=torch.ones(2, 5, 3))
+    assert changed.is_terminal.all()
+    assert changed.obs.all()
+
+
+def test_a_flag_set_later_is_boolean_too():
+    changed = batch()
+    changed.is_first = changed.terminations = torch.ones(2, 5)
+    assert changed.is_first.dtype == changed.is_terminal.dtype == torch.bool
+
+
+def test_layouts_and_lengths_may_be_stated_for_earlier_names():
+    old = Batch(
+        inputs=torch.zeros(2, 3, 4),
+        terminations=torch.zeros(2, 3),
+        layouts={"terminations": "BT"},
+        lengths={"inputs": torch.tensor([3, 4])},
+        strict_layout=True,
+    )
+    with pytest.raises(ValidationError, match="lengths of 'obs' exceed the 3"):
+        old.validate()
+    replace(old, lengths=None).with_layouts({"inputs": "BT..."}).validate()
+
+
+def test_a_field_with_lengths_has_a_time_axis_of_its_own():
+    batch(actions=torch.zeros(2, 4, 1), lengths={"actions": torch.tensor([4, 3])}).validate()
+
+
+def test_a_batch_is_changed_inside_a_compiled_function():
+    changed = torch.compile(lambda b: replace(b, is_terminal=b.rewards), backend="eager", fullgraph=True)(batch())
+    assert changed.is_terminal.dtype == torch.bool
+
+
+def test_arrays_are_kept_until_they_are_converted():
+    assert set(Batch(obs=np.zeros((2, 5, 3))).to_dict()) == {"obs"}
+
+
+def test_a_subclass_with_fields_of_its_own_can_be_made():
+    @dataclass
+    class Labelled(Batch):
+        label: str = ""
+
+    assert replace(Labelled(obs=torch.zeros(2, 5, 3), label="a"), label="b").label == "b"
 
 
 def test_each_thing_is_copied_once_under_both_its_names():
@@ -65,12 +123,12 @@ def test_lengths_must_have_one_entry_per_sequence():
 
 
 def test_lengths_must_not_exceed_the_stored_steps():
-    with pytest.raises(ValidationError, match="exceeds the 5 stored steps"):
+    with pytest.raises(ValidationError, match="exceed the 5 stored steps"):
         batch(lengths={"obs": torch.tensor([5, 6])}).validate()
 
 
 def test_lengths_hold_for_each_modality():
-    with pytest.raises(ValidationError, match="exceeds the 5 stored steps"):
+    with pytest.raises(ValidationError, match="exceed the 5 stored steps"):
         batch(obs={"a": torch.zeros(2, 5, 3)}, lengths={"obs": torch.tensor([5, 6])}).validate()
 
 

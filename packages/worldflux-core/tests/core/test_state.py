@@ -1,3 +1,6 @@
+import json
+import struct
+
 import pytest
 import torch
 
@@ -60,6 +63,68 @@ def test_bytes_keep_bfloat16_and_empty_tensors():
 def test_damaged_bytes_are_named(damage, message):
     with pytest.raises(StateError, match=message):
         State.deserialize(damage(two().serialize()))
+
+
+def packed(header, blob=b"\x00" * 8):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack(">4sBI", b"WFST", 1, len(text)) + text + blob
+
+
+ENTRY = {"name": "h", "dtype": "float32", "shape": [1, 2], "size": 8}
+HEADERS = {
+    "no meta": {"tensors": [ENTRY]},
+    "no tensors": {"meta": {}},
+    "a list": [ENTRY],
+    "meta is a number": {"tensors": [ENTRY], "meta": 3},
+    "meta is a text": {"tensors": [ENTRY], "meta": "step"},
+    "meta is an empty list": {"tensors": [], "meta": []},
+    "tensors are a number": {"tensors": 3, "meta": {}},
+    "an entry is a list": {"tensors": [["h"]], "meta": {}},
+    "one tensor twice": {"tensors": [{**ENTRY, "shape": [1], "size": 4}] * 2, "meta": {}},
+    "deep": b'{"meta": ' + b"[" * 100_000,
+    "no text": b"\xff\xfe",
+}
+CHANGES = {
+    "name": [3, None, ["h"]],
+    "dtype": ["float33", "nn", "load", "Tensor", "quint4x2", 7, None],
+    "size": [-8, 4, 9, 8.0, "8", None, 2**70, True],
+    "shape": [[-1], [-1, -2], [3], [2**70], [2**40, 2**40], [2.0], ["2"], [[2]], "12", 2, None],
+}
+
+
+@pytest.mark.parametrize("what", HEADERS)
+def test_a_header_that_is_none_is_a_state_error(what):
+    with pytest.raises(StateError, match="damaged state header"):
+        State.deserialize(packed(HEADERS[what]))
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in CHANGES for value in CHANGES[name]])
+def test_a_tensor_that_is_not_as_its_header_says_is_a_state_error(name, value):
+    assert State.deserialize(packed({"tensors": [ENTRY], "meta": {}}))["h"].shape == (1, 2)
+    with pytest.raises(StateError):
+        State.deserialize(packed({"tensors": [{**ENTRY, name: value}], "meta": {}}))
+
+
+@pytest.mark.parametrize("shape", [[2**70, 0], [2**62, 2**62, 0], [-1, 0]])
+def test_an_impossible_shape_of_nothing_is_a_state_error(shape):
+    with pytest.raises(StateError):
+        State.deserialize(packed({"tensors": [{**ENTRY, "shape": shape, "size": 0}], "meta": {}}, b""))
+
+
+@pytest.mark.parametrize("data", [None, "WFST", 300, [1, 2]])
+def test_what_is_no_bytes_is_a_state_error(data):
+    with pytest.raises(StateError, match="damaged"):
+        State.deserialize(data)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_any_kind_of_bytes_is_read(kind):
+    assert State.deserialize(kind(two().serialize())).meta == {"step": 7}
+
+
+def test_a_meta_that_json_cannot_hold_is_a_state_error():
+    with pytest.raises(StateError, match="meta cannot be written"):
+        State({"a": torch.zeros(1)}, {"now": torch.zeros(1)}).serialize()
 
 
 def test_detach_cuts_the_graph_and_clone_copies():

@@ -263,3 +263,17 @@ def test_a_policy_that_remembers_something_else_than_was_saved_begins_new_episod
     after.load_state_dict(*before.state_dict())
     assert "remembers ['steps'], but ['count'] was saved" in caplog.text
     assert after._step is None and after.replay.num_valid_starts(4) == before.replay.num_valid_starts(4)
+
+
+@pytest.mark.parametrize("request_", [4, None, "4"])
+def test_a_request_that_is_none_is_answered_before_anything_is_collected(counter, request_):
+    collecting = source(make_env(counter))
+    with pytest.raises(ConfigurationError, match="BatchRequest"):
+        collecting.sample(request_)
+    assert collecting.env_steps == 0
+
+
+def test_the_latents_that_are_kept_are_those_of_the_replay(counter):
+    env = make_env(counter)
+    assert source(env).latent_names == ["count"]
+    assert source(env, RandomPolicy(env.action_spec)).latent_names == []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from worldflux.core.batch import Batch
-from worldflux.core.errors import BufferError, ConfigurationError
-from worldflux.data import BatchRequest, as_provider
+from worldflux.core.errors import BufferError, CheckpointError, ConfigurationError
+from worldflux.data import BatchRequest, as_batch, as_provider
 
 
 def batch(value=0.0, size=2):
@@ -106,3 +108,124 @@ def test_items_that_are_no_batches_are_refused():
 def test_sizes_are_whole_numbers(sizes):
     with pytest.raises(ConfigurationError, match="whole number"):
         BatchRequest(*sizes)
+
+
+@pytest.mark.parametrize("device", ["gpu", 3.5, None])
+def test_a_device_that_is_none_is_refused(device):
+    with pytest.raises(ConfigurationError, match="expected such as 'cpu'"):
+        BatchRequest(2, 3, device)
+
+
+def test_sizes_may_be_numbers_of_numpy():
+    request = BatchRequest(np.int64(4), np.int32(3))
+    assert type(request.batch_size) is type(request.seq_len) is int
+
+
+class V1:
+    def sample(self, batch_size, seq_len=None, device="cpu"):
+        return batch()
+
+
+@pytest.mark.parametrize("data", [[batch()], Rows(), V1()], ids=["iterable", "dataset", "earlier"])
+@pytest.mark.parametrize(("request_", "hint"), [(4, "BatchRequest(4, seq_len)"), (None, "BatchRequest("), ("4", "'4'")])
+def test_a_request_that_is_none_is_answered_with_the_next_step(data, request_, hint):
+    with pytest.raises(ConfigurationError, match=re.escape(hint)):
+        as_provider(data).sample(request_)
+
+
+NUMBERS = np.arange(30, dtype=np.float32).reshape(2, 5, 3)
+RECORDS = np.zeros((2, 5), [("flag", "?"), ("obs", "f4", (3,))])
+RECORDS["obs"] = NUMBERS
+READ_ONLY = NUMBERS.copy()
+READ_ONLY.flags.writeable = False
+VIEWS = {
+    "backwards in time": NUMBERS[:, ::-1],
+    "mirrored": NUMBERS[..., ::-1],
+    "in Fortran's order": np.asfortranarray(NUMBERS),
+    "of the other byte order": NUMBERS.astype(">f4"),
+    "backwards, of the other byte order": NUMBERS.astype(">f4")[::-1],
+    "read-only": READ_ONLY,
+    "repeated": np.broadcast_to(NUMBERS[:1], (2, 5, 3)),
+    "part of a packed record": RECORDS["obs"],
+    "of more digits": NUMBERS.astype(np.float64),
+    "whole numbers of the other byte order": NUMBERS.astype(">i2"),
+    "booleans backwards": (NUMBERS > 7)[::-1],
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("give", [lambda a: {"obs": a}, lambda a: {"obs": {"a": a}}, lambda a: Batch(obs=a)])
+def test_every_view_of_an_array_becomes_the_tensor_it_shows(name, give):
+    obs = as_batch(give(VIEWS[name])).obs
+    obs = obs["a"] if isinstance(obs, dict) else obs
+    assert torch.equal(obs, torch.tensor(VIEWS[name].tolist(), dtype=obs.dtype))
+    assert obs.numpy().dtype == VIEWS[name].dtype.newbyteorder("=")
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_dataset_may_give_every_view_of_an_array(name):
+    class Views(Dataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, i):
+            return {"obs": VIEWS[name][1], "is_first": [True, False, False, False, False], "layouts": {"obs": "BT..."}}
+
+    given = as_provider(Views()).sample(BatchRequest(3))
+    assert torch.equal(given.obs, torch.tensor(VIEWS[name][1].tolist(), dtype=given.obs.dtype).expand(3, 5, 3))
+    assert given.is_first.shape == (3, 5) and given.layouts == {"obs": "BT..."}
+
+
+def test_an_array_that_torch_can_read_is_shared():
+    array = NUMBERS.copy()
+    assert as_batch({"obs": array}).obs.data_ptr() == array.ctypes.data
+    given = batch()
+    assert as_batch(given) is given
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        NUMBERS.tolist(),
+        tuple(NUMBERS.tolist()),
+        list(NUMBERS),
+        list(NUMBERS[:, ::-1][:, ::-1]),
+        [list(rows) for rows in NUMBERS],
+        list(torch.tensor(NUMBERS)),
+        [list(rows) for rows in torch.tensor(NUMBERS)],
+    ],
+)
+def test_nested_lists_become_tensors(lists):
+    given = as_batch({"obs": lists, "rewards": [[0, 1, 2, 3, 4.5]] * 2, "is_first": [[1, 0, 0, 0, 0]] * 2})
+    assert torch.equal(given.obs, torch.tensor(NUMBERS))
+    assert given.rewards.dtype == torch.float32 and given.is_first.dtype == torch.bool
+
+
+@pytest.mark.parametrize(
+    "obs",
+    [[[1.0], [1.0, 2.0]], np.array([["a"]]), np.array([[None]]), [torch.zeros(2), torch.zeros(3)], [np.zeros(2), [1]]],
+)
+def test_what_makes_no_tensor_is_named(obs):
+    with pytest.raises(ConfigurationError, match=r"'obs\.a' is a .* that makes no tensor"):
+        as_batch({"obs": {"a": obs}})
+
+
+def test_text_beside_the_numbers_is_left_alone():
+    given = as_batch({"obs": NUMBERS, "conditions": {"text": ["left", "right"]}, "layouts": {"obs": "BT..."}})
+    assert given.conditions == {"text": ["left", "right"]} and given.layouts == {"obs": "BT..."}
+
+
+def test_sequences_that_do_not_stack_are_refused():
+    class Ragged(Rows):
+        def __getitem__(self, i):
+            return {"obs": np.zeros((i + 1, 1), np.float32)}
+
+    with pytest.raises(ConfigurationError, match="do not stack to a batch"):
+        as_provider(Ragged()).sample(BatchRequest(20))
+
+
+@pytest.mark.parametrize("meta", [{}, {"given": -1}, {"given": "2"}, {"rng": {}}, {"rng": 3}])
+@pytest.mark.parametrize("data", [[batch()], Rows()], ids=["iterable", "dataset"])
+def test_a_damaged_state_of_a_provider_is_refused(data, meta):
+    with pytest.raises(CheckpointError, match="saved (iterable|dataset)"):
+        as_provider(data).load_state_dict({}, meta)

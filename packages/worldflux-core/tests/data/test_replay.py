@@ -315,3 +315,31 @@ def test_sampling_follows_its_own_seed_and_touches_no_other(make_replay, fill):
     before = np.random.get_state()[1].copy(), torch.get_rng_state()
     assert draw(1) == draw(1) != draw(2)
     assert np.array_equal(before[0], np.random.get_state()[1]) and torch.equal(before[1], torch.get_rng_state())
+
+
+def test_boolean_observations_are_stored_and_given_as_such(tmp_path):
+    specs = {"lamps": ModalitySpec("vector", (3,), "bool"), "map": ModalitySpec("other", (40, 40), "bool")}
+    replay, again = (Replay(9, obs_spec=specs, action_spec=ActionSpec("continuous", 1)) for _ in range(2))
+    rng = np.random.default_rng(0)
+    shown = [{name: rng.random((1, *spec.shape)) < 0.5 for name, spec in specs.items()} for _ in range(8)]
+    for row, obs in enumerate(shown):
+        flag = np.zeros(1, bool)
+        replay.add(Step(obs, np.zeros(1, np.float32), flag | (row == 0), flag, flag), np.zeros((1, 1), np.float32))
+    replay.save(tmp_path)
+    again.load(tmp_path)
+    for one in (replay, again):
+        batch = one.sample(BatchRequest(1, 8))
+        for name in specs:
+            assert batch.obs[name].dtype == torch.bool
+            assert np.array_equal(batch.obs[name][0], np.concatenate([obs[name] for obs in shown]))
+    assert replay.nbytes < 9 * (3 + 40 * 40 + 40)
+
+
+@pytest.mark.parametrize(
+    ("request_", "hint"), [(4, r"BatchRequest\(4, seq_len\)"), (None, "BatchRequest"), ("4", "'4'")]
+)
+def test_a_request_that_is_none_is_answered_with_the_next_step(make_replay, fill, request_, hint):
+    replay = make_replay()
+    fill(replay, 9)
+    with pytest.raises(ConfigurationError, match=hint):
+        replay.sample(request_)

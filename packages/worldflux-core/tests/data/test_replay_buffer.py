@@ -105,3 +105,29 @@ def test_integers_are_not_wrapped():
 def test_a_capacity_is_a_whole_number():
     with pytest.raises(ConfigurationError, match="capacity must be a whole number, got 1000.0"):
         ReplayBuffer(1e3, obs_shape=(1,), action_dim=1)
+
+
+def test_boolean_observations_are_stored_and_given_as_such(tmp_path):
+    it = ReplayBuffer(50, (3,), 1, "bool")
+    obs = np.arange(15).reshape(5, 3) % 2 == 0
+    it.add_episode(obs, *episode(4)[1:])
+    it.save(tmp_path / "buffer.npz")
+    for one in (it, ReplayBuffer.load(tmp_path / "buffer.npz")):
+        seen = one.sample(1, 5).obs
+        assert seen.dtype == torch.bool and np.array_equal(seen[0], obs)
+
+
+def test_an_episode_with_a_value_too_large_for_the_storage_is_refused_whole():
+    it = ReplayBuffer(100, obs_shape=(1,), action_dim=1, obs_dtype=np.uint8)
+    _, actions, rewards = episode(3)
+    with pytest.raises(BufferError, match="holds 300, more than uint8 can"):
+        it.add_episode(np.array([[1], [2], [300]], np.uint16), actions, rewards)
+    assert len(it) == 0 and it.num_episodes == 0
+
+
+@pytest.mark.parametrize("size", [None, 0, "4", 2.5])
+def test_the_size_of_a_sample_is_a_whole_number(size):
+    it = buffer()
+    it.add_episode(*episode(4))
+    with pytest.raises(ConfigurationError, match="batch_size must be a whole number"):
+        it.sample(size, 2)

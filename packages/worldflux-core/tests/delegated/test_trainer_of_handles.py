@@ -1,4 +1,4 @@
-"""``Trainer`` on a handle: the same call, another program."""
+"""Handles submit and follow jobs; ``Trainer`` on a handle does the same by its config."""
 
 from __future__ import annotations
 
@@ -22,7 +22,33 @@ def adapters(monkeypatch, backend):
     return known
 
 
-def test_a_handle_is_submitted_followed_and_cancelled(adapters, handle, checkout, tmp_path, eventually):
+def test_a_handle_submits_follows_and_cancels_its_job(adapters, handle, checkout, tmp_path, eventually):
+    run = {"run_dir": tmp_path / "run"}
+    job = handle.submit(task="await", python=sys.executable, checkout=checkout, training={"seed": 5}, **run)
+    assert job.description["request"]["training"] == {"seed": 5}
+    later = OfficialBackendHandle(handle.backend, handle.model_id)  # as in another session
+    assert later.job(**run).run_dir == job.run_dir
+    assert later.status(**run).state == "running"
+    assert eventually(lambda: later.logs(1, **run)).startswith("Logdir")
+    assert later.cancel(5, **run).state == "cancelled"
+    assert later.wait(**run).state == "cancelled"
+
+
+def test_a_handle_says_what_its_program_cannot_follow(adapters, handle, checkout, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"cannot follow TrainingConfig.batch_size"):
+        handle.submit(task="x", run_dir=tmp_path / "run", training={"batch_size": 3})
+    with pytest.raises(TypeError, match="env_step"):
+        handle.submit(task="x", run_dir=tmp_path / "run", env_step=3)
+    with pytest.raises(ConfigurationError, match="holds no delegated job"):
+        handle.status(run_dir=tmp_path)
+
+
+def test_the_handle_of_a_model_in_this_process_says_train():
+    with pytest.raises(ConfigurationError, match=r"'toy:ci' is trained in this process: Trainer\(model\).train"):
+        OfficialBackendHandle("native_torch", "toy:ci").submit(task="x")
+
+
+def test_a_trainer_submits_follows_and_cancels_a_handle(adapters, handle, checkout, tmp_path, eventually):
     config = TrainingConfig(output_dir=str(tmp_path / "run"), seed=5)
     job = Trainer(handle, config).submit(task="await", env_steps=30, python=sys.executable, checkout=checkout)
     assert job.description["request"]["training"] == {"seed": 5}
@@ -48,6 +74,21 @@ def test_a_handle_is_not_trained_here(handle):
 def test_before_it_is_submitted_there_is_no_job(handle, tmp_path):
     with pytest.raises(ConfigurationError, match="holds no delegated job"):
         Trainer(handle, TrainingConfig(output_dir=str(tmp_path))).status()
+
+
+def test_a_subclass_of_trainer_takes_a_handle_too(adapters, handle, checkout, tmp_path):
+    class Mine(Trainer):
+        pass
+
+    trainer = Mine(handle, TrainingConfig(output_dir=str(tmp_path / "run")))
+    assert isinstance(trainer, Mine)
+    assert trainer.submit(task="finish", python=sys.executable, checkout=checkout).wait(240).state == "finished"
+    assert trainer.status().state == "finished"
+
+
+def test_a_config_of_another_kind_is_named(handle):
+    with pytest.raises(ConfigurationError, match="config is a dict, expected a TrainingConfig"):
+        Trainer(handle, {"seed": 1})
 
 
 def test_a_handle_takes_no_callbacks(handle):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import importlib_metadata
 import pytest
 
 from worldflux.core.registry import Registry, WorldModelRegistry
@@ -144,7 +144,7 @@ class Site:
     ) -> Kernel:
         """A kernel, if nothing else is said with its own registry, that knows these distributions only."""
         return Kernel(
-            lambda: importlib.metadata.distributions(path=[str(self.root)]),
+            lambda: importlib_metadata.distributions(path=[str(self.root)]),
             registry=Registry() if registry is None else registry,
             environ=environ or {},
             version=version,

@@ -5,12 +5,12 @@ A plugin is accepted exactly when no rule is broken; none of the kernel's own co
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import re
 import unicodedata
 from collections.abc import Iterator
 
+import importlib_metadata
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
@@ -191,8 +191,8 @@ def broken_ties(raw, seed) -> Iterator[str]:
             continue
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             try:
-                met = requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True)
-            except importlib.metadata.PackageNotFoundError:
+                met = requirement.specifier.contains(importlib_metadata.version(requirement.name), prereleases=True)
+            except importlib_metadata.PackageNotFoundError:
                 met = False
             if not met:
                 yield "requires are met"

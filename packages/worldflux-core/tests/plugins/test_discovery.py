@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import subprocess
 import sys
 import zipfile
 
+import importlib_metadata
 import pytest
 
 from worldflux.core.errors import PluginError
@@ -141,7 +141,7 @@ def test_of_two_copies_the_one_first_on_the_path_counts(site, tmp_path):
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: Acme.World\nVersion: 1.0\n")
     shutil.copy(site.root / "acme_world-2.0.dist-info" / "entry_points.txt", other)
     path = [str(site.root), str(other.parent)]
-    kernel = Kernel(lambda: importlib.metadata.distributions(path=path), registry=Registry(), environ={}, version="0.1")
+    kernel = Kernel(lambda: importlib_metadata.distributions(path=path), registry=Registry(), environ={}, version="0.1")
     assert [plugin.version for plugin in kernel.plugins] == ["2.0"]
 
 
@@ -152,7 +152,7 @@ def test_the_order_does_not_depend_on_the_order_on_disk(site, reverse):
 
     for name in ("zeta", "Acme.World", "beta_world", "worldflux-tdmpc"):
         site.add(name, package=name.lower().replace(".", "_").replace("-", "_"), id=name.lower().replace("_", "-"))
-    dists = sorted(importlib.metadata.distributions(path=[str(site.root)]), key=lambda d: d.version, reverse=reverse)
+    dists = sorted(importlib_metadata.distributions(path=[str(site.root)]), key=lambda d: d.version, reverse=reverse)
     dists = dists[::-1] if reverse else dists
     kernel = Kernel(lambda: dists, registry=Registry(), environ={}, version="0.1.0")
     assert [plugin.name for plugin in kernel.plugins] == ["worldflux-tdmpc", "Acme.World", "beta_world", "zeta"]

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")  # these are the only tests of plugins that
 import worldflux  # noqa: E402
 from worldflux.core.config import WorldModelConfig  # noqa: E402
 from worldflux.core.errors import ConfigurationError, ModelNotFoundError, PluginError  # noqa: E402
+from worldflux.core.events import announce  # noqa: E402
 from worldflux.core.model import WorldModel  # noqa: E402
 from worldflux.core.output import LossOutput  # noqa: E402
 from worldflux.core.registry import WorldModelRegistry  # noqa: E402
@@ -162,10 +163,10 @@ def test_a_script_may_give_its_config_sizes(toy):
         ("toy:ci", {"api_version": "v4"}, ConfigurationError, "Unsupported api_version: v4. Expected 'v0.2' or 'v3'."),
         ("toy:ci", {"action_type": "hybrid"}, ValueError, "'hybrid'"),
         ("toy:ci", {"action_spec": {"kind": "hybrid", "dim": 2}}, ValueError, "'hybrid'"),
-        ("toy:ci", {"widht": 3}, ConfigurationError, "Unknown parameter 'widht' for ToyConfig. Did you mean 'width'"),
+        ("toy:ci", {"widht": 3}, ConfigurationError, "[ToyConfig] Unknown parameter 'widht'. Did you mean 'width'"),
         ("toy:ci", {"revision": "main"}, ConfigurationError, "Unknown parameter 'revision'"),
         ("toy:ci", {"action_dim": 0}, ConfigurationError, "action_dim must be a positive integer"),
-        ("toy:ci", {"obs_shape": (0,)}, ConfigurationError, "obs_shape must be positive"),
+        ("toy:ci", {"obs_shape": (0,)}, ConfigurationError, "'obs' needs positive integer sizes"),
         ("toy:ci", {"obs_shape": (64, 64, 3)}, ConfigurationError, "channels-last"),
         ("toy:ci", {"action_type": "fuzzy"}, ConfigurationError, "fuzzy"),
         (
@@ -232,7 +233,7 @@ def test_the_old_api_version_warns_and_lets_hybrid_pass(toy):
 
 def test_plugins_are_told_of_a_checkpoint_with_its_path(toy, tmp_path):
     model = worldflux.create_world_model("toy:ci")
-    WorldModelRegistry.announce("checkpoint_saved", model, path=tmp_path)
+    announce("checkpoint_saved", model, path=tmp_path)
     path, spec = sys.modules["toy_family.plugin"].saved[-1]
     assert (path, spec.model_id) == (tmp_path, "toy:ci")
 
@@ -243,7 +244,7 @@ def test_a_model_nobody_registered_may_be_announced_too(toy):
             return LossOutput(torch.zeros(()))
 
     worldflux.create_world_model("toy:ci")
-    WorldModelRegistry.announce("checkpoint_saved", Loose(WorldModelConfig(model_type="loose")), path=HERE)
+    announce("checkpoint_saved", Loose(WorldModelConfig(model_type="loose")), path=HERE)
     assert sys.modules["toy_family.plugin"].saved[-1][1].plugin is None
 
 
@@ -279,6 +280,44 @@ def test_weights_are_imported_by_the_declared_importer(toy):
         worldflux.import_weights(source, importer="official-tay")
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: worldflux.create_world_model(3), "model is 3, expected the name of a preset such as 'dreamer:ci', or"),
+        (lambda: worldflux.create_world_model(None), "model is None, expected the name of a preset"),
+        (
+            lambda: worldflux.create_world_model("toy:ci", action_spec="continuous"),
+            "action_spec is 'continuous', exp",
+        ),
+        (lambda: worldflux.create_world_model("toy:ci", action_spec=3), "action_spec is 3, expected an ActionSpec"),
+        (
+            lambda: worldflux.create_world_model("toy:ci", component_overrides=["x"]),
+            "component_overrides is ['x']",
+        ),
+        (
+            lambda: worldflux.create_world_model("toy:ci", component_overrides="x"),
+            "component_overrides is 'x'",
+        ),
+        (lambda: worldflux.create_world_model("toy:ci", backend=3), "backend is 3, expected the id of a backend"),
+        (lambda: worldflux.create_world_model("toy:ci", device=None), "device None is not a torch device"),
+        (lambda: worldflux.get_config(None), "model is None, expected the name of a preset"),
+        (lambda: worldflux.get_model_info(None), "model is None, expected the name of a preset"),
+        (lambda: worldflux.list_models(surface=1), "surface is 1, expected one of ['supported', 'public', 'all']"),
+        (lambda: worldflux.list_models(maturity=1), "maturity is 1, expected one of ['reference', 'experimental', "),
+        (lambda: worldflux.list_models(maturity=""), "Unsupported maturity ''"),
+        (lambda: worldflux.import_weights(None, importer=None), "importer is None, expected the id of an importer"),
+    ],
+)
+def test_an_argument_of_another_kind_is_named_with_what_was_expected(toy, call, says):
+    with pytest.raises(ConfigurationError) as raised:
+        call()
+    assert says in str(raised.value)
+
+
+def test_no_surface_is_the_usual_one(toy):
+    assert worldflux.list_models(surface=None) == worldflux.list_models() == ["toy:ci", "toyv2:size12"]
+
+
 # --- saved models -----------------------------------------------------------------------------------------------------
 
 
@@ -310,7 +349,7 @@ def test_what_contradicts_the_saved_model_is_refused(saved, given):
 
 
 def test_an_unknown_keyword_is_refused_for_a_saved_model_too(saved):
-    with pytest.raises(ConfigurationError, match="Unknown parameter 'widht' for ToyConfig"):
+    with pytest.raises(ConfigurationError, match=r"\[ToyConfig\] Unknown parameter 'widht'"):
         worldflux.create_world_model(saved, widht=4)
 
 

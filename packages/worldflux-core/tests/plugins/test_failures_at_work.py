@@ -140,12 +140,12 @@ def test_listing_does_not_wait_for_a_plugin_that_is_being_started(house, text):
 HANGS = """
 import logging, sys
 sys.path.insert(0, {site!r})
-import importlib.metadata
+import importlib_metadata
 from worldflux.core.registry import Registry
 from worldflux.plugins import Kernel, activation
 logging.basicConfig(format="%(message)s")
 activation.HANG_SECONDS, activation.SLOW_SECONDS = 0.3, 0.5
-found = lambda: importlib.metadata.distributions(path=[{site!r}])
+found = lambda: importlib_metadata.distributions(path=[{site!r}])
 kernel = Kernel(found, registry=Registry(), environ={{}}, version="0.1")
 kernel.ensure("model", "acme_world")
 print(kernel.plugins[0].state)

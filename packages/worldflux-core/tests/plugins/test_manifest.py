@@ -71,7 +71,7 @@ def test_a_full_manifest_is_read():
     assert manifest.models[0].preset_name("ci") == "acme:ci"
     assert manifest.models[0].preset_name("large") == "acmev2:large"
     assert manifest.models[0].presets["ci"].config["deep"] == {"sizes": [1, 2]}
-    assert ("models", "acmev2") in manifest.owned()
+    assert ("models", "acmev2") in dict(manifest.owned())
 
 
 @pytest.mark.parametrize(

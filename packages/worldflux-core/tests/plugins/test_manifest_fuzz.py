@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
-import importlib.metadata
 import importlib.util
 import json
 import math
@@ -16,6 +15,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import importlib_metadata
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import TypeAdapter
@@ -243,7 +243,7 @@ def toml(value) -> str:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
-class Installed(importlib.metadata.Distribution):
+class Installed(importlib_metadata.Distribution):
     """A distribution of which only the metadata exist."""
 
     def __init__(self, seed, points) -> None:

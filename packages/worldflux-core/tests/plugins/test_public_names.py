@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import worldflux
+from worldflux.core.registry import ModelEntry, WorldModelRegistry
+from worldflux.plugins.kernel import Kernel, get_kernel
 
 
 def test_every_public_name_exists():
@@ -30,6 +33,63 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = worldflux.creat_world_model
 
 
+EARLIER = """
+import sys, warnings, worldflux
+assert "worldflux.earlier" not in sys.modules
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    from worldflux import {name}
+    from worldflux import {name}
+(warning,) = seen
+assert warning.category is DeprecationWarning and warning.filename == "<string>", warning
+assert "Use '{place}' instead" in str(warning.message), warning
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("PLANNER_HORIZON_KEY", "worldflux.core.payloads.PLANNER_HORIZON_KEY"),
+        ("normalize_planned_action", "worldflux.core.payloads.normalize_planned_action"),
+        ("RolloutEngine", "worldflux.core.components.RolloutExecutor"),
+        ("PlannerObjective", "worldflux.planners.Objective"),
+        ("set_seed", "torch.manual_seed"),
+    ],
+)
+def test_a_name_of_the_earlier_worldflux_leads_to_its_thing_with_one_warning(name, place, tmp_path):
+    pytest.importorskip("torch")
+    code = EARLIER.format(name=name, place=place)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_earlier_name_has_its_thing_and_none_is_a_name_of_today(monkeypatch):
+    pytest.importorskip("torch")
+    earlier = importlib.import_module("worldflux.earlier")
+    entry = ModelEntry("the model class", "the config class")
+    monkeypatch.setattr(WorldModelRegistry, "_entries", {("model", name): entry for name in ("dreamer", "tdmpc2")})
+    for name in [*earlier._MOVED, *earlier._FAMILIES, *earlier._MADE]:
+        assert name not in worldflux.__all__
+        with pytest.warns(DeprecationWarning, match=f"worldflux.{name} is of WorldFlux 0.1.1. Use '"):
+            assert earlier.find(name) is not None
+
+
+def test_an_earlier_class_of_a_family_that_is_not_installed_names_the_package(monkeypatch):
+    earlier = importlib.import_module("worldflux.earlier")
+    kernel = Kernel(list, registry=WorldModelRegistry, environ={})
+    monkeypatch.setattr(WorldModelRegistry, "_entries", {})
+    monkeypatch.setattr(WorldModelRegistry, "_loader", kernel.ensure)
+    with pytest.raises(ImportError, match="pip install worldflux-dreamer"):
+        earlier.find("DreamerV3Config")
+
+
+def test_the_earlier_catalogue_and_aliases_are_those_of_today():
+    with pytest.warns(DeprecationWarning, match="Use 'worldflux.plugins.get_kernel"):
+        assert get_kernel().catalog.aliases == worldflux.MODEL_ALIASES
+    with pytest.warns(DeprecationWarning, match="Use 'worldflux.list_models"):
+        assert worldflux.list_models(verbose=True, surface="all") == worldflux.MODEL_CATALOG
+
+
 def test_the_version_is_the_installed_one():
     assert worldflux.__version__.split(".")[0].isdigit()
 
@@ -40,7 +100,7 @@ def test_the_version_is_the_installed_one():
         "worldflux.plugins.get_kernel",
         "worldflux.__version__",
         "worldflux.ConfigurationError",
-        "worldflux.WorldModelConfig",
+        "worldflux.did_you_mean",
         "worldflux.list_models(surface='all')",
         "dir(worldflux)",
     ],

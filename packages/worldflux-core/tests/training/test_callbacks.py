@@ -187,3 +187,11 @@ def test_nothing_is_logged_at_a_level_that_shows_by_default(
     with caplog.at_level(logging.WARNING):
         toy.Trainer(toy.ToyModel(), toy.options(tmp_path)).train(toy.items())
     assert caplog.records == []
+
+
+def test_every_checkpoint_is_announced_with_its_path(toy, tmp_path, monkeypatch) -> None:
+    told = []
+    monkeypatch.setattr("worldflux.core.events.listeners", [lambda *event, **facts: told.append((event, facts))])
+    trainer = toy.Trainer(toy.ToyModel(), toy.options(tmp_path, total_steps=1))
+    trainer.train(toy.NoiseSource())
+    assert told == [(("checkpoint_saved", trainer.model), {"path": trainer.last_checkpoint})]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -108,3 +109,18 @@ def test_a_line_that_is_no_text_does_not_stop_a_run_from_going_on(toy, tmp_path:
         file.write(b"\xff\xfe\n")
     toy.Trainer(toy.ToyModel(), toy.options(path, total_steps=9)).train(toy.items(), resume_from=path)
     assert [json.loads(line)["step"] for line in (path / "metrics.jsonl").read_text().splitlines()] == [3, 4, 6, 9]
+
+
+def test_an_optimizer_that_is_gone_goes_on_as_the_one_it_was(toy, tmp_path: Path) -> None:
+    config = toy.options(tmp_path / "part", optimizer="adam", total_steps=9)
+    toy.Trainer(toy.ToyModel(), config).train(toy.items(), num_steps=4)
+    step = tmp_path / "part/checkpoints/step-000004"
+    state, page = step / "state.json", step / "manifest.json"
+    state.write_text(state.read_text().replace('"optimizer_type": "Adam"', '"optimizer_type": "TwoPhaseAdam"'))
+    manifest = json.loads(page.read_text())
+    content = state.read_bytes()
+    manifest["files"]["state.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    page.write_text(json.dumps(manifest))
+    trainer = toy.Trainer(toy.ToyModel(), config)
+    trainer.train(toy.items(), resume_from=tmp_path / "part")
+    assert trainer.step == 9

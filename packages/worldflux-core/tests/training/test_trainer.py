@@ -187,6 +187,8 @@ def test_arguments_of_another_kind_are_refused_with_what_is_expected(toy, tmp_pa
         ((model, {"total_steps": 3}), {}, "config is a dict, expected a TrainingConfig"),
         ((model, config, Callback()), {}, "callbacks is a Callback, expected a list"),
         ((model, config), {"scheduler": plateau}, "ReduceLROnPlateau waits for a metric"),
+        ((model, config), {"optimizer": 3}, "optimizer is a int, expected a torch.optim.Optimizer"),
+        ((model, config), {"scheduler": 3}, "scheduler is a int, expected a scheduler of torch.optim"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             toy.Trainer(*arguments, **options)
@@ -242,10 +244,14 @@ def test_a_loss_that_is_not_finite_is_named_and_the_parameters_stay(toy, tmp_pat
 
 
 def test_a_full_disk_does_not_hide_what_is_not_finite(toy, tmp_path: Path, monkeypatch) -> None:
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    write = Path.write_text
 
-    monkeypatch.setattr("worldflux.training.trainer.write_text", full)
+    def full(path, *rest, **options):
+        if "diagnosis" in path.name:
+            raise OSError(28, "No space left on device")
+        return write(path, *rest, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
     batch = toy.items()[0]
     batch.obs[2, 3, 1] = torch.inf
     with pytest.raises(TrainingError, match=r"batch's obs is not finite at \[2, 3, 1\]: repair the data"):

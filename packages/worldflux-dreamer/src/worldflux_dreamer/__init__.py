@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from .config import DreamerV3Config
-from .import_official import load
-from .model import DreamerV3
-from .official_settings import official_settings
-from .optim import LaProp
+from .dreamerv3 import DreamerPolicy, DreamerV3, DreamerV3Config, LaProp, load, official_settings
 from .planet import PlaNet, PlaNetConfig
-from .policy import DreamerPolicy
 
 __all__ = [
     "DreamerPolicy",

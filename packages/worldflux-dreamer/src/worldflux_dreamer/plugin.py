@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from worldflux.plugins.hookspecs import hookimpl
+from worldflux.plugins import hookimpl
 
-from .config import DreamerV3Config
-from .model import DreamerV3
-from .official_program import OfficialDreamerV3
+from .dreamerv3 import DreamerV3, DreamerV3Config
+from .dreamerv3.official_program import OfficialDreamerV3
 from .planet import PlaNet, PlaNetConfig
 
 

@@ -1,11 +1,8 @@
-"""TD-MPC2 for WorldFlux."""
+"""TD-MPC2 and MBPO for WorldFlux."""
 
 from __future__ import annotations
 
-from .config import TDMPC2Config
-from .import_official import load
-from .model import TDMPC2
-from .official_settings import official_settings
-from .optim import TwoPhaseAdam
+from .mbpo import MBPO, MBPOConfig
+from .tdmpc2 import TDMPC2, TDMPC2Config, load, official_settings
 
-__all__ = ["TDMPC2", "TDMPC2Config", "TwoPhaseAdam", "load", "official_settings"]
+__all__ = ["MBPO", "TDMPC2", "MBPOConfig", "TDMPC2Config", "load", "official_settings"]

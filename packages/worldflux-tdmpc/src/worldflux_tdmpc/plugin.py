@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from worldflux.plugins.hookspecs import hookimpl
+from worldflux.plugins import hookimpl
 
-from .config import TDMPC2Config
 from .mbpo import MBPO, MBPOConfig
 from .mbpo.termination import KNOWN
-from .model import TDMPC2
-from .official_program import OfficialTDMPC2
+from .tdmpc2 import TDMPC2, TDMPC2Config
+from .tdmpc2.official_program import OfficialTDMPC2
 
 
 @hookimpl

@@ -2,19 +2,66 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .errors import ConfigurationError
+from .registry import WorldModelRegistry
+
 NATIVE_BACKEND = "native_torch"
+RUN_DIR = "./outputs"  # as TrainingConfig.output_dir
 
 
 @dataclass(frozen=True)
 class OfficialBackendHandle:
-    """Names a backend and the model it is to train; ``Trainer(handle)`` has submit, status, logs and cancel for it."""
+    """Names a backend and the model it is to train; ``submit`` starts a job, which any process can follow.
+
+    ``run_dir`` is the job's directory, by which it is found. Each call raises ConfigurationError if the backend has no
+    adapter, or the directory holds no job. What they return is told in ``worldflux.delegated``: a ``Job``, or a
+    ``JobStatus``.
+    """
 
     backend: str
     model_id: str
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def submit(self, *, task: str, run_dir: str | os.PathLike[str] = RUN_DIR, **asked: Any) -> Any:
+        """Start the official program on ``task`` and return its job, which goes on without this process.
+
+        ``asked`` are ``env_steps``, ``python``, ``checkout``, ``training``, ``options`` and ``env`` of
+        ``worldflux.delegated.launch``.
+        """
+        return self._adapter().submit(self, task=task, run_dir=run_dir, **asked)
+
+    def job(self, *, run_dir: str | os.PathLike[str] = RUN_DIR) -> Any:
+        """The job in a directory."""
+        return self._adapter().job(run_dir)
+
+    def status(self, *, run_dir: str | os.PathLike[str] = RUN_DIR) -> Any:
+        """How the job stands now."""
+        return self.job(run_dir=run_dir).status()
+
+    def logs(self, lines: int | None = None, *, run_dir: str | os.PathLike[str] = RUN_DIR) -> str:
+        """What the program has printed, or its last ``lines``."""
+        return str(self.job(run_dir=run_dir).logs(lines))
+
+    def cancel(self, grace: float = 10.0, *, run_dir: str | os.PathLike[str] = RUN_DIR) -> Any:
+        """End the program and all its processes (after ``grace`` seconds by force); harmless once it is over."""
+        return self.job(run_dir=run_dir).cancel(grace)
+
+    def wait(self, timeout: float | None = None, *, run_dir: str | os.PathLike[str] = RUN_DIR) -> Any:
+        """The status once the job is over, or as it is after ``timeout`` seconds."""
+        return self.job(run_dir=run_dir).wait(timeout)
+
+    def _adapter(self) -> Any:
+        if self.is_native_torch:
+            raise ConfigurationError(f"{self.model_id!r} is trained in this process: Trainer(model).train(source)")
+        adapter = WorldModelRegistry.backend(self.backend)()
+        if not (hasattr(adapter, "submit") and hasattr(adapter, "job")):
+            what = "expected a worldflux.delegated.SubprocessBackend"
+            raise ConfigurationError(f"the adapter of backend {self.backend!r} is {adapter!r}, {what}")
+        return adapter
 
     @property
     def is_native_torch(self) -> bool:

@@ -16,6 +16,8 @@ from .state import map_tensors, register_pytree
 # Earlier names of fields. They are properties, so that each thing is stored, moved and copied once.
 _EARLIER = {"terminations": "is_terminal", "inputs": "obs", "targets": "target"}
 _FLAGS = ("is_first", "is_last", "is_terminal")
+_STATIC = ("layouts", "strict_layout")
+_LAYOUTS = {"lengths": "B", "conditions": "B...", "extras": "B..."}  # of the others "BT..."
 
 
 @dataclass
@@ -37,12 +39,12 @@ class Batch:
     is_last: Tensor | None = None
     is_terminal: Tensor | None = None
     next_obs: Any = None
-    terminations: InitVar[Tensor | None] = None
+    terminations: InitVar[Any] = ...
     mask: Tensor | None = None
     context: Any = None
     target: Any = None
-    inputs: InitVar[Any] = None
-    targets: InitVar[Any] = None
+    inputs: InitVar[Any] = ...
+    targets: InitVar[Any] = ...
     conditions: Any = None
     lengths: dict[str, Tensor] = field(default_factory=dict)
     masks: dict[str, Tensor] = field(default_factory=dict)
@@ -50,14 +52,17 @@ class Batch:
     layouts: dict[str, str] = field(default_factory=dict)
     strict_layout: bool = False
 
-    def __post_init__(self, terminations: Tensor | None, inputs: Any, targets: Any) -> None:
-        for name, earlier in (("is_terminal", terminations), ("obs", inputs), ("target", targets)):
-            if getattr(self, name) is None:
-                setattr(self, name, earlier)
-        for name in _FLAGS:
-            value = getattr(self, name)
-            if isinstance(value, Tensor) and value.dtype != torch.bool:
-                setattr(self, name, value > 0.5)
+    def __post_init__(self, *earlier: Any) -> None:
+        for name, value in zip(_EARLIER.values(), earlier, strict=False):
+            if value is not ...:
+                setattr(self, name, value)
+        for name in ("lengths", "masks", "layouts"):
+            setattr(self, name, {_EARLIER.get(key, key): value for key, value in (getattr(self, name) or {}).items()})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Flags are kept as booleans, however they are given."""
+        number = name in _FLAGS and isinstance(value, Tensor) and value.dtype != torch.bool
+        super().__setattr__(name, value > 0.5 if number else value)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Batch:
@@ -71,12 +76,12 @@ class Batch:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that hold something."""
         pairs = ((f.name, getattr(self, f.name)) for f in fields(self))
-        return {name: value for name, value in pairs if value is not None and value is not False and value != {}}
+        return {k: v for k, v in pairs if v is not None and v is not False and not (isinstance(v, Mapping) and not v)}
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor with its dotted name."""
         for f in fields(self):
-            if f.name not in ("layouts", "strict_layout"):
+            if f.name not in _STATIC:
                 yield from _walk(f.name, getattr(self, f.name))
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Batch:
@@ -98,11 +103,8 @@ class Batch:
 
     def with_layouts(self, layouts: Mapping[str, str], *, strict: bool | None = None) -> Batch:
         """Return the batch with further axes by field; ``strict`` refuses layouts of absent fields."""
-        return replace(
-            self,
-            layouts={**self.layouts, **layouts},
-            strict_layout=self.strict_layout if strict is None else strict,
-        )
+        strict = self.strict_layout if strict is None else strict
+        return replace(self, layouts={**self.layouts, **layouts}, strict_layout=strict)
 
     @property
     def batch_size(self) -> int:
@@ -114,47 +116,55 @@ class Batch:
         raise ValidationError("the batch holds no tensor")
 
     def _layout(self, name: str) -> str:
-        root = name.split(".", 1)[0]
-        default = "B" if root == "lengths" else "B..." if root in ("conditions", "extras") else "BT..."
-        return self.layouts.get(name, self.layouts.get(root, default))
+        root = _root(name)
+        return self.layouts.get(name) or self.layouts.get(root) or _LAYOUTS.get(root, "BT...")
 
     def validate(
         self, *, strict_time: bool = True, sequence_field_spec: Mapping[str, SequenceFieldSpec] | None = None
     ) -> None:
-        """Raise ShapeMismatchError or ValidationError if batch sizes, time lengths, layouts or lengths disagree."""
-        names = {name for name, _ in self.tensors()} | {name.split(".", 1)[0] for name, _ in self.tensors()}
-        unknown = sorted(set(self.layouts) - names)
-        if unknown and self.strict_layout:
+        """Raise ShapeMismatchError or ValidationError if batch sizes, time lengths, layouts or lengths disagree.
+
+        Fields with ``lengths``, or of variable length by ``sequence_field_spec``, may have a time axis of their own.
+        """
+        tensors = dict(self.tensors())
+        names = {*tensors, *map(_root, tensors)}
+        if self.strict_layout and (unknown := sorted(set(self.layouts) - names)):
             raise ValidationError(f"Unknown layout field {unknown[0]!r}, the batch has {sorted(names)}")
-        variable = {name for name, spec in (sequence_field_spec or {}).items() if spec.variable_length}
+        specs = (sequence_field_spec or {}).items()
+        variable = {*self.lengths, *(_EARLIER.get(name, name) for name, spec in specs if spec.variable_length)}
         batch, time = self.batch_size, None
-        for name, value in self.tensors():
-            layout, root = self._layout(name), name.split(".", 1)[0]
-            if "B" in layout and (value.ndim <= layout.find("B") or value.shape[layout.find("B")] != batch):
-                got = tuple(value.shape)
+        for name, value in tensors.items():
+            layout, root = self._layout(name), _root(name)
+            axis = layout.find("B")
+            if axis >= 0 and value.shape[axis : axis + 1] != (batch,):
                 label = f"lengths[{name[8:]!r}]" if root == "lengths" else repr(name)
-                raise ShapeMismatchError(f"{label} batch size mismatch", expected=batch, got=got)
-            if strict_time and layout.startswith("BT") and value.ndim >= 2 and root not in variable:
-                if time is not None and value.shape[1] != time[1]:
-                    message = f"time dimension mismatch between {time[0]!r} and {name!r}"
-                    raise ShapeMismatchError(message, expected=time[1], got=value.shape[1])
-                time = time or (name, value.shape[1])
-        for name, lengths in self.lengths.items():
-            steps = [v.shape[1] for n, v in self.tensors() if name in (n, n.split(".", 1)[0]) and v.ndim >= 2]
-            if steps and int(lengths.max()) > steps[0]:
-                raise ValidationError(f"lengths[{name!r}] exceeds the {steps[0]} stored steps")
+                raise ShapeMismatchError(f"{label} batch size mismatch", expected=batch, got=tuple(value.shape))
+            if strict_time and layout.startswith("BT") and value.ndim >= 2 and not {name, root} & variable:
+                other, steps = time = time or (name, value.shape[1])
+                if value.shape[1] != steps:
+                    message = f"time dimension mismatch between {other!r} and {name!r}"
+                    raise ShapeMismatchError(message, expected=steps, got=value.shape[1])
+            lengths = self.lengths.get(name, self.lengths.get(root))
+            if lengths is not None and value.ndim >= 2 and int(lengths.max()) > value.shape[1]:
+                raise ValidationError(f"the lengths of {name!r} exceed the {value.shape[1]} stored steps")
 
 
-def _earlier(name: str, read: Callable[[Any], Any]) -> property:
+def _root(name: str) -> str:
+    return name.split(".", 1)[0]
+
+
+def _earlier(name: str) -> property:
     def get(batch: Batch) -> Any:
         value = getattr(batch, name)
-        return None if value is None else read(value)
+        return value.float() if name in _FLAGS and value is not None else value
 
     return property(get, lambda batch, value: setattr(batch, name, value), doc=f"The earlier name of ``{name}``.")
 
 
 for _old, _new in _EARLIER.items():
-    setattr(Batch, _old, _earlier(_new, Tensor.float if _new in _FLAGS else lambda value: value))
+    setattr(Batch, _old, _earlier(_new))
+    # What is no field, `replace` does not hand on: the old value would stand in for a field set to None.
+    del Batch.__dataclass_fields__[_old]
 
 
 def _walk(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
@@ -165,8 +175,4 @@ def _walk(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
             yield from _walk(f"{name}.{key}", child)
 
 
-register_pytree(
-    Batch,
-    tuple(f.name for f in fields(Batch) if f.name not in ("layouts", "strict_layout")),
-    ("layouts", "strict_layout"),
-)
+register_pytree(Batch, tuple(f.name for f in fields(Batch) if f.name not in _STATIC), _STATIC)

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import ConfigurationError, did_you_mean
+from .errors import ConfigurationError, ShapeMismatchError, did_you_mean
 from .registry import WorldModelRegistry
 from .spec import ModalityKind, ModalitySpec
 from .state import State
@@ -135,7 +134,7 @@ def decoder_losses(
     ``targets`` are modalities ``[A, B, ...]`` as stored, ``reward`` and ``continue`` ``[A, B]``, what a model learns of
     them. A decoder with a method ``losses(state, targets)`` brings its own. One that only predicts is judged by squared
     errors summed over a modality's axes (images in [0, 1], vectors and rewards as symlog), and by the cross entropy of
-    ``continue``. Raises ConfigurationError if it predicts too little.
+    ``continue``. Raises ConfigurationError if it predicts too little, ShapeMismatchError for another shape.
     """
     if face := getattr(decoder, "losses", None):
         own: dict[str, Tensor] = face(state, targets)
@@ -146,10 +145,14 @@ def decoder_losses(
         raise ConfigurationError(f"the decoder predicts {sorted(preds)}; training needs {missing}, too")
     found: dict[str, Tensor] = {}
     for name, target in targets.items():
+        event = tuple(target.shape[2:])
+        if tuple(preds[name].shape[1:]) not in (event, event or (1,)):  # numbers may stand in a column
+            expected, got = ("N", *event), tuple(preds[name].shape)
+            raise ShapeMismatchError(f"the decoder's {name!r}", expected=expected, got=got)
         predicted = preds[name].reshape(target.shape)
         if name == "continue":
-            chance = predicted.clamp(1e-6, 1 - 1e-6)
-            found["con"] = F.binary_cross_entropy(chance, target, reduction="none")
+            chance = predicted.float().clamp(1e-6, 1 - 1e-6)  # half precision holds nothing between that and 1
+            found["con"] = -(target * chance.log() + (1 - target) * (-chance).log1p())
             continue
         if name in modalities and modalities[name].kind is ModalityKind.IMAGE:
             error = predicted - (target if target.is_floating_point() else target.float() / 255)

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from .errors import CheckpointError, ConfigurationError, ContractValidationError, did_you_mean
-from .fields import Count, Fields, Positive
+from .errors import ConfigurationError, ContractValidationError, did_you_mean
+from .fields import Count, Fields, Positive, option_names
+from .files import read_json, write_json
 from .spec import ActionSpec, ModalityKind, ModalitySpec, modality
 
 ConfigT = TypeVar("ConfigT", bound="WorldModelConfig")
@@ -43,12 +44,12 @@ class WorldModelConfig(Fields):
             self._normalise_observations()
             self._normalise_action()
         except (ContractValidationError, TypeError, ValueError) as error:
-            raise (error if isinstance(error, ConfigurationError) else self.error(str(error))) from error
+            raise (error if isinstance(error, ConfigurationError) else ConfigurationError(str(error))) from error
 
     def _normalise_observations(self) -> None:
         shape = self.obs_shape
         if not shape:
-            raise self.error("obs_shape is (), expected sizes such as (3, 64, 64) or (8,)")
+            raise ConfigurationError("obs_shape is (), expected sizes such as (3, 64, 64) or (8,)")
         given = self.observation_modalities or {"obs": {"shape": shape}}
         specs = {name: modality(name, value, default_shape=shape) for name, value in given.items()}
         for name, spec in specs.items():
@@ -109,13 +110,13 @@ class WorldModelConfig(Fields):
         for old in set(cls.earlier_names) & set(values):
             value, new = values.pop(old), cls.earlier_names[old]
             if values.setdefault(new, value) != value:
-                raise cls.error(f"{old} is the earlier name of {new}: give one of them")
+                raise ConfigurationError(f"{old} is the earlier name of {new}: give one of them")
         return cls(**values)
 
     def with_overrides(self: ConfigT, **overrides: Any) -> ConfigT:
         """Return a changed copy; None keeps a value. Raises ConfigurationError for unknown fields or wrong types."""
         changes = {name: value for name, value in overrides.items() if value is not None}
-        data = {name: getattr(self, name) for name in self.names()}
+        data = {name: getattr(self, name) for name in option_names(type(self))}
         if "obs_shape" in changes and "observation_modalities" not in changes:
             data["observation_modalities"] = {}
         if {"action_dim", "action_type"} & set(changes) and "action_spec" not in changes:
@@ -123,10 +124,8 @@ class WorldModelConfig(Fields):
         return self.from_dict({**data, **changes})
 
     def save(self, path: str | Path) -> None:
-        """Write ``config.json`` into a folder (or to the given .json file)."""
-        file = _config_file(Path(path))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        """Write ``config.json`` into a folder (or to the given .json file). Raises CheckpointError."""
+        write_json(_config_file(Path(path)), self.to_dict())
 
     @classmethod
     def load(cls: type[ConfigT], path: str | Path) -> ConfigT:
@@ -136,19 +135,6 @@ class WorldModelConfig(Fields):
 
 def _config_file(path: Path) -> Path:
     return path if path.suffix == ".json" else path / "config.json"
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises CheckpointError naming the file."""
-    try:
-        data = json.loads(file.read_text())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{file} does not exist: a saved model is a folder with config.json") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{file} cannot be read as JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{file} holds a {type(data).__name__}, expected a JSON object")
-    return data
 
 
 def _refuse_channels_last(name: str, spec: ModalitySpec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -30,13 +31,12 @@ def precision() -> None:
 
 
 def observations(
-    obs: Any, spec: ObservationSpec, *, axes: int | None = None, missing: bool = False, like: Tensor | None = None
+    obs: Any, spec: ObservationSpec, *, missing: bool = False, like: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Return the named modalities of a tensor, a mapping or a WorldModelInput, each checked against its spec.
 
-    ``axes`` is the number of axes before a modality's own, None any from 1 on. ``missing`` lets minus infinity through,
-    by which some families mark what was not seen. What comes out is on the device of ``like`` (a weight), and double
-    precision becomes that of ``like``.
+    ``missing`` lets minus infinity through, by which some families mark what was not seen. What comes out is on the
+    device of ``like`` (a weight), and floats have its precision.
     """
     precision()
     given = obs.observations if isinstance(obs, WorldModelInput) else obs
@@ -46,31 +46,29 @@ def observations(
         given = {next(iter(spec.modalities)): given}
     if not isinstance(given, Mapping):
         raise ValidationError(f"observations must be a tensor or a dict of tensors, got {type(given).__name__}")
-    absent, extra = sorted(set(spec.modalities) - set(given)), sorted(set(given) - set(spec.modalities))
-    if absent:
+    if given.keys() != spec.modalities.keys():
+        absent, extra = sorted(set(spec.modalities) - set(given)), sorted(set(given) - set(spec.modalities))
+        if not absent:
+            raise ValidationError(f"unexpected modalities {extra}: this model observes {sorted(spec.modalities)}")
         hint = did_you_mean(absent[0], extra)
         raise ValidationError(f"missing required modalities {absent}: got {sorted(given)}.{hint}")
-    if extra:
-        raise ValidationError(f"unexpected modalities {extra}: this model observes {sorted(spec.modalities)}")
-    seen = {name: _modality(name, given[name], one, axes, missing) for name, one in spec.modalities.items()}
-    leads = {name: tuple(value.shape[: value.ndim - len(spec.modalities[name].shape)]) for name, value in seen.items()}
-    if len(set(leads.values())) > 1:
+    seen = {name: _modality(name, given[name], one, missing) for name, one in spec.modalities.items()}
+    if len(seen) > 1 and len(set((leads := leading(seen, spec)).values())) > 1:
         raise ShapeMismatchError(f"modalities have different leading axes: {leads}")
     return {name: _as_weights(value, like) for name, value in seen.items()}
 
 
-def _modality(name: str, value: Any, spec: ModalitySpec, axes: int | None, missing: bool) -> Tensor:
+def _modality(name: str, value: Any, spec: ModalitySpec, missing: bool) -> Tensor:
     if not isinstance(value, Tensor):
         raise ValidationError(f"observation {name!r} is a {type(value).__name__}, expected a Tensor")
     lead = value.ndim - len(spec.shape)
-    if tuple(value.shape[max(lead, 0) :]) != spec.shape or lead < 1 or axes not in (None, lead):
+    if tuple(value.shape[max(lead, 0) :]) != spec.shape or lead < 1:
         hint = ""
         if spec.kind is ModalityKind.IMAGE and tuple(value.shape[-3:]) == (*spec.shape[1:], spec.shape[0]):
             hint = ": the data is channels-last, move the channels first with .movedim(-1, -3)"
         elif lead == 0 and tuple(value.shape) == spec.shape:
             hint = ": the batch axis is missing, add it with [None]"
-        wanted = ("B", "T")[: axes or 1]
-        raise ShapeMismatchError(f"observation {name!r}{hint}", expected=(*wanted, *spec.shape), got=tuple(value.shape))
+        raise ShapeMismatchError(f"observation {name!r}{hint}", expected=("B", *spec.shape), got=tuple(value.shape))
     integer = spec.kind is ModalityKind.IMAGE or spec.dtype.startswith(("uint", "int", "bool"))
     if not value.is_floating_point() and not (integer and str(value.dtype).removeprefix("torch.") == spec.dtype):
         raise ValidationError(
@@ -80,33 +78,48 @@ def _modality(name: str, value: Any, spec: ModalitySpec, axes: int | None, missi
     return value
 
 
+def leading(seen: Mapping[str, Tensor], spec: ObservationSpec) -> dict[str, tuple[int, ...]]:
+    """The axes before each modality's own."""
+    return {name: tuple(value.shape[: value.ndim - len(spec.modalities[name].shape)]) for name, value in seen.items()}
+
+
+def refuse_other_axes(seen: Mapping[str, Tensor], spec: ObservationSpec, *names: str) -> None:
+    """Raise ShapeMismatchError unless observations have just these axes before their own: B, or B and T."""
+    for name, value in seen.items():
+        if value.ndim - len(spec.modalities[name].shape) != len(names):
+            expected, got = (*names, *spec.modalities[name].shape), tuple(seen[name].shape)
+            raise ShapeMismatchError(f"observation {name!r}", expected=expected, got=got)
+
+
 def _as_weights(value: Tensor, like: Tensor | None) -> Tensor:
-    dtype = torch.float32 if like is None else like.dtype
-    return value.to(device=None if like is None else like.device, dtype=dtype if value.dtype == torch.float64 else None)
+    dtype, device = (torch.float32, value.device) if like is None else (like.dtype, like.device)
+    if not value.is_floating_point() or value.dtype == dtype:
+        return value if value.device == device else value.to(device)
+    return value.to(device, dtype)
 
 
 def refuse_non_finite(what: str, value: Tensor, *, missing: bool = False) -> None:
     """Raise ValidationError naming the first place that holds no number; inside a compiler nothing can be looked at."""
     if not value.is_floating_point() or value.is_meta or torch.compiler.is_compiling():
         return
-    good = torch.isfinite(value) | value.isneginf() if missing else torch.isfinite(value)
     try:
-        if bool(good.all()):
+        if math.isfinite(value.detach().sum().item()):  # the fastest look: a number that is none makes the sum one
             return
     except RuntimeError:  # inside vmap, too
+        return
+    good = torch.isfinite(value) | value.isneginf() if missing else torch.isfinite(value)
+    if bool(good.all()):
         return
     place = torch.nonzero(~good)[0].tolist()
     raise ValidationError(f"{what} is not finite at {place}: {float(value[tuple(place)])}; repair the data there")
 
 
-def action_tensor(
-    action: Any, specs: tuple[ActionSpec, ...], *, axes: int | None = None, api_version: str = "v3"
-) -> Tensor:
+def action_tensor(action: Any, specs: tuple[ActionSpec, ...], *, axes: int = 3, api_version: str = "v3") -> Tensor:
     """Return an action as the contract's flat float tensor ``[..., A]``.
 
-    A single discrete action may be class indices (integers, without the last axis) or one-hot, of any dtype; ``axes``
-    is the number of axes of a flat action here, which tells the two apart. Raises ValidationError if the payload's kind
-    fits no spec or an index is out of range, ShapeMismatchError if the last axis has another size.
+    A single discrete action may be class indices (integers, without the last axis) or one-hot (floats or booleans;
+    integers where they have the ``axes`` of a flat action). Raises ValidationError if the payload's kind fits no spec
+    or an index is out of range, ShapeMismatchError if the last axis has another size.
     """
     kind = None
     if isinstance(action, ActionPayload):
@@ -124,7 +137,9 @@ def action_tensor(
         raise ValidationError(f"no action given, the model takes {spec.kind!r} actions of size {spec.dim}")
     if not isinstance(action, Tensor):
         raise ValidationError(f"an action must be a Tensor or an ActionPayload, got {type(action).__name__}")
-    if spec.kind == "discrete" and not action.is_floating_point() and not _one_hot(action, spec.dim, axes):
+    one_hot = action.is_floating_point() or action.dtype == torch.bool
+    one_hot = one_hot or (action.ndim == axes and action.shape[-1] == spec.dim)
+    if spec.kind == "discrete" and not one_hot:
         wrong = action[(action < 0) | (action >= spec.dim)]
         if wrong.numel():
             raise ValidationError(
@@ -137,15 +152,14 @@ def action_tensor(
     return action if action.is_floating_point() else action.float()
 
 
-def _one_hot(action: Tensor, classes: int, axes: int | None) -> bool:
-    """Whether integers are one-hot vectors and no indices: by the axes there should be, else as far as they tell."""
-    return action.dtype == torch.bool or (action.ndim == (axes or 3) and action.shape[-1] == classes)
-
-
 def state(given: Any, contract: ModelIOContract, *, dtype: torch.dtype | None = None) -> None:
     """Raise StateError or ShapeMismatchError if a state does not fit the contract; with ``dtype``, its floats, too."""
+    precision()
     if not isinstance(given, State):
         raise StateError(f"expected a State, got a {type(given).__name__}: model.encode(obs) gives one")
+    for name, value in given.tensors.items():
+        if not isinstance(value, Tensor):
+            raise StateError(f"state tensor {name!r} is a {type(value).__name__}, expected a Tensor [B, ...]")
     given.validate()
     for key in contract.required_state_keys:
         if key not in given:
@@ -203,11 +217,12 @@ def batch(given: Any, contract: ModelIOContract, *, missing: bool = False, like:
             raise ValidationError(f"the batch has no {key!r}; this model needs {list(contract.required_batch_keys)}")
     changed: dict[str, Any] = {}
     if given.obs is not None and contract.effective_input_spec.modalities:
-        changed["obs"] = observations(given.obs, contract.effective_input_spec, axes=2, missing=missing, like=like)
+        changed["obs"] = observations(given.obs, contract.effective_input_spec, missing=missing, like=like)
+        refuse_other_axes(changed["obs"], contract.effective_input_spec, "B", "T")
     spec = contract.action_spec
     if given.actions is not None and spec.kind not in ("none", "text"):
         try:
-            changed["actions"] = action_tensor(given.actions, (spec,), axes=3)
+            changed["actions"] = action_tensor(given.actions, (spec,))
         except ShapeMismatchError:
             changed["actions"] = given.actions
         if changed["actions"].ndim != 3 or changed["actions"].shape[-1] != spec.dim:
@@ -225,7 +240,8 @@ def batch(given: Any, contract: ModelIOContract, *, missing: bool = False, like:
         refuse_non_finite("batch rewards", given.rewards)
         changed["rewards"] = given.rewards.to(torch.float32 if like is None else like.dtype)
     given.validate(sequence_field_spec=contract.effective_sequence_field_spec)
-    return replace(given, **changed)
+    ready = replace(given, **changed)
+    return ready if like is None else ready.to(like.device)
 
 
 def encoded(given: Any, name: str, width: int) -> Tensor:

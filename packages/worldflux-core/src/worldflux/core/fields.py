@@ -6,6 +6,7 @@ pydantic's validator judges the values. What relates two fields stays a few line
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -13,11 +14,23 @@ import re
 import reprlib
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, SchemaError, to_jsonable_python
 from typing_extensions import TypedDict
 
 from .errors import ConfigurationError, did_you_mean
@@ -28,10 +41,21 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 FieldsT = TypeVar("FieldsT", bound="Fields")
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+_once: Callable[[FunctionT], FunctionT] = functools.cache  # type: ignore[assignment]
 
-__all__ = ["Amount", "Count", "Field", "Fields", "NonNegative", "Positive", "Share", "json_schema"]
+__all__ = ["Amount", "Count", "Field", "Fields", "NonNegative", "Positive", "Share", "json_schema", "option_names"]
 
-_BOUNDS = {"ge": "of at least", "gt": "above", "le": "at most", "lt": "below", "multiple_of": "a multiple of"}
+_BOUNDS = {
+    "ge": "of at least",
+    "gt": "above",
+    "le": "at most",
+    "lt": "below",
+    "multiple_of": "a multiple of",
+    "min_length": "of a length of at least",
+    "max_length": "of a length of at most",
+    "pattern": "of the form",
+}
 _VOCABULARY = {"Annotated": Annotated, "Any": Any, "Field": Field, "Literal": Literal}
 _WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a string"}
 _SHOWN = reprlib.Repr()
@@ -55,16 +79,19 @@ class Fields:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        here = sys._getframe(1).f_locals  # what a class made in a function calls its types is known there only
+        frame: types.FrameType | None = sys._getframe(1)
+        while frame and frame.f_code.co_name in ("__new__", "__init_subclass__"):  # of a metaclass, of a base between
+            frame = frame.f_back
+        here = frame.f_locals if frame else {}  # what a class made in a function calls its types is known there only
         words = set(re.findall(r"\w+", " ".join(map(str, inspect.get_annotations(cls).values()))))
-        cls._locals = {**cls._locals, **{name: here[name] for name in words & here.keys()}}
+        cls._locals = {name: here[name] for name in words & here.keys()}
         for old, new in cls.earlier_names.items():
             if not hasattr(cls, old):
                 setattr(cls, old, _earlier(new))
 
     # sees the caller's keywords before the generated __init__, which would refuse them in other words
     def __new__(cls, *args: Any, **given: Any) -> Any:
-        cls.refuse_unknown(given)
+        refuse_unknown(cls, given)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -74,28 +101,14 @@ class Fields:
             checked = _validator(cls)(values)
         except ValidationError as error:
             name = str(error.errors(include_url=False)[0]["loc"][0])
-            raise self.error(_refusal(name, values[name], hints[name])) from None
+            raise _error(cls, _refusal(name, values[name], hints[name])) from None
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
     @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of all options."""
-        return tuple(item.name for item in fields(cls) if item.init)
-
-    @classmethod
-    def refuse_unknown(cls, given: Mapping[str, Any]) -> None:
-        """Raise ConfigurationError for a name that is no option, with the nearest that is one."""
-        known = cls.names()
-        for name in given:
-            if name not in known:
-                hint = f" {cls.gone[name]}" if name in cls.gone else did_you_mean(name, known)
-                raise cls.error(f"{cls._unknown} {name!r}.{hint}")
-
-    @classmethod
     def error(cls, message: str) -> ConfigurationError:
         """The error for a relation between options that does not hold."""
-        return ConfigurationError(message, config_name=cls.__name__)
+        return _error(cls, message)
 
     @classmethod
     def _plain(cls, hint: Any, value: Any) -> Any:
@@ -106,46 +119,106 @@ class Fields:
         if isinstance(value, os.PathLike) and str in kinds:
             return os.fspath(value)
         for kind in kinds:
-            if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
-                return tuple(cls._plain((get_args(kind) or (Any,))[0], item) for item in value)
-            if get_origin(kind) is dict and isinstance(value, Mapping):
-                return dict(value)
+            origin, inner = get_origin(kind) or kind, get_args(kind) or (Any,)
+            if origin is tuple and isinstance(value, (list, tuple)):
+                fixed = len(inner) == len(value) and inner[-1] is not ...
+                each = inner if fixed else inner[:1] * len(value)
+                return tuple(cls._plain(one, item) for one, item in zip(each, value, strict=True))
+            if origin is list and isinstance(value, list):
+                return [cls._plain(inner[0], item) for item in value]
+            if origin is dict and isinstance(value, Mapping):
+                return {name: cls._plain(inner[-1], item) for name, item in value.items()}
         return value
+
+
+# Functions and no methods, whose names an option may bear.
+
+
+def option_names(cls: type[Fields]) -> tuple[str, ...]:
+    """The names of all options of a class."""
+    return tuple(item.name for item in fields(cls) if item.init and "internal" not in item.metadata)
+
+
+def refuse_unknown(cls: type[Fields], given: Iterable[str]) -> None:
+    """Raise ConfigurationError for a name that is no option, with the nearest that is one."""
+    for name in given:
+        if name not in _accepted(cls):
+            hint = f" {cls.gone[name]}" if str(name) in cls.gone else did_you_mean(name, _accepted(cls))
+            raise _error(cls, f"{cls._unknown} {name!r}.{hint}")
+
+
+def _error(cls: type[Fields], message: str) -> ConfigurationError:
+    return ConfigurationError(message, config_name=cls.__name__)
 
 
 def json_schema(cls: type[Fields]) -> dict[str, Any]:
     """The options of a class as a JSON schema: the rule and the default of each."""
     found: dict[str, Any] = {}
+    required: list[str] = []
     for name, hint in _hints(cls).items():
         try:
             found[name] = TypeAdapter(hint).json_schema()
         except Exception:  # a type of Python's own, which JSON has no word for
             found[name] = {}
-        if (default := cls.__dataclass_fields__[name].default) is not MISSING:
-            found[name]["default"] = default
-    return {"title": cls.__name__, "type": "object", "properties": found, "additionalProperties": False}
+        declared = cls.__dataclass_fields__[name]
+        if declared.default is not MISSING:
+            with contextlib.suppress(PydanticSerializationError):  # for the same reason
+                found[name]["default"] = to_jsonable_python(declared.default)
+        elif declared.default_factory is MISSING:
+            required.append(name)
+    rules = {"properties": found, "required": required, "additionalProperties": False}
+    return {"title": cls.__name__, "type": "object", **rules}
 
 
-@functools.cache
+@_once
 def _validator(cls: type[Fields]) -> Callable[[Any], dict[str, Any]]:
-    shape: Any = TypedDict(cls.__name__, _hints(cls))  # type: ignore[operator]
+    hints = _hints(cls)
+    try:
+        return _judge(hints)
+    except (TypeError, SchemaError):  # among them is a kind that pydantic has no rule for
+        return _judge({name: hint if _has_a_rule(hint) else Any for name, hint in hints.items()})
+
+
+def _judge(hints: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    typed: Any = TypedDict
+    shape = typed("Options", hints)
     shape.__pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     validate: Callable[[Any], dict[str, Any]] = TypeAdapter(shape).validator.validate_python
     return validate
 
 
-@functools.cache
+def _has_a_rule(hint: Any) -> bool:
+    try:
+        return bool(_judge({"value": hint}))
+    except (TypeError, SchemaError):
+        return False
+
+
+@_once
+def _accepted(cls: type[Fields]) -> tuple[str, ...]:
+    """What the constructor takes: the fields, and what is only for it (``InitVar``)."""
+    return tuple(inspect.signature(cls.__init__).parameters)[1:]
+
+
+@_once
 def _hints(cls: type[Fields]) -> dict[str, Any]:
-    """The declared kind of each field, strings evaluated where they were written."""
+    """The declared kind of each field, strings evaluated where they were written; Any where that fails."""
     found: dict[str, Any] = {}
+    names = option_names(cls)
     for base in reversed(cls.__mro__):
-        names = {**_VOCABULARY, **getattr(sys.modules.get(base.__module__), "__dict__", {})}
+        known = {**_VOCABULARY, **getattr(sys.modules.get(base.__module__), "__dict__", {})}
         for name, hint in inspect.get_annotations(base).items():
-            try:
-                found[name] = eval(hint, names, dict(cls._locals)) if isinstance(hint, str) else hint
-            except (NameError, AttributeError):  # imported for type checkers only
-                found[name] = Any
-    return {name: found[name] for name in cls.names()}
+            if name in names:
+                found[name] = _resolved(hint, known, dict(vars(base).get("_locals", {})))
+    return {name: found[name] for name in names}
+
+
+def _resolved(hint: Any, known: dict[str, Any], here: dict[str, Any]) -> Any:
+    written = types.SimpleNamespace(__annotations__={"kind": hint})
+    try:
+        return get_type_hints(written, known, here, include_extras=True)["kind"]
+    except (NameError, AttributeError, TypeError):  # imported for type checkers only
+        return Any
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
@@ -171,13 +244,15 @@ def _describe(hint: Any) -> str:
     if origin is Annotated:
         rules = [rule for entry in arguments[1:] for rule in getattr(entry, "metadata", [entry])]
         bounds = [
-            f"{word} {getattr(rule, key):g}" for key, word in _BOUNDS.items() for rule in rules if hasattr(rule, key)
+            f"{word} {getattr(rule, key)}" for key, word in _BOUNDS.items() for rule in rules if hasattr(rule, key)
         ]
         return f"{_describe(arguments[0])} {' and '.join(bounds)}".rstrip()
     if origin is Literal:
         return f"one of {', '.join(map(repr, arguments))}"
     if origin is tuple:
-        return f"a list, each entry {_describe(arguments[0])}"
+        if len(arguments) == 2 and arguments[1] is ...:
+            return f"a list, each entry {_describe(arguments[0])}"
+        return f"a list of {len(arguments)}: {', '.join(map(_describe, arguments))}".rstrip(": ")
     if origin in (dict, Mapping):
         return "a mapping of names"
     return "None" if hint in (None, type(None)) else _WORDS.get(hint, getattr(hint, "__name__", str(hint)))

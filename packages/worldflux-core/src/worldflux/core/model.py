@@ -58,6 +58,11 @@ class WorldModel(nn.Module, ABC):
     optional_state: tuple[str, ...] = ()  # tensors a state may go without
     missing_is_neginf: bool = False  # whether minus infinity in observations and actions marks what is missing
     context_rows: int = 0  # leading rows of a training sequence that only supply the initial state
+    # the five slots, each replaceable by anything with the slot's method
+    observation_encoder: Any
+    action_conditioner: Any
+    dynamics_model: Any
+    decoder: Any
     rollout_executor: Any
 
     def __init__(self, config: WorldModelConfig) -> None:
@@ -119,7 +124,7 @@ class WorldModel(nn.Module, ABC):
         """What ``correct`` gets first where an episode starts: the initial state, no action, what is read of that."""
         first = next(iter(obs.values()))
         state = self.initial_state(first.shape[0], first.device)
-        nothing = torch.zeros(first.shape[0], self.io_contract().action_spec.dim, device=first.device)
+        nothing = torch.zeros(first.shape[0], self.io_contract().action_spec.dim).to(self._like())
         return state, nothing, self.component("action_conditioner").condition(state, nothing, None)
 
     @abstractmethod
@@ -163,7 +168,7 @@ class WorldModel(nn.Module, ABC):
 
     def encode(self, obs: Observations, deterministic: bool = False) -> State:
         """Return the state of a fresh episode that starts with ``obs`` (each modality ``[B, ...]``)."""
-        return self.begin(self.observations(obs, axes=1), deterministic=deterministic)
+        return self.begin(self._rows(obs), deterministic=deterministic)
 
     def transition(
         self,
@@ -186,14 +191,14 @@ class WorldModel(nn.Module, ABC):
         deterministic: bool = False,
     ) -> State:
         """Return the state after ``action [B, A]`` led to ``obs`` (the posterior)."""
-        if type(self).correct is WorldModel.correct:  # no memory: what was done before tells nothing
-            return self.encode(obs, deterministic=deterministic)
-        seen = self.observations(obs, axes=1)
-        if (size := next(iter(seen.values())).shape[0]) != state.batch_size:
-            raise ShapeMismatchError("observations of the update", expected=state.batch_size, got=size)
         self.check_state(state)
         self.check_conditions(conditions)
+        seen = self._rows(obs)
+        if (size := next(iter(seen.values())).shape[0]) != state.batch_size:
+            raise ShapeMismatchError("observations of the update", expected=state.batch_size, got=size)
         flat = self._step_action(state, action)
+        if type(self).correct is WorldModel.correct:  # no memory: what was done before tells nothing
+            return self.encode(obs, deterministic=deterministic)
         conditioned = self.component("action_conditioner").condition(state, flat, conditions)
         return self.correct(state, flat, conditioned, seen, deterministic=deterministic)
 
@@ -272,20 +277,26 @@ class WorldModel(nn.Module, ABC):
         """SHA-256 of the contract; a saved model must meet the same one."""
         return self.io_contract().fingerprint()
 
-    def observations(self, obs: Observations, *, axes: int | None = None) -> dict[str, Tensor]:
+    def observations(self, obs: Observations) -> dict[str, Tensor]:
         """Return the named modalities ``[..., *shape]``; tensors, dicts and WorldModelInput all come through here.
 
-        ``axes`` is how many axes come before a modality's own. What comes out is on the weights' device. Raises
-        ValidationError for missing or extra modalities, a wrong dtype or a number that is none, ShapeMismatchError for
-        a shape.
+        What comes out is on the weights' device. Raises ValidationError for missing or extra modalities, a wrong dtype
+        or a number that is none, ShapeMismatchError for a shape.
         """
         spec = self.io_contract().effective_input_spec
-        return doors.observations(obs, spec, axes=axes, missing=self.missing_is_neginf, like=self._like())
+        return doors.observations(obs, spec, missing=self.missing_is_neginf, like=self._like())
 
-    def actions(self, action: Action, *, axes: int | None = None) -> Tensor:
-        """Return an action as the flat tensor ``[..., A]`` of ``axes`` axes, with the weights' dtype and device.
+    def _rows(self, obs: Observations) -> dict[str, Tensor]:
+        """Observations ``[B, *shape]``."""
+        seen = self.observations(obs)
+        doors.refuse_other_axes(seen, self.io_contract().effective_input_spec, "B")
+        return seen
 
-        Raises ValidationError or ShapeMismatchError.
+    def actions(self, action: Action, *, axes: int = 3) -> Tensor:
+        """Return an action as the flat tensor ``[..., A]``, with the weights' dtype and device.
+
+        Integers with ``axes`` axes, the last of size A, are one-hot, others indices of classes. Raises ValidationError
+        or ShapeMismatchError.
         """
         specs = self.io_contract().effective_action_specs
         return doors.action_tensor(action, specs, axes=axes, api_version=self.api_version).to(self._like())
@@ -300,9 +311,9 @@ class WorldModel(nn.Module, ABC):
                 plan = ActionPayload("continuous", self.actions(plan), extras=plan.extras)
             plan = normalize_planned_action(plan, api_version=self.api_version)
         if isinstance(plan, ActionSequence):
-            steps = plan.payloads or ()
-            plan = plan.tensor if plan.tensor is not None else torch.stack([self.actions(step) for step in steps])
-        actions = self.actions(plan, axes=3)
+            steps = [self.actions(step, axes=2) for step in plan.payloads or ()]
+            plan = torch.stack(steps) if plan.tensor is None else plan.tensor
+        actions = self.actions(plan)
         if actions.ndim != 3 or actions.shape[1] not in (1, batch_size):
             expected = ("H", batch_size, spec.dim)
             raise ShapeMismatchError("rollout actions", expected=expected, got=tuple(actions.shape))
@@ -378,20 +389,21 @@ class WorldModel(nn.Module, ABC):
         Raises ConfigurationError.
         """
         name = canonical_slot(slot, self.slots)
+        like = self._like()
         with torch.random.fork_rng(devices=[]):  # what a part's own layers draw is drawn from nobody's generator
-            torch.manual_seed(self._seed)
+            torch.default_generator.manual_seed(self.config.seed)
             part, component_id, made = build_component(name, value, self.config, self.slots)
-        if hasattr(self, name):
-            delattr(self, name)  # a module may be replaced by a plain object, which nn.Module would refuse
-        setattr(self, name, part)
-        self.component_ids[name] = component_id
-        if isinstance(part, nn.Module):
-            part.train(self.training)
-            if made:
+            if hasattr(self, name):
+                delattr(self, name)  # a module may be replaced by a plain object, which nn.Module would refuse
+            setattr(self, name, part)
+            self.component_ids[name] = component_id
+            if isinstance(part, nn.Module) and made:
                 others = {key: v.clone() for key, v in self.state_dict().items() if not key.startswith(f"{name}.")}
                 self.initialise()
                 self.load_state_dict(others, strict=False)
-                part.to(self._like())
+                part.to(like)
+        if isinstance(part, nn.Module):
+            part.to(like.device).train(self.training)
 
     # --- what it can do -------------------------------------------------------------------------------------------
 
@@ -434,7 +446,7 @@ class WorldModel(nn.Module, ABC):
     def recipe(self) -> Recipe:
         """How this model is trained where nobody says otherwise: ``training_defaults``, and the config's own two."""
         given = self.training_defaults()
-        chosen = given.chosen() if isinstance(given, Recipe) else dict(given)
+        chosen: dict[str, Any] = given.chosen() if isinstance(given, Recipe) else dict(given)
         return Recipe(**{"learning_rate": self.config.learning_rate, "grad_clip": self.config.grad_clip, **chosen})
 
     # --- randomness -----------------------------------------------------------------------------------------------

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -16,8 +12,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from .config import WorldModelConfig, read_json
+from .config import WorldModelConfig
 from .errors import CheckpointError, ConfigurationError
+from .files import read_json, replacing, sha256
 from .legacy import API_VERSIONS
 from .registry import WorldModelRegistry
 
@@ -26,50 +23,6 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS, META = "config.json", "model.safetensors", "worldflux_meta.json"
 FORMAT_VERSION = 2
-
-
-def worldflux_version() -> str:
-    """The installed kernel's version."""
-    return metadata.version("worldflux-core")
-
-
-def write_files(files: Mapping[Path, Callable[[Path], None]]) -> None:
-    """Write files whole or not at all: all to neighbours, flushed to disk, then renamed. Raises CheckpointError."""
-    try:
-        for file, write in files.items():
-            write(_staged(file))
-            with _staged(file).open("rb+") as handle:
-                os.fsync(handle.fileno())
-        for file in files:
-            os.replace(_staged(file), file)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"could not write {file}: {error}; what was there before is untouched") from error
-    finally:
-        for file in files:
-            with contextlib.suppress(OSError):
-                _staged(file).unlink(missing_ok=True)
-
-
-def _staged(file: Path) -> Path:
-    return file.with_name(f".{file.name}.{os.getpid()}.tmp")
-
-
-def write_json(file: Path, data: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_files({file: lambda staged: _write_json(staged, data)})
-
-
-def _write_json(file: Path, data: Any) -> None:
-    file.write_text(json.dumps(data, indent=2) + "\n")
-
-
-def sha256(file: Path) -> str:
-    """Hex digest of a file."""
-    total = hashlib.sha256()
-    with file.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()
 
 
 def save_pretrained(model: WorldModel, path: str | Path) -> Path:
@@ -84,14 +37,10 @@ def save_pretrained(model: WorldModel, path: str | Path) -> Path:
             "register it with WorldModelRegistry.register_component and pass its id"
         )
     folder, entry = Path(path), WorldModelRegistry.model(model.config.model_type)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"could not create {folder}: {error}") from error
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     about = {
         "save_format_version": FORMAT_VERSION,
-        "worldflux_version": worldflux_version(),
+        "worldflux_version": metadata.version("worldflux-core"),
         "api_version": model.api_version,
         "model_type": model.config.model_type,
         "plugin": entry.plugin,
@@ -99,23 +48,19 @@ def save_pretrained(model: WorldModel, path: str | Path) -> Path:
         "components": model.component_ids,
         "created_at_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-
-    def write_meta(file: Path) -> None:
-        hashes = {name: sha256(_staged(folder / name)) for name in (CONFIG, WEIGHTS)}
-        _write_json(file, about | {"sha256": hashes})
-
-    write_files(
-        {
-            folder / WEIGHTS: lambda file: save_file(tensors, str(file)),
-            folder / CONFIG: lambda file: _write_json(file, model.config.to_dict()),
-            folder / META: write_meta,
-        }
-    )
+    try:
+        with replacing(folder / WEIGHTS, folder / CONFIG, folder / META) as (weights, config, meta):
+            save_file(tensors, str(weights))
+            config.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
+            about["sha256"] = {CONFIG: sha256(config), WEIGHTS: sha256(weights)}
+            meta.write_text(json.dumps(about, indent=2) + "\n")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"could not write {folder}: {error}; what was there before is untouched") from error
     return folder
 
 
 def load_pretrained(source: str | Path, *, device: str | torch.device = "cpu") -> WorldModel:
-    """Load a saved model from a folder or, for ``owner/name[@revision]``, from the Hub.
+    """Load a saved model, in eval mode, from a folder or, for ``owner/name[@revision]``, from the Hub.
 
     Raises CheckpointError if a file is missing, damaged or altered, ConfigurationError if its family, its
     components or its contract are not what is installed here. Nothing found in a file is imported or unpickled.
@@ -144,7 +89,7 @@ def load_pretrained(source: str | Path, *, device: str | torch.device = "cpu") -
             f"{entry.plugin or family} builds from the same config: install the version it was saved with"
         )
     load_weights(model, folder / WEIGHTS)
-    return model.to(device)
+    return model.to(device).eval()
 
 
 def _check_meta(folder: Path, meta: dict[str, Any]) -> None:
@@ -180,7 +125,7 @@ def load_weights(model: WorldModel, file: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is not a readable safetensors file: {error}") from error
     own = model.state_dict()
-    for name in own.keys() | tensors.keys():
+    for name in {**own, **tensors}:
         if name not in tensors or name not in own:
             raise CheckpointError(f"{file}: tensor {name!r} is {'unknown' if name in tensors else 'missing'}")
         if own[name].shape != tensors[name].shape:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from .fields import Amount, Count, Fields, NonNegative, Positive
+from .config import WorldModelConfig
+from .fields import Amount, Count, Fields, NonNegative, Positive, option_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,11 @@ class Recipe(Fields):
     env_steps: Count | None = None
     eval_explore: bool | None = None
 
+    @classmethod
+    def of(cls, config: WorldModelConfig, **others: Any) -> Recipe:
+        """Return what a family's config has under the same names, with ``others`` beside or instead of them."""
+        return cls(**{**{n: getattr(config, n) for n in option_names(cls) if hasattr(config, n)}, **others})
+
     def chosen(self) -> dict[str, object]:
         """What is not left open, by name."""
-        return {name: value for name in self.names() if (value := getattr(self, name)) is not None}
+        return {name: value for name in option_names(type(self)) if (value := getattr(self, name)) is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -88,44 +89,52 @@ class State:
                 )
 
     def serialize(self) -> bytes:
-        """Return the state as bytes: a magic word, a version, a JSON header and the raw tensors."""
+        """Return the state as bytes: a magic word, a version, a JSON header and the raw tensors.
+
+        Raises StateError if ``meta`` holds what JSON cannot.
+        """
         entries, blobs = [], []
         for name, value in self.tensors.items():
             raw = value.detach().cpu().contiguous()
             blob = raw.reshape(-1).view(torch.uint8).numpy().tobytes() if raw.numel() else b""
             entries.append({"name": name, "dtype": str(raw.dtype)[6:], "shape": list(raw.shape), "size": len(blob)})
             blobs.append(blob)
-        header = json.dumps({"tensors": entries, "meta": self.meta}).encode()
+        try:
+            header = json.dumps({"tensors": entries, "meta": self.meta}).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise StateError(f"the state's meta cannot be written as JSON: {error}") from error
         return _HEADER.pack(_MAGIC, _VERSION, len(header)) + header + b"".join(blobs)
 
     @classmethod
     def deserialize(cls, data: bytes) -> State:
         """Return the state written by ``serialize``. Raises StateError if the bytes are not one."""
-        if len(data) < _HEADER.size:
-            raise StateError(f"truncated state: {len(data)} bytes, a header alone has {_HEADER.size}")
-        magic, version, length = _HEADER.unpack_from(data)
-        if magic != _MAGIC:
-            raise StateError(f"bad magic {magic!r}: these bytes are not a serialized State")
-        if version != _VERSION:
-            raise StateError(f"state format version {version}, this worldflux reads {_VERSION}")
-        offset, tensors = _HEADER.size + length, {}
+        tensors: dict[str, Tensor] = {}
         try:
+            magic, version, length = _HEADER.unpack_from(data := bytes(memoryview(data)))
+            if magic != _MAGIC:
+                raise StateError(f"bad magic {magic!r}: these bytes are not a serialized State")
+            if version != _VERSION:
+                raise StateError(f"state format version {version}, this worldflux reads {_VERSION}")
+            offset = _HEADER.size + length
             header = json.loads(data[_HEADER.size : offset])
+            meta = {**header["meta"]}
             for entry in header["tensors"]:
-                blob = bytearray(data[offset : offset + entry["size"]])
-                if len(blob) != entry["size"]:
-                    raise StateError(f"truncated state: tensor {entry['name']!r} is cut short")
-                dtype = getattr(torch, entry["dtype"])
+                name, shape, size, dtype = *map(entry.get, ("name", "shape", "size")), getattr(torch, entry["dtype"])
+                if not isinstance(name, str) or name in tensors or math.prod(shape) * dtype.itemsize != size:
+                    raise StateError(f"damaged state header: {size} bytes for {name!r}, {dtype} {shape}")
+                blob = bytearray(data[offset : offset + size])
+                if len(blob) != size:
+                    raise StateError(f"truncated state: tensor {name!r} is cut short")
                 flat = torch.frombuffer(blob, dtype=dtype) if blob else torch.empty(0, dtype=dtype)
-                tensors[entry["name"]] = flat.reshape(entry["shape"]).clone()
-                offset += entry["size"]
+                tensors[name] = flat.reshape(shape).clone()
+                offset += size
         except StateError:
             raise
-        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            raise StateError(f"damaged state header: {error}") from error
+        except Exception as error:  # whatever reading what is no header can raise
+            raise StateError(f"truncated or damaged state header: {type(error).__name__}: {error}") from error
         if offset != len(data):
             raise StateError(f"{len(data) - offset} trailing bytes after the state")
-        return cls(tensors, header["meta"])
+        return cls(tensors, meta)
 
 
 def stack_states(states: Iterable[State], dim: int = 0) -> State:

@@ -11,13 +11,22 @@ import torch
 from torch import Tensor
 
 from worldflux.core.batch import Batch
-from worldflux.core.errors import BufferError, ConfigurationError, ShapeMismatchError, TrainingError, ValidationError
+from worldflux.core.errors import (
+    BufferError,
+    CheckpointError,
+    ConfigurationError,
+    ShapeMismatchError,
+    TrainingError,
+    ValidationError,
+)
 from worldflux.core.policy import Carry, Policy
-from worldflux.envs import Step, VectorEnv
+from worldflux.envs import RandomPolicy, Step, VectorEnv
+from worldflux.envs.acting import acting
 
 from .episodes import EpisodeStatistics
-from .providers import BatchRequest
+from .providers import BatchRequest, check_request
 from .replay import Replay, as_numpy
+from .saved import check_source
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,6 +47,11 @@ class EnvironmentSource:
         min_rows: sequence starts the replay must offer before the first batch; default: the rows of one batch, or
             all it can hold if that is less.
         context_rows: leading rows of a sequence that only warm up the model's state.
+        random_steps: so many of the first rows, over all environments (rounded up to whole steps of all), are acted
+            uniformly at random and not by the policy, which then begins as with new episodes; where it is not 0, so is
+            every row before the first batch. Their latents are zeros. Without ``min_rows`` the first batch comes after
+            them. A policy that has ``restrict(obs, action)`` says
+            what of a random action ``[N, A]`` an environment uses.
 
     Raises:
         ConfigurationError: the environments, the policy and the replay do not fit together.
@@ -53,17 +67,21 @@ class EnvironmentSource:
         min_rows: int | None = None,
         context_rows: int = 0,
         catch_up: bool = False,
+        random_steps: int = 0,
         seed: int = 0,
     ) -> None:
-        _check_fit(env, policy, replay, replay_ratio)
+        _check_options(replay_ratio, min_rows=min_rows, context_rows=context_rows, random_steps=random_steps, seed=seed)
+        _check_fit(env, policy, replay)
         self.env, self.policy, self.replay = env, policy, replay
         self.replay_ratio, self._min_rows, self._context_rows = float(replay_ratio), min_rows, context_rows
-        self._catch_up = catch_up
-        self._env_seed: int | None = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._catch_up, self._random_steps = catch_up, random_steps
+        seeds = [int(number) for number in np.random.SeedSequence(seed).generate_state(2)]
+        self._env_seed: int | None = seeds[0]
+        self._random = RandomPolicy(env.action_spec, seed=seeds[1])
         self._step: Step | None = None  # the row that is seen but not yet stored; None: begin new episodes
         self._carry: Carry = {}
         self._credit = 0.0  # rows that may be replayed before the environments must be stepped again
-        self._started = False
+        self._started, self._was_random = False, False
         self._env_steps = 0
         self._statistics = EpisodeStatistics(env.num_envs)
 
@@ -72,22 +90,28 @@ class EnvironmentSource:
         """Rows collected so far, over all environments."""
         return self._env_steps
 
+    @property
+    def latent_names(self) -> list[str]:
+        """The latents the replay stores beside the rows: ``update`` takes these."""
+        return self.replay.latent_names
+
     def sample(self, request: BatchRequest) -> Batch:
         """Step the environments as far as the ratio asks, then sample the replay.
 
+        The policy's model is in eval mode meanwhile, whatever mode it is in otherwise.
+
         Raises:
+            ConfigurationError: this is no request, or the replay can never hold what it asks for.
             TrainingError: an environment raised, or gave a row that cannot be stored; the message names the
                 environment and the step. What was collected is kept, and the next call begins new episodes.
         """
-        length = request.seq_len or self.replay.sequence_length
+        length = check_request(request).seq_len or self.replay.sequence_length
         if length is None:
             raise ConfigurationError("no sequence length: pass seq_len, or sequence_length to the Replay")
         rows = request.batch_size * max(1, length - self._context_rows)
-        if not self._started:
-            self._begin(rows, length)
-        while self._credit < rows:
-            self._advance()
-            self._credit += self.env.num_envs * self.replay_ratio
+        if not self._started or self._credit < rows:
+            with acting(self.policy):
+                self._collect(rows, length)
         self._credit -= rows
         return self.replay.sample(request)
 
@@ -113,6 +137,13 @@ class EnvironmentSource:
 
     # -- collecting ------------------------------------------------------------------------------------------------
 
+    def _collect(self, rows: int, length: int) -> None:
+        if not self._started:
+            self._begin(rows, length)
+        while self._credit < rows:
+            self._advance()
+            self._credit += self.env.num_envs * self.replay_ratio
+
     def _begin(self, rows: int, length: int) -> None:
         streams = self.replay.num_streams
         possible = (self.replay.capacity // streams - length + 1) * streams
@@ -125,7 +156,9 @@ class EnvironmentSource:
         steps = rows / self.replay_ratio
         every = f"1 update per {steps:g}" if steps >= 1 else f"{1 / steps:g} updates per 1"
         _LOG.info("replay ratio %g = %s environment steps", self.replay_ratio, every)
-        limit = 100 * self.replay.capacity
+        while self._min_rows is None and self._env_steps < self._random_steps:
+            self._advance()
+        limit = self._env_steps + 100 * self.replay.capacity
         while (starts := self.replay.num_valid_starts(length)) < wanted:
             if starts and len(self.replay) == self.replay.capacity:
                 break  # with every row some start is lost: there will not be more
@@ -141,11 +174,11 @@ class EnvironmentSource:
     def _advance(self) -> None:
         """Act on the row at hand, store both, and get the next row."""
         step = self._step if self._step is not None else self._reset()
-        first = torch.from_numpy(step.is_first)
         obs = {name: torch.from_numpy(value) for name, value in step.obs.items()}
         with torch.no_grad():
-            action, carry = self.policy(obs, self._carry, is_first=first, explore=True)
-            latents = self.policy.latents(carry) if self.policy.latent_spec else {}
+            random = self._env_steps < self._random_steps or (self._random_steps > 0 and not self._started)
+            choose = self._at_random if random else self._by_policy
+            action, latents, carry = choose(obs, torch.from_numpy(step.is_first))
         flat = action.detach().cpu().numpy()
         self._step = None  # until the next row is there: a failure below begins new episodes
         try:
@@ -159,6 +192,21 @@ class EnvironmentSource:
         except Exception as error:
             raise self._failure(error) from error
         self._carry = carry
+
+    def _by_policy(self, obs: dict[str, Tensor], is_first: Tensor) -> tuple[Tensor, dict[str, Tensor], Carry]:
+        carry, num = self._carry, self.env.num_envs
+        if self._was_random:  # its first action
+            carry, is_first, self._was_random = self.policy.initial(num), torch.ones_like(is_first), False
+        action, carry = self.policy(obs, carry, is_first=is_first, explore=True)
+        return action, self.policy.latents(carry) if self.policy.latent_spec else {}, carry
+
+    def _at_random(self, obs: dict[str, Tensor], is_first: Tensor) -> tuple[Tensor, dict[str, Tensor], Carry]:
+        self._was_random = True
+        action, _ = self._random(obs, {}, is_first=is_first, explore=True)
+        restrict = getattr(self.policy, "restrict", None)
+        spec = self.policy.latent_spec.items()
+        latents = {name: torch.zeros(len(action), *shape, dtype=getattr(torch, dtype)) for name, (shape, dtype) in spec}
+        return action if restrict is None else restrict(obs, action), latents, self._carry
 
     def _reset(self) -> Step:
         try:
@@ -190,10 +238,11 @@ class EnvironmentSource:
             "env_steps": self._env_steps,
             "credit": self._credit,
             "started": self._started,
+            "was_random": self._was_random,
             "env_seed": self._env_seed,
             "env": None,
         }
-        more["statistics"] = self._statistics.state()
+        more["statistics"], more["random"] = self._statistics.state(), self._random.rng_state()
         if hasattr(self.policy, "rng_state"):
             more["policy"] = self.policy.rng_state()
         if self._step is not None and hasattr(self.env, "state_dict"):
@@ -211,17 +260,37 @@ class EnvironmentSource:
         end here (``is_last``) and new ones begin.
 
         Raises:
-            CheckpointError: the replay in it is of another shape.
+            CheckpointError: the replay in it is of another shape, or something is missing or damaged. Nothing of the
+                replay, the counters and the generators changes then.
         """
-        self.replay.load_state_dict(_below(arrays, "replay/"), meta["replay"])
-        self._env_steps, self._credit = int(meta["env_steps"]), float(meta["credit"])
-        self._started, self._env_seed = bool(meta["started"]), meta["env_seed"]
-        self._statistics.load(meta["statistics"])
-        if "policy" in meta and hasattr(self.policy, "set_rng_state"):
-            self.policy.set_rng_state(meta["policy"])
-        self._step = self._play_again(arrays, meta)
-        if self._step is None:
+        check_source(arrays, meta, self.env.obs_spec, self.env.num_envs)
+        statistics, replay = EpisodeStatistics.of(meta["statistics"], self.env.num_envs), _below(arrays, "replay/")
+        self.replay.check_state(replay, meta["replay"])
+        step = self._load_actors(arrays, meta)
+        self.replay.load_state_dict(replay, meta["replay"])
+        self._statistics, self._step = statistics, step
+        self._env_steps, self._credit = meta["env_steps"], float(meta["credit"])
+        self._started, self._env_seed = meta["started"], meta["env_seed"]
+        self._was_random = bool(meta.get("was_random", False))  # earlier versions had no random rows
+        if "random" in meta:  # not in what earlier versions saved
+            self._random.set_rng_state(meta["random"])
+        if step is None:
             self.replay.end_episodes()
+
+    def _load_actors(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Step | None:
+        """Restore the policy's generator and the environments, or neither: only they know what they saved."""
+        policy: Any = self.policy if "policy" in meta and hasattr(self.policy, "set_rng_state") else None
+        before = policy.rng_state() if policy is not None else None
+        try:
+            if policy is not None:
+                policy.set_rng_state(meta["policy"])
+            return self._play_again(arrays, meta)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            if policy is not None:
+                policy.set_rng_state(before)
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"saved source: its policy or environments cannot go on: {error!r}") from error
 
     def _play_again(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Step | None:
         if meta["env"] is None or not hasattr(self.env, "load_state_dict"):
@@ -237,7 +306,7 @@ class EnvironmentSource:
             return None
         carry = self.policy.initial(self.env.num_envs)  # for the dtypes, and the device the policy is on now
         saved = _below(arrays, "carry/")
-        if set(saved) != set(carry):
+        if {name: value.shape for name, value in saved.items()} != {k: tuple(v.shape) for k, v in carry.items()}:
             _LOG.warning(
                 "the policy remembers %s, but %s was saved (by another version?): new episodes begin",
                 sorted(carry),
@@ -252,11 +321,19 @@ def _below(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarra
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _check_fit(env: VectorEnv, policy: Policy, replay: Replay, replay_ratio: float) -> None:
-    if not replay_ratio > 0:
+def _check_options(replay_ratio: Any, **counts: Any) -> None:
+    number = isinstance(replay_ratio, (int, float, np.number)) and not isinstance(replay_ratio, bool)
+    if not number or not 0 < replay_ratio < np.inf:
         raise ConfigurationError(
-            f"replay_ratio must be positive, got {replay_ratio}: replayed rows per environment step"
+            f"replay_ratio must be positive and finite, got {replay_ratio!r}: replayed rows per environment step"
         )
+    for name, value in counts.items():
+        least, given = int(name == "min_rows"), isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not (given and value >= least) and not (name == "min_rows" and value is None):
+            raise ConfigurationError(f"{name} is {value!r}, expected a whole number of at least {least}")
+
+
+def _check_fit(env: VectorEnv, policy: Policy, replay: Replay) -> None:
     if replay.num_streams != env.num_envs:
         raise ConfigurationError(
             f"the replay has {replay.num_streams} streams for {env.num_envs} environments: "

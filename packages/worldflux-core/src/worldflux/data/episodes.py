@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from worldflux.core.errors import CheckpointError
 from worldflux.envs import Step
 
 
@@ -55,7 +57,13 @@ class EpisodeStatistics:
             "ended": [list(pair) for pair in self._ended],
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Restore what ``state`` returned."""
-        self._return[:], self._length[:] = state["return"], state["length"]
-        self._total, self._ended = state["total"], [(float(r), int(n)) for r, n in state["ended"]]
+    @classmethod
+    def of(cls, state: Mapping[str, Any], num: int) -> EpisodeStatistics:
+        """Return what ``state`` described. Raises CheckpointError if that is damaged, or of another number."""
+        loaded = cls(num)
+        try:
+            loaded._return[:], loaded._length[:] = np.reshape(state["return"], num), np.reshape(state["length"], num)
+            loaded._total, loaded._ended = int(state["total"]), [(float(r), int(n)) for r, n in state["ended"]]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise CheckpointError(f"saved source: 'statistics' of {num} environments are damaged: {error!r}") from error
+        return loaded

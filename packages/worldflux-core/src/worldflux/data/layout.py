@@ -1,7 +1,9 @@
-"""What one row of a replay is made of, checked at the door."""
+"""What a replay is made of: its options, the arrays of a row, and both checked at the door."""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +13,7 @@ from worldflux.core.errors import BufferError, ConfigurationError, ShapeMismatch
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
 FLAGS = ("is_first", "is_last", "is_terminal")
+_LOG = logging.getLogger(__name__)
 LARGE = 1024  # bytes from which an array of a row is stored by itself and copied as slices
 
 
@@ -108,3 +111,35 @@ def check_value(name: str, value: object, field: Field, num: int, row: int) -> n
             "find out why the environment gives it, or map it to a number"
         )
     return array
+
+
+def check_options(capacity: int, streams: int, length: int | None, boundary: str, online: bool) -> None:
+    """Raise ConfigurationError for options of a replay that do not exist or cannot work together."""
+    for name, value in (("capacity", capacity), ("num_streams", streams)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise ConfigurationError(f"{name} must be a whole number, got {value!r}")
+    if streams < 1 or capacity < streams:
+        raise ConfigurationError(f"capacity {capacity} must be at least num_streams {streams}, and that at least 1")
+    if boundary not in ("cross", "within"):
+        raise ConfigurationError(f"boundary must be 'cross' or 'within', got {boundary!r}")
+    if online and length is None:
+        raise ConfigurationError("online=True needs sequence_length: the length of the blocks that are given once")
+    if length is not None and not 1 <= length <= capacity // streams:
+        raise ConfigurationError(
+            f"sequence_length {length} does not fit: each of the {streams} streams keeps {capacity // streams} rows; "
+            f"capacity must be at least {max(length, 1) * streams}"
+        )
+
+
+def log_budget(layout: Mapping[str, Field], streams: int, capacity: int) -> None:
+    """Say how much memory a full replay takes, and warn where the machine has less."""
+    row = row_bytes(layout)
+    total = row * streams * capacity
+    _LOG.info("replay: %s rows of %s bytes = %.2f GB when full", f"{streams * capacity:,}", f"{row:,}", total / 1e9)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else total
+    if total > 0.8 * memory:
+        _LOG.warning(
+            "replay: %.1f GB when full, but this machine has %.1f GB of memory: lower the capacity",
+            total / 1e9,
+            memory / 1e9,
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +14,10 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from worldflux.core.batch import Batch
 from worldflux.core.errors import BufferError, ConfigurationError
+
+from .storage import generator_state, whole
+
+_NO_TENSORS = ("layouts", "strict_layout")
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,23 @@ class BatchRequest:
         for name, value in (("batch_size", self.batch_size), ("seq_len", self.seq_len)):
             if value is None and name == "seq_len":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise ConfigurationError(f"{name} must be a whole number of at least 1, got {value!r}")
+            object.__setattr__(self, name, int(value))
+        try:
+            torch.device(self.device)
+        except (RuntimeError, TypeError) as error:
+            raise ConfigurationError(f"device is {self.device!r}, expected such as 'cpu' or 'cuda:0'") from error
+
+
+def check_request(request: object) -> BatchRequest:
+    """Return ``request``. Raises ConfigurationError if it is something else, such as a bare number."""
+    if isinstance(request, BatchRequest):
+        return request
+    size = request if isinstance(request, int) and not isinstance(request, bool) and request > 0 else "batch_size"
+    raise ConfigurationError(
+        f"sample was given {request!r}, expected a request: sample(BatchRequest({size}, seq_len)), from worldflux.data"
+    )
 
 
 @runtime_checkable
@@ -72,18 +91,53 @@ def as_provider(data: Any, *, seed: int = 0) -> BatchProviderV2:
 
 
 def as_batch(item: Any) -> Batch:
-    """Return a ``Batch`` from one, or from a mapping of its fields (tensors or numpy arrays)."""
-    if isinstance(item, Batch):
-        return item
-    if isinstance(item, Mapping):
-        return Batch.from_dict({name: _tensors(value) for name, value in item.items()})
-    raise ConfigurationError(f"expected a Batch or a mapping of its fields, got {type(item).__name__}")
+    """Return a ``Batch`` from one, or from a mapping of its fields.
+
+    Fields are tensors, numpy arrays of any byte order and strides, nested lists of numbers, or mappings of them.
+    Arrays keep their dtype, and their memory where torch can read it; lists get the dtype ``torch.tensor`` gives them.
+
+    Raises:
+        ConfigurationError: ``item`` or one of its fields is something else; the message names the field.
+    """
+    if not isinstance(item, (Batch, Mapping)):
+        raise ConfigurationError(f"expected a Batch or a mapping of its fields, got {type(item).__name__}")
+    given = item.to_dict() if isinstance(item, Batch) else item
+    converted = {name: _tensors(name, value) for name, value in given.items() if name not in _NO_TENSORS}
+    if not isinstance(item, Batch):
+        return Batch.from_dict({**item, **converted})
+    changed = {name: value for name, value in converted.items() if value is not given[name]}
+    return replace(item, **changed) if changed else item
 
 
-def _tensors(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value)
-    return {key: _tensors(child) for key, child in value.items()} if isinstance(value, Mapping) else value
+def _tensors(name: str, value: Any) -> Any:
+    """Return the arrays and lists of numbers in a field as tensors, and the value itself if there are none."""
+    first = value
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    if isinstance(value, Mapping):
+        children = {key: _tensors(f"{name}.{key}", child) for key, child in value.items()}
+        return children if any(children[key] is not value[key] for key in value) else value
+    numbers = isinstance(first, (np.ndarray, np.generic))
+    if not numbers and (value is first or not isinstance(first, (torch.Tensor, bool, int, float, complex))):
+        return value
+    try:
+        if isinstance(first, torch.Tensor):
+            return torch.stack([_tensors(name, one) for one in value])
+        return _from_numpy(np.asarray(value)) if numbers else torch.tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"a {value.dtype} array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        raise ConfigurationError(
+            f"{name!r} is {what} that makes no tensor ({error}): expected a tensor, an array or nested lists of numbers"
+        ) from error
+
+
+def _from_numpy(array: np.ndarray) -> torch.Tensor:
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"no numbers, but {array.dtype}")
+    plain = array.flags.writeable and array.dtype.isnative
+    if not plain or any(stride < 0 or stride % array.itemsize for stride in array.strides):
+        array = array.astype(array.dtype.newbyteorder("="), order="C")  # a copy, which torch can share
+    return torch.from_numpy(array)
 
 
 def _takes_one_argument(sample: Callable[..., Any]) -> bool:
@@ -108,8 +162,8 @@ class _FromV1(_Wrapped):
         return type(self._data).__name__
 
     def sample(self, request: BatchRequest) -> Batch:
-        batch = self._data.sample(batch_size=request.batch_size, seq_len=request.seq_len, device=request.device)
-        return as_batch(batch).to(request.device)
+        size, length, device = (request := check_request(request)).batch_size, request.seq_len, request.device
+        return as_batch(self._data.sample(batch_size=size, seq_len=length, device=device)).to(device)
 
 
 class _FromDataset:
@@ -119,12 +173,18 @@ class _FromDataset:
         self._dataset, self._rng = dataset, np.random.default_rng(seed)
 
     def sample(self, request: BatchRequest) -> Batch:
+        request = check_request(request)
         size = len(self._dataset)  # type: ignore[arg-type]
         if not size:
             raise BufferError("the dataset is empty")
-        items = [self._dataset[int(i)] for i in self._rng.integers(size, size=request.batch_size)]
-        fields = [item.to_dict() if isinstance(item, Batch) else item for item in items]
-        return as_batch(default_collate(fields)).to(request.device)
+        items = [as_batch(self._dataset[int(i)]).to_dict() for i in self._rng.integers(size, size=request.batch_size)]
+        try:
+            stacked = default_collate([{k: v for k, v in item.items() if k not in _NO_TENSORS} for item in items])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ConfigurationError(
+                f"the dataset's sequences do not stack to a batch ({error}): give all the same fields and shapes"
+            ) from error
+        return as_batch({**items[0], **stacked}).to(request.device)
 
     def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the state of the draw, so that a resumed run goes on with the same items."""
@@ -132,7 +192,7 @@ class _FromDataset:
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._rng.bit_generator.state = meta["rng"]
+        self._rng.bit_generator.state = generator_state(meta.get("rng"), "dataset")
 
 
 class _FromIterable:
@@ -143,7 +203,8 @@ class _FromIterable:
         self._iterator: Iterator[Any] = iter(())
 
     def sample(self, request: BatchRequest) -> Batch:
-        return as_batch(self._next()).to(request.device)
+        device = check_request(request).device
+        return as_batch(self._next()).to(device)
 
     def _next(self) -> Any:
         item = next(self._iterator, None)
@@ -175,5 +236,6 @@ class _FromIterable:
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
         """Skip the batches that were given before."""
-        while self._given < meta["given"]:
+        given = whole(meta, "given", what="iterable")
+        while self._given < given:
             self._next()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +11,13 @@ import torch
 from torch import Tensor
 
 from worldflux.core.batch import Batch
-from worldflux.core.errors import BufferError, CheckpointError, ConfigurationError, ShapeMismatchError, did_you_mean
+from worldflux.core.errors import BufferError, ConfigurationError, ShapeMismatchError, did_you_mean
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
 from .index import CrossStarts, OnlineQueue, WithinStarts
-from .layout import FLAGS, Field, check_names, check_value, record_dtype, row_bytes, row_layout
-from .providers import BatchRequest
+from .layout import FLAGS, check_names, check_options, check_value, log_budget, record_dtype, row_bytes, row_layout
+from .providers import BatchRequest, check_request
+from .saved import check_replay
 from .storage import load_arrays, save_arrays
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 INDEX_KEY = "wf.replay.index"
 _MAX_LENGTHS = 4  # "within" keeps one index for each of the last few sequence lengths
-_LOG = logging.getLogger(__name__)
 LatentSpec = Mapping[str, tuple[tuple[int, ...], str]]
 
 
@@ -60,7 +58,7 @@ class Replay:
         online: bool = False,
         seed: int = 0,
     ) -> None:
-        _check_options(capacity, num_streams, sequence_length, boundary, online)
+        check_options(capacity, num_streams, sequence_length, boundary, online)
         self._layout = row_layout(obs_spec, action_spec, latent_spec)
         self._latents = [name for name in self._layout if name.startswith("latent/")]
         self._streams, self._capacity = num_streams, capacity // num_streams
@@ -71,7 +69,7 @@ class Replay:
         self._run_start = np.zeros(num_streams, np.int64)  # first row of each stream's open episode
         self._index: dict[int, CrossStarts | WithinStarts] = {}
         self._online = OnlineQueue(sequence_length, num_streams) if online and sequence_length else None
-        _log_budget(self._layout, num_streams, self._capacity)
+        log_budget(self._layout, num_streams, self._capacity)
         # Zeros are mapped by the system only as they are written, so memory grows with the rows.
         self._records = np.zeros((num_streams, self._capacity), record_dtype(self._layout))
         self._data = {
@@ -162,32 +160,36 @@ class Replay:
         Rows that were overwritten since are left alone. Returns the number of rows written.
 
         Raises:
-            BufferError: the batch has no handles, or a latent is not in ``latent_spec``; ShapeMismatchError.
+            BufferError: the batch has no handles, or a latent is not in ``latent_spec``; ShapeMismatchError. Nothing is
+            written then.
         """
         if INDEX_KEY not in batch.extras:
             raise BufferError(
                 f"the batch has no extras[{INDEX_KEY!r}]: only batches sampled from a replay can be updated"
             )
         handles = batch.extras[INDEX_KEY].detach().cpu().numpy()
-        known = self.latent_names
+        arrays = {name: self._check_latent(name, value, handles.shape) for name, value in latents.items()}
         written = 0
-        for name, value in latents.items():
-            if name not in known:
-                raise BufferError(f"unknown latent {name!r}, stored are {known}.{did_you_mean(name, known)}")
-            array, field = as_numpy(value), self._layout[f"latent/{name}"]
-            steps = array.shape[1] if array.ndim > 1 else 0
-            expected = (len(handles), steps, *field.shape)
-            if array.shape != expected or not 0 < steps <= handles.shape[1]:
-                raise ShapeMismatchError(
-                    f"latent {name!r} does not fit the batch",
-                    expected=(len(handles), f"1..{handles.shape[1]}", *field.shape),
-                    got=array.shape,
-                )
-            rows, streams = np.divmod(handles[:, -steps:], self._streams)
+        for name, array in arrays.items():
+            rows, streams = np.divmod(handles[:, -array.shape[1] :], self._streams)
             live = (rows >= self._oldest) & (rows < self._rows)
             self._data[f"latent/{name}"][streams[live], rows[live] % self._capacity] = array[live]
             written = max(written, int(live.sum()))
         return written
+
+    def _check_latent(self, name: str, value: Tensor, batch: tuple[int, ...]) -> np.ndarray:
+        known = self.latent_names
+        if name not in known:
+            raise BufferError(f"unknown latent {name!r}, stored are {known}.{did_you_mean(name, known)}")
+        array, field = as_numpy(value), self._layout[f"latent/{name}"]
+        steps = array.shape[1] if array.ndim > 1 else 0
+        if array.shape != (batch[0], steps, *field.shape) or not 0 < steps <= batch[1]:
+            raise ShapeMismatchError(
+                f"latent {name!r} does not fit the batch",
+                expected=(batch[0], f"1..{batch[1]}", *field.shape),
+                got=array.shape,
+            )
+        return array
 
     def _check_row(self, step: Step, action: np.ndarray, latents: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
         check_names("observation", step.obs, self.obs_spec)
@@ -224,8 +226,9 @@ class Replay:
         ``extras["wf.replay.index"]``, the int64 handles ``[B, T]`` of its rows.
 
         Raises:
-            BufferError: no stored sequence is that long.
+            BufferError: no stored sequence is that long. ConfigurationError: this is no request.
         """
+        request = check_request(request)
         length = request.seq_len or self.sequence_length
         if length is None:
             raise ConfigurationError("no sequence length: pass seq_len, or sequence_length to the Replay")
@@ -323,28 +326,21 @@ class Replay:
         Sampling goes on bit for bit.
 
         Raises:
-            CheckpointError: it is of a replay of another shape, or an array is missing or cut. Nothing changes then.
+            CheckpointError: it is of a replay of another shape, or an array is missing, cut or damaged. Nothing
+            changes then.
         """
-        never_full = int(meta["rows"]) <= min(self._capacity, meta.get("stream_capacity", 0))  # so no row has moved
-        for name, mine in self._identity().items():
-            if meta.get(name) != mine and not (never_full and name == "stream_capacity"):
-                raise CheckpointError(f"the saved replay has {name} {meta.get(name)!r}, this one {mine!r}")
-        stored = min(int(meta["rows"]), self._capacity)
-        shapes = {name: (self._streams, stored, *field.shape) for name, field in self._layout.items()}
-        for name, shape in shapes.items():
-            if name not in arrays or arrays[name].shape != shape or arrays[name].dtype != self._data[name].dtype:
-                got = f"{arrays[name].dtype}{arrays[name].shape}" if name in arrays else "nothing"
-                raise CheckpointError(f"saved replay: {name!r} should be {self._data[name].dtype}{shape}, got {got}")
-        missing = [name for name, there in (("run_start", arrays), ("rng", meta)) if name not in there]
-        if missing:
-            raise CheckpointError(f"saved replay: {missing[0]!r} is missing")
-        for name in shapes:
+        rows, stored, rng = check_replay(arrays, meta, self._layout, self._identity())
+        for name in self._layout:
             self._data[name][:, :stored] = arrays[name]
-        self._rows, self._index = int(meta["rows"]), {}
+        self._rows, self._index = rows, {}
         self._run_start[:] = arrays["run_start"]
         if self._online is not None:
             self._online.load({name: arrays[f"online/{name}"] for name in ("queue", "next")})
-        self._rng.bit_generator.state = meta["rng"]
+        self._rng.bit_generator.state = rng
+
+    def check_state(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+        """Raise CheckpointError where ``load_state_dict`` would; nothing changes."""
+        check_replay(arrays, meta, self._layout, self._identity())
 
     def save(self, directory: str | Path) -> Path:
         """Write the replay into ``directory`` (``.npy`` files and a JSON page) and return it."""
@@ -368,33 +364,3 @@ def as_numpy(value: Tensor) -> np.ndarray:
     """Return a tensor as an array; bfloat16, which numpy has not, as float32."""
     value = value.detach().cpu()
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-
-
-def _check_options(capacity: int, streams: int, length: int | None, boundary: str, online: bool) -> None:
-    for name, value in (("capacity", capacity), ("num_streams", streams)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise ConfigurationError(f"{name} must be a whole number, got {value!r}")
-    if streams < 1 or capacity < streams:
-        raise ConfigurationError(f"capacity {capacity} must be at least num_streams {streams}, and that at least 1")
-    if boundary not in ("cross", "within"):
-        raise ConfigurationError(f"boundary must be 'cross' or 'within', got {boundary!r}")
-    if online and length is None:
-        raise ConfigurationError("online=True needs sequence_length: the length of the blocks that are given once")
-    if length is not None and not 1 <= length <= capacity // streams:
-        raise ConfigurationError(
-            f"sequence_length {length} does not fit: each of the {streams} streams keeps {capacity // streams} rows; "
-            f"capacity must be at least {max(length, 1) * streams}"
-        )
-
-
-def _log_budget(layout: Mapping[str, Field], streams: int, capacity: int) -> None:
-    row = row_bytes(layout)
-    total = row * streams * capacity
-    _LOG.info("replay: %s rows of %s bytes = %.2f GB when full", f"{streams * capacity:,}", f"{row:,}", total / 1e9)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else total
-    if total > 0.8 * memory:
-        _LOG.warning(
-            "replay: %.1f GB when full, but this machine has %.1f GB of memory: lower the capacity",
-            total / 1e9,
-            memory / 1e9,
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from worldflux.core.errors import BufferError, CheckpointError, ShapeMismatchErr
 from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 from worldflux.envs import Step
 
+from .layout import Field, check_value
 from .providers import BatchRequest
 from .replay import Replay
 
@@ -127,17 +129,21 @@ class ReplayBuffer:
         """
         try:
             with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                data = {name: file[name] for name in file.files}
-            obs, actions, rewards, dones = (data[name] for name in ("obs", "actions", "rewards", "dones"))
-            shape, dim, capacity = tuple(data["obs_shape"]), int(data["action_dim"]), int(data["capacity"])
-        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+                return cls._of({name: file[name] for name in file.files}, seed)
+        except (OSError, ValueError, LookupError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise CheckpointError(f"{path} is not a readable replay buffer: {error}") from error
-        shape = tuple(int(size) for size in shape)
+
+    @classmethod
+    def _of(cls, data: Mapping[str, np.ndarray], seed: int) -> ReplayBuffer:
+        obs, actions, rewards, dones = (data[name] for name in ("obs", "actions", "rewards", "dones"))
+        shape, capacity = tuple(int(size) for size in data["obs_shape"]), int(data["capacity"])
         ours = "is_last" in data
+        if len({len(array) for array in (obs, actions, rewards, dones, data["is_last"] if ours else obs)}) != 1:
+            raise ValueError("its arrays have different lengths")
         ends = np.flatnonzero(data["is_last"] if ours else dones.astype(bool))
         if not ours:  # each episode takes a row more here
             capacity = max(capacity, len(obs) + len(ends) + 1)
-        buffer = cls(capacity, shape, dim, obs.dtype, seed=seed)
+        buffer = cls(capacity, shape, int(data["action_dim"]), obs.dtype, seed=seed)
         for part in np.split(np.arange(len(obs)), ends + 1):
             if ours and len(part) > 1:
                 steps = part[1:]
@@ -172,3 +178,5 @@ class ReplayBuffer:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 step = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
                 raise BufferError(f"{name!r} is not finite at step {step} of the episode: nothing of it was stored")
+            field = Field(array.shape[1:], dtype)
+            check_value(name, array, field, len(array), len(self._replay))  # a value or a dtype the storage cannot hold

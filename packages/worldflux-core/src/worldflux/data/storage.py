@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from worldflux.core.errors import CheckpointError
+from worldflux.core.files import read_json, replacing
 
 ARRAYS_FILE = "arrays.json"
 
@@ -22,12 +23,14 @@ def save_arrays(directory: str | Path, arrays: Mapping[str, np.ndarray], meta: M
         OSError: the disk is full or not writable.
     """
     target = Path(directory)
-    target.mkdir(parents=True, exist_ok=True)
     files = {name: f"{i:02d}-{re.sub('[^A-Za-z0-9_-]', '_', name)}.npy" for i, name in enumerate(arrays)}
-    for name, file in files.items():
-        np.save(target / file, arrays[name], allow_pickle=False)
-    # Written last: a directory without this page is an unfinished one.
-    (target / ARRAYS_FILE).write_text(json.dumps({"files": files, "meta": dict(meta)}))
+    page = json.dumps({"files": files, "meta": dict(meta)})
+    # The page takes its place last: a directory without it is an unfinished one.
+    with replacing(*(target / file for file in files.values()), target / ARRAYS_FILE) as stages:
+        for stage, array in zip(stages, arrays.values()):
+            with stage.open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+        stages[-1].write_text(page)
     return target
 
 
@@ -39,9 +42,9 @@ def load_arrays(directory: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
     """
     source = Path(directory)
     try:
-        page = json.loads((source / ARRAYS_FILE).read_text())
+        page = read_json(source / ARRAYS_FILE)
         files, meta = dict(page["files"]), dict(page["meta"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{source} holds no readable {ARRAYS_FILE}: {error}") from error
     arrays = {}
     for name, file in files.items():
@@ -52,3 +55,31 @@ def load_arrays(directory: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
         except (OSError, ValueError, EOFError) as error:
             raise CheckpointError(f"array {name!r} in {source / str(file)} is damaged: {error}") from error
     return arrays, meta
+
+
+def whole(meta: Mapping[str, Any], name: str, *, what: str) -> int:
+    """Return the whole number of at least 0 saved as ``name``. Raises CheckpointError if there is none."""
+    value = meta.get(name)
+    if type(value) is not int or value < 0:
+        raise CheckpointError(f"saved {what}: {name!r} is {value!r}, expected a whole number of at least 0")
+    return value
+
+
+def generator_state(state: Any, what: str) -> dict[str, Any]:
+    """Return the state of a numpy generator. Raises CheckpointError if it is none."""
+    try:
+        np.random.default_rng().bit_generator.state = state
+    except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as error:
+        raise CheckpointError(f"saved {what}: 'rng' is no state of a generator: {error!r}") from error
+    return dict(state)
+
+
+def check_array(
+    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype, *, what: str
+) -> np.ndarray:
+    """Return a saved array. Raises CheckpointError if it is missing, or of another shape or dtype."""
+    array = arrays.get(name)
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
+        got = f"{array.dtype}{array.shape}" if isinstance(array, np.ndarray) else "nothing" if array is None else array
+        raise CheckpointError(f"saved {what}: {name!r} should be {dtype}{shape}, got {got}")
+    return array

@@ -6,9 +6,8 @@ one run of it: a directory that any process can follow, and a supervisor that ou
 
 from __future__ import annotations
 
-from .backend import SubprocessBackend
+from .backend import SubprocessBackend, launch
 from .job import Job, JobStatus
-from .launch import launch
 from .processes import program_environment
 from .program import MetricsSource, Program, Request
 

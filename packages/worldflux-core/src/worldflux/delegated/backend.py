@@ -6,13 +6,18 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from ..core.backends import OfficialBackendHandle
 from ..core.errors import ConfigurationError, did_you_mean
+from .job import Job
 from .processes import program_environment
 from .program import Program, Request
+from .starting import describe, refuse_taken, start
 
 _PROBE = """
 import importlib.util, json, sys
@@ -54,6 +59,63 @@ class SubprocessBackend(ABC):
     @abstractmethod
     def program(self, request: Request) -> Program:
         """How the program is called for a request. Raises ConfigurationError for what it cannot do."""
+
+    def submit(
+        self,
+        handle: OfficialBackendHandle,
+        *,
+        run_dir: str | os.PathLike[str],
+        task: str,
+        env_steps: int | None = None,
+        python: str | os.PathLike[str] | None = None,
+        checkout: str | os.PathLike[str] | None = None,
+        training: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Start the official program on ``task`` and return its job, which goes on without this process.
+
+        ``python`` and ``checkout`` default to the backend's environment variables; ``training`` are ``TrainingConfig``
+        fields by name; ``options`` the program's own settings; ``env`` environment variables for the program. They are
+        kept in ``job.json``: what is secret belongs into the environment of this process, which the program inherits.
+
+        Raises:
+            ConfigurationError: the interpreter, the checkout or a module is missing, an option cannot be followed, or
+                ``run_dir`` is taken. Then nothing has been started or written.
+            TrainingError: the supervisor itself did not start.
+        """
+        if os.name != "posix":
+            raise ConfigurationError(f"official programs run in process groups, which {sys.platform} does not have")
+        if env_steps is not None and env_steps < 1:
+            raise ConfigurationError(f"env_steps is {env_steps!r}, expected at least 1")
+        job = Job(Path(os.path.abspath(os.path.expanduser(os.fspath(run_dir)))))
+        refuse_taken(job)
+        self.check_training(training or {})
+        request = Request(
+            model_id=handle.model_id,
+            task=task,
+            folder=job.folder,
+            checkout=self.find_checkout(checkout),
+            profile=str(handle.metadata.get("backend_profile", "")),
+            env_steps=env_steps,
+            config=handle.metadata.get("config", {}),
+            training=training or {},
+            options=options or {},
+        )
+        interpreter = self.find_python(python)
+        program = self.program(request)
+        variables = {**program.env, **(env or {})}
+        version = self.check_modules(interpreter, request.checkout, variables)
+        about = {"backend": self.id, "python": version, **describe(request, program, interpreter, variables)}
+        try:
+            json.dumps(about)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"options and env take text, numbers and lists of them: {error}") from error
+        return start(job, about)
+
+    def job(self, run_dir: str | os.PathLike[str]) -> Job:
+        """The job in a run directory. Raises ConfigurationError if it holds none."""
+        return Job.open(run_dir)
 
     def find_python(self, given: str | os.PathLike[str] | None, *, environ: Mapping[str, str] = os.environ) -> Path:
         """The interpreter to run with. Raises ConfigurationError if none is named or it is not an executable file."""
@@ -129,3 +191,7 @@ class SubprocessBackend(ABC):
     ) -> tuple[str, str]:
         """What was given, and by which name; an argument goes before the variable."""
         return (environ.get(variable, ""), variable) if given is None else (os.fspath(given), argument)
+
+
+launch = SubprocessBackend.submit
+"""``launch(backend, handle, run_dir=..., task=...)`` is ``backend.submit(handle, ...)``."""

@@ -1,35 +1,10 @@
-"""Files that several processes share: JSON that is whole or absent, and a lock that ends with its holder."""
+"""Files that several processes share: a lock that ends with its holder, and the end of a log."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
-import uuid
 from pathlib import Path
-from typing import Any
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Replace a file in one step: a reader sees the old content or the new, never half of it. Raises OSError."""
-    stage = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with stage.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        stage.replace(path)
-    except BaseException:
-        stage.unlink(missing_ok=True)
-        raise
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object. Raises OSError, or ValueError if it is something else."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object")
-    return content
 
 
 def take_lock(path: Path, *, patience: float = 0.0) -> int | None:

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigurationError
-from .files import is_locked, read_json, tail, take_lock, write_json
+from ..core.errors import CheckpointError, ConfigurationError
+from ..core.files import read_json, write_json
+from .files import is_locked, tail, take_lock
 from .processes import birth, group_lives, signal_group
 
 OPEN, OVER = ("submitted", "running"), ("finished", "failed", "cancelled", "lost")
@@ -80,10 +81,7 @@ class Job:
     @property
     def description(self) -> dict[str, Any]:
         """What was asked and how the program is called. Raises ConfigurationError if ``job.json`` is damaged."""
-        try:
-            return read_json(self.job_path)
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{self.job_path} cannot be read: {error}") from error
+        return read_json(self.job_path, error=ConfigurationError)
 
     def status(self) -> JobStatus:
         """How the job stands now. Raises ConfigurationError if its files are damaged."""
@@ -121,13 +119,9 @@ class Job:
         return self.wait(grace + _PATIENCE)
 
     def _read_status(self) -> dict[str, Any]:
-        try:
-            content = read_json(self.status_path)
-        except FileNotFoundError:
+        if not self.status_path.exists():
             return {"state": "submitted"}
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{self.status_path} cannot be read: {error}") from error
-        return content
+        return read_json(self.status_path, error=ConfigurationError)
 
     def _supervised(self, content: dict[str, Any]) -> bool:
         """Whether its supervisor lives; from another machine that cannot be told, and is believed."""
@@ -161,7 +155,7 @@ class Job:
         try:
             about = read_json(self.job_path).get("program", {})
             pattern, complete = about.get("checkpoints"), about.get("complete")
-        except (OSError, ValueError):
+        except CheckpointError:
             return None
         found = [path for path in (self.folder.glob(pattern) if pattern else ()) if (path / complete).exists()]
         with contextlib.suppress(OSError):  # the program may remove an old one meanwhile

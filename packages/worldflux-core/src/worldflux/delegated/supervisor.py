@@ -18,7 +18,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from .files import read_json, take_lock, write_json
+from ..core.errors import CheckpointError
+from ..core.files import read_json, write_json
+from .files import take_lock
 from .job import GRACE, Job
 from .metrics import Counters, MetricsReader
 from .processes import (
@@ -105,11 +107,11 @@ class Supervisor:
         """Seconds of grace, if the group shall end."""
         if self.grace is not None:
             return self.grace
+        if not self.job.cancel_path.exists():
+            return None if self.code is None else _LEFT_BEHIND
         try:
             return float(read_json(self.job.cancel_path)["grace"])
-        except FileNotFoundError:
-            return None if self.code is None else _LEFT_BEHIND
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return GRACE
 
     def _read(self, *, last: bool = False) -> None:
@@ -157,10 +159,10 @@ class Supervisor:
         try:
             write_json(self.job.status_path, self.status)
             self.told = True
-        except OSError as error:
+        except CheckpointError as error:
             self._complain(error)
 
-    def _complain(self, error: OSError) -> None:
+    def _complain(self, error: Exception) -> None:
         """A disk that is full now may have room later: the program goes on."""
         if self.told:
             sys.stderr.write(f"{error}\n")

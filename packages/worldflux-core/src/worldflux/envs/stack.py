@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from worldflux.core.errors import ConfigurationError
+from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 
 from .spaces import spec_summary
@@ -79,21 +79,29 @@ class FrameStack:
         """Restore what ``state_dict`` returned and give the row it ends on; None if new episodes must begin.
 
         Raises:
-            ConfigurationError: the state is of other environments, or of another number of frames.
+            ConfigurationError: the state is of other environments, or of another number of frames. CheckpointError: it
+                is damaged. Nothing changes then.
         """
-        if meta["env"] is None or not hasattr(self._env, "load_state_dict"):
+        if meta.get("env") is None or not hasattr(self._env, "load_state_dict"):
             return None
+        frames = {name: self._saved_frames(name, arrays) for name in self._shown}
         inner = {name.removeprefix("env/"): array for name, array in arrays.items() if name.startswith("env/")}
         step: Step | None = self._env.load_state_dict(inner, meta["env"])
         if step is None:
             return None
-        for name in self._shown:
-            saved, shape = np.asarray(arrays[f"frames/{name}"]), (self.num_envs, *self.obs_spec[name].shape)
-            if saved.shape != shape:
-                raise ConfigurationError(f"the saved frames {name!r} are {saved.shape}, expected {shape}")
+        for name, saved in frames.items():
             # The newest frame is the one played again: if it came out otherwise, whoever resumes can tell.
             self._shown[name] = np.concatenate([saved[:, : -step.obs[name].shape[1]], step.obs[name]], 1)
         return replace(step, obs=self._seen(step))
+
+    def _saved_frames(self, name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        saved, spec = arrays.get(f"frames/{name}"), self.obs_spec[name]
+        if not isinstance(saved, np.ndarray) or saved.dtype != np.dtype(spec.dtype):
+            raise CheckpointError(f"saved environments: the frames {name!r} are missing or damaged")
+        if saved.shape != (self.num_envs, *spec.shape):
+            expected = (self.num_envs, *spec.shape)
+            raise ConfigurationError(f"the saved frames {name!r} are {saved.shape}, expected {expected}")
+        return saved
 
     def _stack(self, step: Step) -> Step:
         for name, shown in self._shown.items():

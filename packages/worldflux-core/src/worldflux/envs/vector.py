@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from worldflux.core.errors import ConfigurationError, TrainingError
+from worldflux.core.errors import CheckpointError, ConfigurationError, TrainingError
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
 from .spaces import ActionAdapter, ObservationAdapter
@@ -27,6 +27,10 @@ class EnvironmentFailure(TrainingError):
 def episode_seed(seed: int, env: int, episode: int) -> int:
     """Return the seed of one episode: a function of the run's seed, the environment and the episode's number."""
     return int(np.random.SeedSequence(entropy=seed, spawn_key=(env, episode)).generate_state(1)[0])
+
+
+def _are_whole(numbers: list[Any], least: int) -> bool:
+    return all(type(number) is int and number >= least for number in numbers)
 
 
 class SyncVectorEnv:
@@ -110,12 +114,10 @@ class SyncVectorEnv:
         """Play the saved open episodes again and return the row they end on; None if one was too long to keep.
 
         Raises:
-            ConfigurationError: the state is of another number of environments. EnvironmentFailure.
+            ConfigurationError: the state is of another number of environments. CheckpointError: it is damaged; nothing
+                changes then. EnvironmentFailure.
         """
-        if len(meta["episodes"]) != self.num_envs:
-            raise ConfigurationError(
-                f"the saved state has {len(meta['episodes'])} environments, this vector {self.num_envs}"
-            )
+        self._check_saved(arrays, meta)
         self._seed = int(meta["seed"])
         self._episodes[:] = meta["episodes"]
         if meta["over"] is None or any(len(log) >= _MAX_LOG for log in arrays.values()):
@@ -123,6 +125,27 @@ class SyncVectorEnv:
         rows = [self._replay(i, np.asarray(arrays[f"actions/{i}"])) for i in range(self.num_envs)]
         self._over = np.array(meta["over"])
         return self._row(rows)
+
+    def _check_saved(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+        episodes, over = meta.get("episodes"), meta.get("over")
+        least = 0 if over is None else 1
+        if isinstance(episodes, list) and len(episodes) != self.num_envs:
+            raise ConfigurationError(f"the saved state has {len(episodes)} environments, this vector {self.num_envs}")
+        damaged = [
+            *([] if _are_whole([meta.get("seed")], 0) else ["seed"]),
+            *([] if isinstance(episodes, list) and _are_whole(episodes, least) else ["episodes"]),
+        ]
+        if over is not None:
+            flags = isinstance(over, list) and [type(one) for one in over] == [bool] * self.num_envs
+            logs = {f"actions/{i}": arrays.get(f"actions/{i}") for i in range(self.num_envs)}
+            damaged += [] if flags else ["over"]
+            damaged += [name for name, log in logs.items() if not self._is_log(log)]
+        if damaged:
+            raise CheckpointError(f"saved environments: {damaged[0]!r} is missing or damaged")
+
+    def _is_log(self, log: Any) -> bool:
+        rows = isinstance(log, np.ndarray) and log.ndim == 2 and log.shape[1] == self.action_spec.dim
+        return rows and log.dtype.kind == "f" and bool(np.isfinite(log).all())
 
     def _replay(self, i: int, actions: np.ndarray) -> tuple[Any, float, bool, bool, bool]:
         self._episodes[i] -= 1

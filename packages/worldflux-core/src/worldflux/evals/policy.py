@@ -10,6 +10,7 @@ import torch
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.envs import RandomPolicy
+from worldflux.envs.acting import acting
 
 if TYPE_CHECKING:
     from worldflux.core.policy import Policy
@@ -115,7 +116,7 @@ def evaluate_policy(
         done = sum(map(len, returns))
         if done == episodes or (max_steps is not None and steps >= max_steps):
             break
-        with torch.no_grad():
+        with torch.no_grad(), acting(policy):
             obs = {name: torch.as_tensor(value) for name, value in step.obs.items()}
             first = torch.as_tensor(step.is_first)
             action, carry = policy(obs, carry, is_first=first, explore=explore)

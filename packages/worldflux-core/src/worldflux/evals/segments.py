@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from worldflux.core.errors import ConfigurationError
+from worldflux.envs.acting import acting
 
 if TYPE_CHECKING:
     from worldflux.core.policy import Policy
@@ -66,7 +67,7 @@ def record_segments(
     longest = ended = 0
     carry, step = policy.initial(env.num_envs), env.reset(seed)
     for _ in range(limit):
-        with torch.no_grad():
+        with torch.no_grad(), acting(policy):
             obs = {name: torch.as_tensor(value) for name, value in step.obs.items()}
             first = torch.as_tensor(step.is_first)
             action, carry = policy(obs, carry, is_first=first, explore=explore)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from worldflux.core.errors import ConfigurationError
+from worldflux.core.files import write_json
 from worldflux.core.model import WorldModel
-from worldflux.core.persistence import write_json
 from worldflux.data import EnvironmentSource
 from worldflux.evals import EvalResult, evaluate_policy
 from worldflux.training import (
     Callback,
-    CollectConfig,
     EvalCallback,
     ProgressCallback,
     Trainer,
-    TrainingConfig,
     environment_source,
 )
 
@@ -62,7 +60,7 @@ def fit(
     directory = Path(run) if run is not None else default_directory(settings)
     if resume:
         stored = read_settings(directory)
-        settings = Settings.from_dict({**stored.to_dict(), **asked}).resuming(stored)
+        settings = Settings.from_dict({**stored.asked(), **asked}).resuming(stored)
     elif any((directory / "checkpoints").glob("step-*")):
         raise ConfigurationError(
             f"{directory} already holds a run; resume it (--resume, or resume=True), or choose another directory"
@@ -95,7 +93,7 @@ def resume_run(directory: str | Path, *, env: Callable[[], Any] | None = None, *
         CheckpointError: nothing to resume from.
     """
     stored = read_settings(directory)
-    options = {**{item.name: getattr(stored, item.name) for item in fields(stored)}, **changes}
+    options = {**stored.asked(), **changes}
     model, name = options.pop("model"), options.pop("env")
     return fit(model, env=env or name, run=directory, resume=True, **options)
 
@@ -108,12 +106,10 @@ def default_directory(settings: Settings) -> Path:
 
 def _trainer(model: WorldModel, plan: Plan, directory: Path, callbacks: Sequence[Callback]) -> Trainer:
     settings = plan.settings
-    config = TrainingConfig(
+    config = replace(
+        settings.training,
+        given=settings.training.names(),  # all of it was chosen
         total_steps=plan.updates,
-        batch_size=settings.batch_size,
-        sequence_length=settings.sequence_length,
-        device=settings.device,
-        seed=settings.seed,
         log_interval=max(1, min(100, plan.updates // 100)),
         eval_interval=plan.interval(settings.eval_every),
         save_interval=plan.interval(settings.save_every),
@@ -126,14 +122,9 @@ def _trainer(model: WorldModel, plan: Plan, directory: Path, callbacks: Sequence
 @contextlib.contextmanager
 def _collecting(run: Run, trainer: Trainer) -> Iterator[EnvironmentSource]:
     """Give the environments and their replay as a source, and close them in the end."""
-    settings = run.settings
-    collect = CollectConfig(
-        num_envs=settings.num_envs,
-        replay_ratio=settings.replay_ratio,
-        replay_capacity=settings.replay_capacity,
-    )
-    assert settings.num_envs is not None  # make_plan has chosen
-    with contextlib.closing(run.make_env(num_envs=settings.num_envs, seed=settings.seed)) as env:
+    collect = run.settings.collect
+    collect = replace(collect, given=collect.names())  # all of it was chosen
+    with contextlib.closing(run.make_env(num_envs=collect.num_envs, seed=run.settings.training.seed)) as env:
         yield environment_source(trainer.model, env, training=trainer.config, collect=collect)
 
 

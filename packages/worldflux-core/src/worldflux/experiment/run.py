@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from worldflux.core.errors import ConfigurationError
+from worldflux.core.files import write_json
 from worldflux.core.model import WorldModel
-from worldflux.core.persistence import load_pretrained, load_weights, write_json
+from worldflux.core.persistence import load_pretrained, load_weights
 from worldflux.core.policy import Policy
 from worldflux.core.trajectory import Trajectory
 from worldflux.envs import RandomPolicy, VectorEnv, make_env

@@ -5,99 +5,102 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
+from worldflux.core.fields import Amount, Count
 from worldflux.core.model import WorldModel
 from worldflux.training import CollectConfig, TrainingConfig
+from worldflux.training.options import Options
 
 DEFAULT_STEPS = 100_000
 MAX_REPLAY_ROWS = 1_000_000
 FREE_TO_CHANGE = frozenset(
     {"steps", "replay_capacity", "eval_every", "eval_episodes", "eval_explore", "save_every", "device"}
 )
-_LOWEST = {"seed": 0, "eval_every": 0, "save_every": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a run was asked for; ``None`` leaves a choice to the model's ``training_defaults()``, then to ``fit``.
+class Settings(Options):
+    """What a run was asked for: options of its own, and those of training and of collecting, all by their flat names.
 
-    ``steps``, ``eval_every`` and ``save_every`` count environment steps, over all environments (0: only at the
-    end); ``replay_ratio`` is in replayed rows for each of them. ``image_size`` observes the rendered picture,
-    ``frame_stack`` the last so many pictures at once.
-    ``eval_explore`` evaluates the policy as it explores, or (False) its best actions; families differ in the custom.
-    ``model_options`` go to ``create_world_model``, ``env_options`` to the environment's constructor.
-
-    Raises:
-        ConfigurationError: a number is out of range, or of another type.
+    ``steps``, ``eval_every`` and ``save_every`` count environment steps, over all environments (0: only at the end);
+    None leaves a choice to the model's recipe, then to ``fit``. ``eval_explore`` evaluates the policy as it explores,
+    or (False) its best actions; families differ in the custom. ``model_options`` go to ``create_world_model``,
+    ``env_options`` to the environment's constructor. ``from_dict`` takes ``batch_size`` and the like beside these, and
+    they can be read here, too. Raises ConfigurationError.
     """
 
     model: str
     env: str
-    steps: int | None = None
-    seed: int = 0
-    env_options: Mapping[str, Any] = field(default_factory=dict)
-    image_size: int | None = None
-    frame_stack: int = 1
-    num_envs: int | None = None
-    replay_ratio: float | None = None
-    replay_capacity: int | None = None
-    batch_size: int | None = None
-    sequence_length: int | None = None
-    eval_every: int | None = None
-    eval_episodes: int = 20
+    steps: Count | None = None
+    env_options: dict[str, Any] = field(default_factory=dict)
+    eval_every: Amount | None = None
+    eval_episodes: Count = 20
     eval_explore: bool | None = None
-    save_every: int | None = None
-    device: str = "auto"
-    model_options: Mapping[str, Any] = field(default_factory=dict)
+    save_every: Amount | None = None
+    model_options: dict[str, Any] = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(seed=0))
+    collect: CollectConfig = field(default_factory=CollectConfig)
 
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            kind = str(item.type)
-            wanted = str if kind == "str" else Mapping if kind.startswith("Mapping") else object
-            if not isinstance(value, wanted) or (value is None and not kind.endswith("None")):
-                raise ConfigurationError(f"{item.name} is {value!r}, expected {kind.partition('[')[0]}")
-            if kind.startswith("int") and value is not None:
-                low = _LOWEST.get(item.name, 1)
-                if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                    raise ConfigurationError(f"{item.name} is {value!r}, expected a whole number of at least {low}")
-        if self.eval_explore not in (None, True, False):
-            raise ConfigurationError(f"eval_explore is {self.eval_explore!r}, expected True or False")
-        ratio = self.replay_ratio
-        if ratio is not None and not (isinstance(ratio, (int, float)) and ratio > 0 and math.isfinite(ratio)):
-            raise ConfigurationError(f"replay_ratio is {ratio!r}, expected a positive number")
+    def __getattr__(self, name: str) -> Any:  # of what is not found here
+        for part in PARTS:
+            if name in PARTS[part].names() and part in vars(self):
+                return getattr(vars(self)[part], name)
+        raise AttributeError(f"settings have no {name!r}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
-        """Build from a mapping. Raises ConfigurationError for an unknown name, with the nearest right one."""
-        known = [item.name for item in fields(cls)]
+        """Build from a flat mapping. Raises ConfigurationError for an unknown name, with the nearest right one."""
+        own = [name for name in cls.names() if name not in PARTS]
+        known = [*own, *(name for kind in PARTS.values() for name in kind.names() if name not in FOLLOWS)]
         for name in values:
             if name not in known:
-                raise ConfigurationError(f"unknown option {name!r}.{did_you_mean(name, known)}")
-        return cls(**values)
+                hint = f" {FOLLOWS[name]}" if name in FOLLOWS else did_you_mean(name, known)
+                raise ConfigurationError(f"unknown option {name!r}.{hint}")
+        parts = {part: {n: v for n, v in values.items() if n in kind.names()} for part, kind in PARTS.items()}
+        parts["training"].setdefault("seed", 0)
+        built = {part: kind(**parts[part]) for part, kind in PARTS.items()}
+        return cls(**{name: value for name, value in values.items() if name in own}, **built)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything by name, ready for JSON."""
-        return asdict(self)
+        """Return everything by its flat name, ready for JSON."""
+        found = {name: getattr(self, name) for name in self.names() if name not in PARTS}
+        for part, kind in PARTS.items():
+            found |= {name: getattr(getattr(self, part), name) for name in kind.names() if name not in FOLLOWS}
+        return found
+
+    def asked(self) -> dict[str, Any]:
+        """Return by its flat name what was asked for; the model's recipe has its say in the rest."""
+        parts = (self.training, self.collect)
+        left = {name for part in parts for name in part.names() if name not in part.given}
+        return {name: value for name, value in self.to_dict().items() if name not in left}
 
     def resuming(self, stored: Settings) -> Settings:
         """Return these settings, with the ``stored`` ones where nothing is asked for.
 
         Raises ConfigurationError if they differ in what makes a run another run.
         """
+        asked = self.to_dict()
         for name, before in stored.to_dict().items():
-            now = json.loads(json.dumps(getattr(self, name), default=str))  # as it is stored: tuples are lists
+            now = json.loads(json.dumps(asked[name], default=str))  # as it is stored: tuples are lists
             if now is not None and now != before and name not in FREE_TO_CHANGE:
                 raise ConfigurationError(
                     f"the run was started with {name} {before!r}, it cannot go on with {now!r}; "
                     f"only {', '.join(sorted(FREE_TO_CHANGE))} may change"
                 )
-        open_ = {item.name for item in fields(self) if getattr(self, item.name) is None}
-        return replace(self, **{name: getattr(stored, name) for name in open_})
+        return replace(self, **{n: getattr(stored, n) for n in self.names() if getattr(self, n) is None})
+
+
+PARTS: dict[str, Any] = {"training": TrainingConfig, "collect": CollectConfig}
+_OF_FIT = "It follows from steps, eval_every and save_every, which count environment steps."
+FOLLOWS = {  # options of training that fit chooses itself
+    **dict.fromkeys(("total_steps", "log_interval", "eval_interval", "save_interval"), _OF_FIT),
+    "keep_checkpoints": "A run keeps its last two, each with its replay.",
+    "output_dir": "It is called run.",
+}
 
 
 @dataclass(frozen=True)
@@ -118,41 +121,35 @@ class Plan:
 
 
 def make_plan(settings: Settings, model: WorldModel) -> Plan:
-    """Fill in what the settings leave open: from the model's ``training_defaults()``, then from what suits most."""
-    common = {**TrainingConfig().to_dict(), **CollectConfig().to_dict()}
-    fallback = {**common, "env_steps": DEFAULT_STEPS, **model.recipe().chosen()}
+    """Fill in what the settings leave open: from the model's recipe, then from what suits most."""
+    recipe = model.recipe()
+    training, collect = settings.training.with_defaults(recipe), settings.collect.with_defaults(recipe)
+    steps = settings.steps or recipe.env_steps or DEFAULT_STEPS
+    rows, streams = training.batch_size * training.sequence_length, collect.num_envs
+    # The source collects until a batch of different sequences can be drawn, or as many as the family wants first.
+    first = max(collect.min_rows or rows, collect.random_steps)
+    warmup = streams * -(-(first + (training.sequence_length + model.context_rows) * streams) // streams)
+    if "replay_capacity" not in collect.given and recipe.replay_capacity is None:
+        collect = replace(collect, replay_capacity=max(min(steps, MAX_REPLAY_ROWS), warmup))
 
     def choose(name: str, default: Any) -> Any:
         value = getattr(settings, name)
         return default if value is None else value
 
-    steps = choose("steps", fallback["env_steps"])
-    num_envs = choose("num_envs", fallback["num_envs"])
-    ratio = float(choose("replay_ratio", fallback["replay_ratio"]))
-    batch_size = choose("batch_size", fallback["batch_size"])
-    length = choose("sequence_length", fallback["sequence_length"])
-    rows = batch_size * length
-    # The source collects until a batch of different sequences can be drawn, or as many as the family wants first.
-    first = fallback.get("min_rows") or rows
-    warmup = num_envs * -(-(first + (length + model.context_rows) * num_envs) // num_envs)
-    capacity = choose("replay_capacity", max(min(steps, MAX_REPLAY_ROWS), warmup))
     settings = replace(
         settings,
         steps=steps,
-        num_envs=num_envs,
-        replay_ratio=ratio,
-        replay_capacity=capacity,
-        batch_size=batch_size,
-        sequence_length=length,
         eval_every=choose("eval_every", max(1, steps // 10)),
-        eval_explore=choose("eval_explore", fallback.get("eval_explore", False)),
+        eval_explore=choose("eval_explore", bool(recipe.eval_explore)),
         save_every=choose("save_every", max(1, steps // 4)),
+        training=training,
+        collect=collect,
     )
-    if fallback["catch_up"] and steps >= warmup:  # the first updates make up for the steps before them
-        updates = max(1, math.floor(steps * ratio / rows))
+    if collect.catch_up and steps >= warmup:  # the first updates make up for the steps before them
+        updates = max(1, math.floor(steps * collect.replay_ratio / rows))
     else:
-        updates = 1 + max(0, math.floor((steps - warmup) * ratio / rows))
-    return Plan(settings=settings, updates=updates, warmup=warmup, steps_per_update=rows / ratio)
+        updates = 1 + max(0, math.floor((steps - warmup) * collect.replay_ratio / rows))
+    return Plan(settings=settings, updates=updates, warmup=warmup, steps_per_update=rows / collect.replay_ratio)
 
 
 def read_settings(directory: str | Path) -> Settings:

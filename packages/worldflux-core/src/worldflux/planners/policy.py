@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from worldflux.core.errors import ConfigurationError, ShapeMismatchError
-from worldflux.core.model import WorldModel
+from worldflux.core.model import Observations, WorldModel
 from worldflux.core.payloads import ConditionPayload
 from worldflux.core.policy import Carry
 from worldflux.core.state import State
@@ -62,16 +62,14 @@ class PlannerPolicy:
         return {"action": action, "step": step, **_prefixed(_STATE, state.tensors), **_prefixed(_PLAN, warm)}
 
     @torch.no_grad()
-    def __call__(
-        self, obs: dict[str, Tensor], carry: Carry, *, is_first: Tensor, explore: bool
-    ) -> tuple[Tensor, Carry]:
+    def __call__(self, obs: Observations, carry: Carry, *, is_first: Tensor, explore: bool) -> tuple[Tensor, Carry]:
         """Actions ``[N, A]`` for observations ``[N, ...]`` and the next carry."""
         device = carry["action"].device
         if len(is_first) != len(carry["action"]):
             raise ShapeMismatchError("environments of the carry", expected=len(is_first), got=len(carry["action"]))
         first = is_first.bool()  # where it is asked for its values, it is better not on a GPU
         certain = self.deterministic or not explore
-        state = self._filter({name: value.to(device) for name, value in obs.items()}, carry, first, certain)
+        state = self._filter(obs, carry, first, certain)
         problem, first = self._problem(state, certain), first.to(device)
         warm, fresh = _named(_PLAN, carry), _named(_PLAN, self.initial(len(first)))
         warm = {name: _where(first, fresh[name], value) for name, value in warm.items()}
@@ -95,7 +93,7 @@ class PlannerPolicy:
     def _problem(self, state: State, deterministic: bool) -> Problem:
         return Problem.of(self.model, state, self.objective, conditions=self.conditions, deterministic=deterministic)
 
-    def _filter(self, obs: dict[str, Tensor], carry: Carry, first: Tensor, certain: bool) -> State:
+    def _filter(self, obs: Observations, carry: Carry, first: Tensor, certain: bool) -> State:
         """The state after ``obs``: encoded afresh where an episode begins, updated elsewhere."""
         if first.all():
             return self.model.encode(obs, deterministic=certain)

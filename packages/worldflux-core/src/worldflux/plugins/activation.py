@@ -14,87 +14,76 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass, field
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pluggy
 
 from worldflux.core.errors import PluginError, did_you_mean
-from worldflux.core.registry import ComponentEntry, ComponentSpec, ModelEntry, Registry
+from worldflux.core.registry import ComponentSpec, Entries, Registry
 from worldflux.plugins import hookspecs
 from worldflux.plugins.discovery import COMPONENTS, MODELS, Plugin
 
 HANG_SECONDS = 30.0
 SLOW_SECONDS = 10.0
-Snapshot = tuple[dict[str, ModelEntry], dict[str, ComponentEntry]]
 log = logging.getLogger("worldflux.plugins")
 
 
-@dataclass
 class Stage:
-    """What one plugin registers, kept aside until all of it is known to be right."""
+    """What one plugin registers, kept aside until all of it is known to be right; ``hookspecs`` has the registrars."""
 
-    plugin: Plugin
-    models: dict[str, tuple[Callable[..., Any], type | None]] = field(default_factory=dict)
-    components: dict[str, Callable[..., Any]] = field(default_factory=dict)
-    backends: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    def __init__(self, plugin: Plugin) -> None:
+        self.plugin = plugin
+        self.taken: dict[tuple[str, str], tuple[Callable[..., Any], Any]] = {}
+        self.registrars = {
+            "worldflux_register_models": SimpleNamespace(add=self.add_model),
+            "worldflux_register_components": SimpleNamespace(add=self.add_component),
+            "worldflux_register_backends": SimpleNamespace(add=self.add_backend),
+        }
 
     def declared(self, kind: str) -> dict[str, Any]:
         """Manifest items of a kind, by id."""
         return {item.id: item for item in getattr(self.plugin.manifest, kind)}
 
-    def check(self, kind: str, id: str, factory: Any) -> None:
+    def add_model(self, id: str, factory: Callable[..., Any], config_type: type | None = None) -> None:
+        """See ``hookspecs.ModelRegistrar``."""
+        self._take("models", id, factory, config_type)
+
+    def add_component(self, id: str, kind: str, factory: Callable[..., Any]) -> None:
+        """See ``hookspecs.ComponentRegistrar``."""
+        self._take("components", id, factory, kind)
+        slot = self.declared("components")[id].slot
+        if kind != slot:
+            raise PluginError(f"it registers components:{id} for slot {kind!r}, its manifest says {slot!r}")
+
+    def add_backend(self, id: str, factory: Callable[..., Any]) -> None:
+        """See ``hookspecs.BackendRegistrar``."""
+        self._take("backends", id, factory)
+
+    def add_entry_point(self, group: str, name: str, obj: Any) -> None:
+        """One without hooks is itself the model or component that it names; a plain module is nothing."""
+        if group == COMPONENTS and not isinstance(obj, ModuleType):
+            self.add_component(name, self.declared("components")[name].slot, obj)
+        elif group == MODELS and not isinstance(obj, ModuleType) and name in self.declared("models"):
+            self.add_model(name, obj)
+
+    def _take(self, kind: str, id: str, factory: Any, more: Any = None) -> None:
         """Raises PluginError unless (kind, id) is declared, new, and can be called."""
         declared = self.declared(kind)
         if id not in declared:
             near = did_you_mean(id, declared)
             raise PluginError(f"it registers {kind}:{id}, which its manifest does not declare.{near}")
-        if id in getattr(self, kind):
+        if (kind, id) in self.taken:
             raise PluginError(f"it registers {kind}:{id} twice")
         if not callable(factory):
             raise PluginError(f"it registers {kind}:{id} with {factory!r}, expected a class or function")
+        self.taken[kind, id] = (factory, more)
 
     def check_complete(self) -> None:
         """Raises PluginError if the manifest declares what was not registered; a backend may give handles only."""
         for kind in ("models", "components"):
-            for missing in sorted(self.declared(kind).keys() - getattr(self, kind).keys()):
+            for missing in sorted(name for name in self.declared(kind) if (kind, name) not in self.taken):
                 raise PluginError(f"its manifest declares {kind}:{missing}, but it does not register it")
-
-
-class _Registrar:
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-
-
-class ModelRegistrar(_Registrar):
-    """Stages families."""
-
-    def add(self, id: str, factory: Callable[..., Any], config_type: type | None = None) -> None:
-        """See ``hookspecs.ModelRegistrar``."""
-        self._stage.check("models", id, factory)
-        self._stage.models[id] = (factory, config_type)
-
-
-class ComponentRegistrar(_Registrar):
-    """Stages components."""
-
-    def add(self, id: str, kind: str, factory: Callable[..., Any]) -> None:
-        """See ``hookspecs.ComponentRegistrar``."""
-        self._stage.check("components", id, factory)
-        slot = self._stage.declared("components")[id].slot
-        if kind != slot:
-            raise PluginError(f"it registers components:{id} for slot {kind!r}, its manifest says {slot!r}")
-        self._stage.components[id] = factory
-
-
-class BackendRegistrar(_Registrar):
-    """Stages backends."""
-
-    def add(self, id: str, factory: Callable[..., Any]) -> None:
-        """See ``hookspecs.BackendRegistrar``."""
-        self._stage.check("backends", id, factory)
-        self._stage.backends[id] = factory
 
 
 class Host:
@@ -124,12 +113,9 @@ class Host:
         for name, _ in self._pm.list_name_plugin():
             if name.rpartition(":")[0] == plugin.name and self._pm.has_plugin(name):
                 self._pm.unregister(name=name)
-        models, components = self.registry.snapshot()
         self._labels.discard(plugin.label)
-        for model_id in [name for name, entry in models.items() if entry.plugin == plugin.label]:
-            self.registry.unregister(model_id)
-        for component_id in [name for name, entry in components.items() if entry.plugin == plugin.label]:
-            self.registry.unregister_component(component_id)
+        entries = self.registry.snapshot()
+        self.registry.restore({key: entry for key, entry in entries.items() if entry.plugin != plugin.label})
         for backend in plugin.manifest.backends if plugin.manifest else ():
             self.backends.pop(backend.id, None)
         for name in _modules(plugin) - keep:
@@ -146,49 +132,42 @@ class Host:
         for ep in sorted(plugin.entry_points, key=lambda ep: (ep.group, ep.name)):
             obj = ep.load()
             if not _has_hooks(obj):
-                _take_factory(stage, ep.group, ep.name, obj)
+                stage.add_entry_point(ep.group, ep.name, obj)
             elif inspect.isclass(obj):
                 raise PluginError(f"entry point {ep.name!r} is the class {obj.__name__}; have you forgotten the ()?")
             elif not any(obj is known for known in objects):
                 objects.append(obj)
                 self._pm.register(obj, name=f"{plugin.name}:{len(objects)}")
         self._pm.check_pending()  # a hook that no hookspec knows is a misspelt one
-        registrars: dict[str, Any] = {
-            "worldflux_register_models": ModelRegistrar(stage),
-            "worldflux_register_components": ComponentRegistrar(stage),
-            "worldflux_register_backends": BackendRegistrar(stage),
-        }
         for hook, caller in vars(self._pm.hook).items():
             for impl in caller.get_hookimpls() if hook.startswith("worldflux_") else ():
                 if not any(impl.plugin is obj for obj in objects):
                     continue
                 if impl.hookwrapper or impl.wrapper:
                     raise PluginError(f"{hook} is a wrapper; plugin API 1 has plain hooks only")
-                if hook in registrars:
-                    _call(impl, registrar=registrars[hook])
+                if hook in stage.registrars:
+                    _call(impl, registrar=stage.registrars[hook])
         stage.check_complete()
         return stage
 
-    def _commit(self, stage: Stage, kept: Snapshot) -> None:
-        models, components = self.registry.snapshot()
-        for stray in sorted({*models, *components} - {*kept[0], *kept[1]}):
+    def _commit(self, stage: Stage, kept: Entries) -> None:
+        for _, stray in sorted(self.registry.snapshot().keys() - kept.keys()):
             raise PluginError(f"it registers {stray!r} while it is imported; plugins register through their hooks")
         label = stage.plugin.label
-        for name, (factory, config_type) in stage.models.items():
-            self.registry.register(name, config_type, plugin=label)(factory)  # type: ignore[type-var]
-        for name, factory in stage.components.items():
-            spec = ComponentSpec(name, stage.declared("components")[name].slot, version=stage.plugin.version)
-            self.registry.register_component(name, factory, spec, plugin=label)
-        self.backends.update(stage.backends)
+        for (kind, name), (factory, more) in stage.taken.items():
+            if kind == "models":
+                self.registry.register(name, more, plugin=label)(factory)  # type: ignore[type-var]
+            elif kind == "components":
+                spec = ComponentSpec(name, more, version=stage.plugin.version)
+                self.registry.register_component(name, factory, spec, plugin=label)
+            else:
+                self.backends[name] = factory
         self._labels.add(label)
 
-    def _kept(self, before: Snapshot) -> Snapshot:
+    def _kept(self, before: Entries) -> Entries:
         """``before``, and what plugins registered that were started in the meantime, by the code of this one."""
-        models, components = self.registry.snapshot()
-        return (
-            {**before[0], **{name: entry for name, entry in models.items() if entry.plugin in self._labels}},
-            {**before[1], **{name: entry for name, entry in components.items() if entry.plugin in self._labels}},
-        )
+        now = self.registry.snapshot().items()
+        return before | {key: entry for key, entry in now if entry.plugin in self._labels}
 
 
 def _modules(plugin: Plugin) -> set[str]:
@@ -205,16 +184,6 @@ def _has_hooks(obj: Any) -> bool:
     members = (inspect.getattr_static(obj, name, None) for name in dir(obj))
     functions = (getattr(member, "__func__", member) for member in members if not isinstance(member, ModuleType))
     return any(inspect.isfunction(function) and hasattr(function, "worldflux_impl") for function in functions)
-
-
-def _take_factory(stage: Stage, group: str, name: str, obj: Any) -> None:
-    """An entry point without hooks is itself the model or component that it names; a plain module is nothing."""
-    if isinstance(obj, ModuleType):
-        return
-    if group == MODELS and name in stage.declared("models"):
-        ModelRegistrar(stage).add(name, obj)
-    elif group == COMPONENTS:
-        ComponentRegistrar(stage).add(name, stage.declared("components")[name].slot, obj)
 
 
 def _call(impl: Any, **arguments: Any) -> Any:

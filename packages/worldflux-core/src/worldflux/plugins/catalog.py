@@ -5,18 +5,19 @@ Built from manifests alone. First-party plugins come first, then the others by n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worldflux.core.errors import ConfigurationError, ModelNotFoundError, PluginError, did_you_mean
 from worldflux.plugins.discovery import FIRST_PARTY, Plugin
-from worldflux.plugins.manifest import Backend, Command, Component, Importer, Model, Preset
+from worldflux.plugins.manifest import Preset
 from worldflux.plugins.versions import canonical
 
 _FIRST_PARTY_OF = {name: dist for dist, names in FIRST_PARTY.items() for name in names}
 _ALIAS_WORDS = ("ci", "small", "medium", "large", "legacy", "proof")
-Declared = Model | Component | Backend | Importer | Command
+_OF_A_SCRIPT = Preset("registered by a script", "unknown", "unknown", "experimental")
+_SHOWN = ("description", "params", "default_obs", "maturity", "support_tier", "parity_role")
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,9 @@ class Resolved:
 
     def entry(self) -> dict[str, Any]:
         """The catalogue entry, as ``get_model_info`` gives it."""
-        entry: dict[str, Any] = {"name": self.model_id, "type": self.family, "plugin": None}
-        if self.preset is None or self.plugin is None:
-            unknown = {"description": "registered by a script", "params": "unknown", "default_obs": "unknown"}
-            return entry | unknown | {"maturity": "experimental", "support_tier": "experimental", "parity_role": None}
-        preset = self.preset
-        entry |= {"plugin": self.plugin.name, "description": preset.description, "params": preset.params}
-        entry |= {"default_obs": preset.default_obs, "maturity": preset.maturity}
-        entry |= {"support_tier": preset.support_tier, "parity_role": preset.parity_role}
+        preset, plugin = self.preset or _OF_A_SCRIPT, self.plugin and self.plugin.name
+        entry = {"name": self.model_id, "type": self.family, "plugin": plugin}
+        entry |= {name: getattr(preset, name) for name in _SHOWN}
         return entry | ({"canonical_display_name": preset.display_name} if preset.display_name else {})
 
 
@@ -48,21 +44,22 @@ class Catalog:
 
     def __init__(self, plugins: Iterable[Plugin]) -> None:
         self.plugins = list(plugins)
-        self._owner: dict[tuple[str, str], tuple[Plugin, Declared]] = {}
+        self._owner: dict[tuple[str, str], tuple[Plugin, Any]] = {}  # (kind, id) -> who has it, and its manifest table
         self._presets: dict[str, Resolved] = {}
-        self._aliases: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}  # alias -> preset
         usable = [plugin for plugin in self.plugins if plugin.state in ("indexed", "active")]
-        ours = [plugin for plugin in usable if canonical(plugin.name) in FIRST_PARTY]
-        for group in (ours, [plugin for plugin in usable if plugin not in ours]):
+        for first in (True, False):
+            group = [plugin for plugin in usable if (canonical(plugin.name) in FIRST_PARTY) is first]
             for plugin in [plugin for plugin in group if self._claim(plugin)]:
                 self._take_aliases(plugin)  # once all ids are known: an alias cannot shadow a later plugin's model
 
     def _claim(self, plugin: Plugin) -> bool:
         assert plugin.manifest is not None  # an unread manifest means rejected
-        for kind, name in plugin.manifest.owned():
+        owned = dict(plugin.manifest.owned())
+        for kind, name in owned:
             home = first_party_of(name) if kind == "models" else None
-            if kind == "models" and name in self._aliases:
-                plugin.reason = f"models:{name} is an alias of {self._aliases[name]!r}; give the model another id"
+            if kind == "models" and name in self.aliases:
+                plugin.reason = f"models:{name} is an alias of {self.aliases[name]!r}; give the model another id"
             elif (kind, name) in self._owner:
                 other = self._owner[kind, name][0].name
                 plugin.reason = f"{kind}:{name} is already provided by {other!r}; disable one of the two"
@@ -71,55 +68,44 @@ class Catalog:
             if plugin.reason:
                 plugin.state = "rejected"
                 return False
-        manifest = plugin.manifest
-        for model in manifest.models:
-            self._owner |= {("models", name): (plugin, model) for name in (model.id, *model.synonyms)}
+        self._owner |= {key: (plugin, item) for key, item in owned.items()}
+        for model in plugin.manifest.models:
             for size, preset in model.presets.items():
-                name = model.preset_name(size)
-                self._presets[f"{model.id}:{size}"] = Resolved(name, model.id, size, preset, plugin)
-        for kind in ("components", "backends", "importers"):
-            self._owner |= {(kind, item.id): (plugin, item) for item in getattr(manifest, kind)}
-        self._owner |= {("commands", command.name): (plugin, command) for command in manifest.commands}
+                self._presets[f"{model.id}:{size}"] = Resolved(model.preset_name(size), model.id, size, preset, plugin)
         return True
 
     def _take_aliases(self, plugin: Plugin) -> None:
         assert plugin.manifest is not None
         for alias, target in plugin.manifest.aliases.items():
-            key = self._canonical(alias)
-            family = alias.partition(":")[0]
-            owner = self._owner.get(("models", family))
-            taken = self._aliases.get(key) or (family if owner and owner[0] is not plugin else None)
+            key, family = self._canonical(alias), alias.partition(":")[0]
+            owner, _ = self._owner.get(("models", family), (plugin, None))
+            taken = self.aliases.get(key) or (family if owner is not plugin else None)
             home = first_party_of(alias)
             if taken is not None:
                 plugin.notes.append(f"alias {alias!r} ignored, it means {taken!r}")
             elif home not in (None, canonical(plugin.name)):
                 plugin.notes.append(f"alias {alias!r} ignored, it belongs to {home!r}")
             else:
-                self._aliases[key] = target
+                self.aliases[key] = target
 
     def _canonical(self, name: str) -> str:
         """Lower case, and a family by its id instead of a synonym."""
         family, colon, size = name.lower().partition(":")
-        owner = self._owner.get(("models", family))
-        return f"{owner[1].id}:{size}" if colon and owner and isinstance(owner[1], Model) else name.lower()
+        _, model = self._owner.get(("models", family), (None, None))
+        return f"{model.id}:{size}" if colon and model else name.lower()
 
     @property
     def families(self) -> list[str]:
         """Ids of the families that can be used, in catalogue order."""
-        return list(dict.fromkeys(item.id for _, item in self._owner.values() if isinstance(item, Model)))
+        return list(dict.fromkeys(model.id for _, model in self.items("models").values()))
 
     @property
     def presets(self) -> list[Resolved]:
         """Every listed preset, in catalogue order."""
         return list(self._presets.values())
 
-    @property
-    def aliases(self) -> Mapping[str, str]:
-        """Alias -> preset."""
-        return dict(self._aliases)
-
     def items(self, kind: str) -> dict[str, tuple[Plugin, Any]]:
-        """Everything of a kind ("components", "backends", "importers", "commands") with the plugin that has it."""
+        """Everything of a kind ("models", "components", "backends", "importers", "commands"), with who has it."""
         return {name: found for (of, name), found in self._owner.items() if of == kind}
 
     def find(self, kind: str, name: str) -> tuple[Plugin, Any] | None:
@@ -159,18 +145,18 @@ class Catalog:
         """
         asked = model.strip()
         key = self._canonical(asked)
-        alias = asked if key in self._aliases else None
-        family, colon, size = self._canonical(self._aliases.get(key, key)).partition(":")
+        alias = asked if key in self.aliases else None
+        family, colon, size = self._canonical(self.aliases.get(key, key)).partition(":")
         size = size if colon else self._default_size(family)
         if (found := self._presets.get(f"{family}:{size}")) is not None:
-            return Resolved(found.model_id, family, found.size, found.preset, found.plugin, alias)
-        owner = self._owner.get(("models", family))
+            return replace(found, alias=alias)
+        owner, _ = self._owner.get(("models", family), (None, None))
         if owner is None and family in registered:
             return Resolved(f"{family}:{size or 'base'}", family, size or "base", alias=alias)
         if owner is not None and size:
-            return Resolved(f"{family}:{size}", family, size, plugin=owner[0], alias=alias)
+            return Resolved(f"{family}:{size}", family, size, plugin=owner, alias=alias)
         self.blame("models", family, asked.lower())
-        shown = f"{asked} (= {self._aliases[key]})" if alias else asked
+        shown = f"{asked} (= {self.aliases[key]})" if alias else asked
         raise ModelNotFoundError(self._not_found(shown, family, size, registered))
 
     def sizes(self, family: str) -> list[str]:
@@ -190,9 +176,9 @@ class Catalog:
 
     def _not_found(self, asked: str, family: str, size: str, registered: Iterable[str]) -> str:
         home = first_party_of(family)
-        if home is not None and all(canonical(plugin.name) != home for plugin in self.plugins):
+        if home and home not in {canonical(plugin.name) for plugin in self.plugins}:
             return f"model {asked!r} is provided by {home}: pip install {home}"
-        names = [*(found.model_id for found in self.presets), *self._aliases, *registered]
+        names = [*(found.model_id for found in self.presets), *self.aliases, *registered]
         near = did_you_mean(asked.lower(), [*names, *self._presets])
         listing = "`worldflux models list` shows them, `worldflux plugins list` what is installed"
         if size:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
-from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 from typing import Any, Literal
+
+import importlib_metadata
 
 from worldflux.plugins import versions
 from worldflux.plugins.manifest import MANIFEST_VERSION, Manifest, ManifestError, parse
@@ -26,6 +27,24 @@ FIRST_PARTY: dict[str, tuple[str, ...]] = {
     "worldflux-generative": ("token", "diffusion", "dit", "ssm", "renderer3d", "physics", "gan"),
 }
 PluginState = Literal["indexed", "active", "failed", "rejected", "blocked"]
+
+
+@dataclass(frozen=True)
+class EntryPoint:
+    """A line of one of our groups; what is none is kept, where some releases of importlib_metadata would raise."""
+
+    group: str
+    name: str
+    value: str
+
+    @property
+    def module(self) -> str:
+        """The module it leads to."""
+        return re.split(r"[\s:\[]", self.value)[0]
+
+    def load(self) -> Any:
+        """Import what it leads to."""
+        return importlib_metadata.EntryPoint(self.name, self.value, self.group).load()
 
 
 @dataclass(eq=False)
@@ -50,45 +69,40 @@ class Plugin:
         """Every (kind, id) it would provide, known even of a plugin whose manifest cannot be read."""
         if self.manifest is not None:
             aliases = {("models", alias) for alias in self.manifest.aliases}
-            return aliases | set(self.manifest.owned())
+            return aliases | {key for key, _ in self.manifest.owned()}
         return {(ep.group.removeprefix("worldflux."), ep.name) for ep in self.entry_points}
 
     @property
     def problem(self) -> str:
         """The sentence to say when one of its ids is asked for and cannot be had."""
-        who = f"plugin {self.label}"
-        disable = f" (disable it with WORLDFLUX_DISABLED_PLUGINS={self.name})"
-        if self.state == "failed":
-            return f"{who} failed to start: {self.reason}{disable}"
-        return f"{who} is {self.state}: {self.reason}"
+        if self.state != "failed":
+            return f"plugin {self.label} is {self.state}: {self.reason}"
+        disable = f"disable it with WORLDFLUX_DISABLED_PLUGINS={self.name}"
+        return f"plugin {self.label} failed to start: {self.reason} ({disable})"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able description, for ``worldflux plugins list --json``."""
-        ids: dict[str, list[str]] = {}
-        for kind, name in sorted(self.ids):
-            ids.setdefault(kind, []).append(name)
+        kinds = sorted({kind for kind, _ in self.ids})
+        about = {name: getattr(self.manifest, name, None) for name in ("plugin_api_version", "worldflux_version_range")}
         return {
-            "name": self.name,
-            "version": self.version,
-            "state": self.state,
-            "reason": self.reason,
+            **{name: getattr(self, name) for name in ("name", "version", "state", "reason")},
             "notes": list(self.notes),
-            "plugin_api_version": self.manifest.plugin_api_version if self.manifest else None,
-            "worldflux_version_range": self.manifest.worldflux_version_range if self.manifest else None,
+            **about,
             "experimental": bool(self.manifest and self.manifest.experimental),
-            "provides": ids,
+            "provides": {kind: sorted(name for of, name in self.ids if of == kind) for kind in kinds},
         }
 
 
-def find_plugins(distributions: Iterable[Distribution], kernel: str) -> list[Plugin]:
+def find_plugins(distributions: Iterable[importlib_metadata.Distribution], kernel: str) -> list[Plugin]:
     """Every plugin among ``distributions``, judged and in the one order all machines agree on."""
     found: dict[str, Plugin] = {}
     for dist in distributions:
         try:
-            text = dist.read_text("entry_points.txt")
+            points = _entry_points(dist.read_text("entry_points.txt") or "")
         except Exception:  # a neighbour nobody can read says nothing about worldflux
             continue
-        if text and "worldflux." in text and (plugin := _candidate(dist)) is not None:
+        if points:
+            plugin = _candidate(dist, points)
             found.setdefault(versions.canonical(plugin.name), plugin)  # first on sys.path is the one imported
     for plugin in found.values():
         if plugin.state == "indexed":
@@ -97,18 +111,25 @@ def find_plugins(distributions: Iterable[Distribution], kernel: str) -> list[Plu
     return [found[name] for name in sorted(found, key=lambda name: (rank.get(name, len(rank)), name))]
 
 
-def _candidate(dist: Distribution) -> Plugin | None:
-    """The distribution as a plugin, or None if it has no entry point in our groups. Never raises."""
-    name, version = Path(str(getattr(dist, "_path", "unknown"))).stem, "unknown"
+def _entry_points(text: str) -> tuple[EntryPoint, ...]:
+    """The lines of our groups."""
+    found, group = [], ""
+    for line in map(str.strip, text.splitlines() if "worldflux." in text else ()):
+        name, equals, value = map(str.strip, line.partition("="))
+        if line.startswith("["):
+            group = line.strip("[]")
+        elif equals and group in GROUPS and not line.startswith("#"):
+            found.append(EntryPoint(group, name, value))
+    return tuple(found)
+
+
+def _candidate(dist: importlib_metadata.Distribution, points: tuple[EntryPoint, ...]) -> Plugin:
+    """The distribution as a plugin, rejected if its name and version cannot be read. Never raises."""
     try:
-        points = tuple(ep for ep in dist.entry_points if ep.group in GROUPS)
-        if not points:
-            return None
-        metadata = dist.metadata
-        name, version = str(metadata["Name"] or name), str(metadata["Version"] or version)
-        return Plugin(name, version, points)
+        return Plugin(str(dist.metadata["Name"]), str(dist.metadata["Version"]), points)
     except Exception as error:
-        return Plugin(name, version, state="rejected", reason=f"its metadata cannot be read: {say(error)}")
+        reason = f"its metadata cannot be read: {say(error)}"
+        return Plugin(Path(str(getattr(dist, "_path", "unknown"))).stem, "unknown", points, None, "rejected", reason)
 
 
 def _judge(plugin: Plugin, kernel: str) -> None:
@@ -120,7 +141,7 @@ def _judge(plugin: Plugin, kernel: str) -> None:
         plugin.manifest, unknown = parse(raw)  # even so: who asks for one of its aliases is told the reason
         plugin.notes += [f"unknown key {key!r} in {MANIFEST}" for key in unknown]
         _check_entry_points(plugin, plugin.manifest)
-        reason = reason or versions.requires_unmet(plugin.manifest.requires, _installed_version)
+        reason = reason or versions.requires_unmet(plugin.manifest.requires, versions.installed_version)
     except ManifestError as error:
         reason = reason or f"broken {MANIFEST}: {error}"
     except Exception as error:
@@ -135,7 +156,7 @@ def _raw_manifest(plugin: Plugin) -> dict[str, Any]:
     else:
         import tomli as tomllib
     for ep in plugin.entry_points:
-        if EntryPoint.pattern.match(ep.value) is None:
+        if importlib_metadata.EntryPoint.pattern.match(ep.value) is None:
             raise ManifestError(f"entry point {ep.name!r}: expected 'module' or 'module:object', not {ep.value!r}")
     texts = {read_manifest(module) for module in sorted({ep.module for ep in plugin.entry_points})}
     if len(texts) > 1:
@@ -164,18 +185,17 @@ def _version_mismatch(raw: dict[str, Any], kernel: str) -> str | None:
 
 def _check_entry_points(plugin: Plugin, manifest: Manifest) -> None:
     """Entry points and manifest say the same twice, so a drift between them is caught before anything runs."""
-    names = {group: {ep.name for ep in plugin.entry_points if ep.group == group} for group in GROUPS}
-    models = {model.id for model in manifest.models}
-    may = models | set(manifest.aliases) | {b.id for b in manifest.backends} | {i.id for i in manifest.importers}
-    components = {component.id for component in manifest.components}
-    for what, declared, group in (("model", models, MODELS), ("component", components, COMPONENTS)):
-        for missing in sorted(declared - names[group]):
-            raise ManifestError(f"{what} {missing!r} has no entry point of that name in [{group}]")
-    for extra in sorted((names[MODELS] - may) | (names[COMPONENTS] - components)):
-        raise ManifestError(f"entry point {extra!r} is not declared: expected an id or alias of the manifest")
+    points = {(ep.group, ep.name) for ep in plugin.entry_points}
+    need = {(MODELS, model.id) for model in manifest.models} | {(COMPONENTS, part.id) for part in manifest.components}
+    more = {*manifest.aliases, *(b.id for b in manifest.backends), *(i.id for i in manifest.importers)}
+    for group, name in sorted(need - points, reverse=True):  # models before components
+        what = "model" if group == MODELS else "component"
+        raise ManifestError(f"{what} {name!r} has no entry point of that name in [{group}]")
+    for _, name in sorted(points - need - {(MODELS, name) for name in more}):
+        raise ManifestError(f"entry point {name!r} is not declared: expected an id or alias of the manifest")
     roots = {ep.module.partition(".")[0] for ep in plugin.entry_points}
-    for target in [item.target for item in manifest.importers] + [item.target for item in manifest.commands]:
-        if target.partition(":")[0].partition(".")[0] not in roots:
+    for target in [*(i.target for i in manifest.importers), *(c.target for c in manifest.commands)]:
+        if re.split("[.:]", target)[0] not in roots:
             raise ManifestError(f"target {target!r} is outside the plugin's own package {sorted(roots)}")
 
 
@@ -213,13 +233,6 @@ def read_manifest(module: str) -> bytes:
             except OSError:
                 continue
     raise ManifestError(f"there is none beside {module!r}; is it package data of the wheel?")
-
-
-def _installed_version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def say(error: BaseException) -> str:

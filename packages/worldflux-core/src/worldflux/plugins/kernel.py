@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
 import logging
 import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import Distribution
 from typing import TYPE_CHECKING, Any
+
+from importlib_metadata import distributions
 
 from worldflux.core.errors import ConfigurationError, PluginError
 from worldflux.core.registry import Registry, WorldModelRegistry
@@ -33,7 +33,7 @@ class Kernel:
 
     def __init__(
         self,
-        distributions: Callable[[], Iterable[Distribution]] = importlib.metadata.distributions,
+        distributions: Callable[[], Iterable[Any]] = distributions,
         *,
         registry: Registry = WorldModelRegistry,
         environ: Mapping[str, str] = os.environ,
@@ -138,17 +138,15 @@ class Kernel:
         """The adapter factory of a backend, its plugin started. Raises ConfigurationError if nobody has it."""
         plugin, _ = self.catalog.provider("backends", name)
         self.activate(plugin)
-        if name not in self._hooks().backends:
+        if (adapter := self._hooks().backends.get(name)) is None:
             raise PluginError(f"plugin {plugin.label} has no adapter for backend {name!r}")
-        return self._hooks().backends[name]
+        return adapter
 
     def preset_config(self, found: Resolved) -> dict[str, Any] | None:
         """Config values of a preset, from its manifest or from a ``worldflux_resolve_preset`` hook."""
         if found.preset is not None:
             return dict(found.preset.config)
-        if self._host is None:
-            return None
-        for plugin, call in self._host.implementations("worldflux_resolve_preset"):
+        for plugin, call in self._implementations("resolve_preset"):
             try:
                 if (values := call(family=found.family, preset=found.size)) is not None:
                     return dict(values)
@@ -157,15 +155,13 @@ class Kernel:
         return None
 
     def announce(self, event: str, model: WorldModel, **facts: Any) -> None:
-        """Tell plugins of an event about ``model``: the registry's listener."""
+        """Tell plugins of an event about ``model``: what listens to ``core.events``."""
         from worldflux.plugins.hookspecs import ModelSpec
 
-        config = model.config
-        known = self.registry.registered(config.model_type)
-        plugin = self.registry.model(config.model_type).plugin if known else None
+        family, size = model.config.model_type, model.config.model_name
+        plugin = self.registry.model(family).plugin if self.registry.registered(family) else None
         handle = getattr(model, "backend_handle", None)  # what the front door built it from
-        model_id = handle.model_id if handle else f"{config.model_type}:{config.model_name}"
-        spec = ModelSpec(model_id, config.model_type, plugin, model.api_version)
+        spec = ModelSpec(handle.model_id if handle else f"{family}:{size}", family, plugin, model.api_version)
         self.notify(event, model=model, spec=spec, **facts)
 
     def notify(self, event: str, **arguments: Any) -> None:
@@ -176,11 +172,14 @@ class Kernel:
                     self.activate(plugin)
                 except PluginError as error:
                     log.error("%s", error)
-        for name, call in self._host.implementations(f"worldflux_{event}") if self._host else ():
+        for name, call in self._implementations(event):
             try:
                 call(**arguments)
             except FAULTS:
                 log.exception("plugin %s: its worldflux_%s raised", name, event)
+
+    def _implementations(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
+        return self._host.implementations(f"worldflux_{hook}") if self._host else []
 
     def _hooks(self) -> Host:
         if self._host is None:

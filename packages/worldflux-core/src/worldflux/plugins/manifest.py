@@ -124,6 +124,11 @@ class Command:
     summary: Text
     target: Target
 
+    @property
+    def id(self) -> str:
+        """Its name, which is its id among commands."""
+        return self.name
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -144,11 +149,10 @@ class Manifest:
     importers: tuple[Importer, ...] = ()
     commands: tuple[Command, ...] = ()
 
-    def owned(self) -> list[tuple[str, str]]:
-        """Every (kind, id) that no other plugin may provide; a synonym counts as a model id."""
-        models = [("models", name) for model in self.models for name in (model.id, *model.synonyms)]
-        rest = [(kind, item.id) for kind in ("components", "backends", "importers") for item in getattr(self, kind)]
-        return models + rest + [("commands", command.name) for command in self.commands]
+    def owned(self) -> list[tuple[tuple[str, str], Any]]:
+        """(kind, id) and table of everything that no other plugin may provide; a synonym counts as a model id."""
+        tables = [(kind, item) for kind in get_args(Section) for item in getattr(self, kind)]
+        return [((kind, name), item) for kind, item in tables for name in (item.id, *getattr(item, "synonyms", ()))]
 
 
 def parse(raw: dict[str, Any], *, strict: bool = False) -> tuple[Manifest, list[str]]:
@@ -177,56 +181,55 @@ def json_schema() -> dict[str, Any]:
     return TypeAdapter(Manifest).json_schema()
 
 
+# What a TOML value is for each kind of field, and what to call it.
+_TOML: dict[Any, tuple[type, str]] = {
+    str: (str, "a text"),
+    Annotated: (str, "a text"),
+    int: (int, "a number"),
+    bool: (bool, "true or false"),
+    tuple: (list, "a list"),
+    dict: (dict, "a table"),
+}
+
+
 @functools.cache
-def _fields(cls: type) -> dict[str, tuple[Any, bool]]:
-    hints = get_type_hints(cls, include_extras=True)
-    missing = dataclasses.MISSING
-    return {
-        f.name: (hints[f.name], f.default is missing and f.default_factory is missing) for f in dataclasses.fields(cls)
-    }
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
 
 
 def _read(kind: Any, value: Any, where: str, unknown: list[str]) -> Any:
     """Turn a TOML value into the annotated type ``kind``, or say at ``where`` it is wrong."""
     origin, args = get_origin(kind), get_args(kind)
+    wanted, what = _TOML.get(origin or kind, (dict, "a table") if dataclasses.is_dataclass(kind) else (None, ""))
+    _expect(wanted in (None, type(value)), where, f"{what}, not {value!r}")
     if kind is Any:
         return _plain(value, where)
-    if origin is Annotated:
-        _expect(isinstance(value, str), where, f"a text, not {value!r}")
-        _expect(re.fullmatch(args[1].regex, value, re.ASCII) is not None, where, f"{args[1].what}, not {value!r}")
-        return value
-    if origin is Literal:
-        _expect(isinstance(value, str) and value in args, where, f"one of {', '.join(args)}, not {value!r}")
-        return value
+    if dataclasses.is_dataclass(kind):
+        return _read_table(kind, value, where, unknown)
     if origin is tuple:
-        _expect(isinstance(value, list), where, f"a list, not {value!r}")
         return tuple(_read(args[0], item, f"{where}[{n}]", unknown) for n, item in enumerate(value))
     if origin is dict:
-        _expect(isinstance(value, dict), where, f"a table, not {value!r}")
-        keys = [_read(args[0], key, f"{where}.{key}", unknown) if args[0] is not str else key for key in value]
-        return {key: _read(args[1], item, f"{where}.{key}", unknown) for key, item in zip(keys, value.values())}
-    if dataclasses.is_dataclass(kind):
-        _expect(isinstance(value, dict), where, f"a table, not {value!r}")
-        return _read_table(kind, value, where, unknown)
-    if kind in (int, bool):
-        _expect(type(value) is kind, where, f"{'a number' if kind is int else 'true or false'}, not {value!r}")
-        return value
-    return _read(args[0], value, where, unknown)  # X | None: TOML has no null, so the key is absent or an X
+        keys = [_read(args[0], key, f"{where}.{key}", unknown) for key in value]
+        return {key: _read(args[1], value[key], f"{where}.{key}", unknown) for key in keys}
+    if type(None) in args:  # X | None: TOML has no null, so the key is absent or an X
+        return _read(args[0], value, where, unknown)
+    if origin is Annotated:
+        _expect(re.fullmatch(args[1].regex, value, re.ASCII) is not None, where, f"{args[1].what}, not {value!r}")
+    elif origin is Literal:
+        _expect(value in args, where, f"one of {', '.join(args)}, not {value!r}")
+    return value
 
 
 def _read_table(cls: Any, table: dict[str, Any], where: str, unknown: list[str]) -> Any:
-    known = _fields(cls)
-    unknown.extend(f"{where}.{key}".lstrip(".") for key in table if key not in known)
-    for key, (_, required) in known.items():
-        if required and key not in table:
-            raise ManifestError(f"{f'{where}.{key}'.lstrip('.')} is missing")
-    return cls(
-        **{
-            key: _read(known[key][0], item, f"{where}.{key}".lstrip("."), unknown)
-            for key, item in table.items()
-            if key in known
-        }
-    )
+    values, hints = {}, _hints(cls)
+    for f in dataclasses.fields(cls):
+        at = f"{where}.{f.name}".lstrip(".")
+        if f.name in table:
+            values[f.name] = _read(hints[f.name], table[f.name], at, unknown)
+        elif f.default is f.default_factory:  # both are missing
+            raise ManifestError(f"{at} is missing")
+    unknown.extend(f"{where}.{key}".lstrip(".") for key in table if key not in hints)
+    return cls(**values)
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -262,7 +265,7 @@ def _check(manifest: Manifest) -> None:
             raise ManifestError(f"requires: expected a requirement such as 'einops>=0.7', not {line!r}") from None
     lacking = {section for section in get_args(Section) if getattr(manifest, section)} - set(manifest.capabilities)
     _expect(not lacking, "capabilities", f"every section the file has; {', '.join(sorted(lacking))} is not named")
-    owned = [f"{kind}:{name}" for kind, name in manifest.owned()]
+    owned = [f"{kind}:{name}" for (kind, name), _ in manifest.owned()]
     twice = sorted({name for name in owned if owned.count(name) > 1})
     _expect(not twice, "", f"each name once; {', '.join(twice)} is repeated")
     for component in manifest.components:
@@ -272,8 +275,7 @@ def _check(manifest: Manifest) -> None:
     for model in manifest.models:
         _expect(not set(model.slots) & set(FIVE_SLOTS), f"models.{model.id}.slots", "slots beside the common five")
         for size in model.presets:
-            family, _, key = model.preset_name(size).partition(":")
-            fits = families.get(family) is model and key == size
+            fits = model.preset_name(size) in [f"{name}:{size}" for name in (model.id, *model.synonyms)]
             _expect(fits, f"models.{model.id}.presets.{size}.name", f"'{model.id}:{size}' or a synonym of it")
     for alias, target in manifest.aliases.items():
         family, _, size = target.partition(":")

@@ -6,24 +6,29 @@ known-bad releases; pip already refuses a mismatch, so it matters for ``--no-dep
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+import importlib_metadata
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 KERNEL = "worldflux-core"
 #: API major -> the highest minor of it that this kernel implements.
 PLUGIN_API: Mapping[int, int] = {1: 0}
 
 
+def installed_version(name: str) -> str | None:
+    """The version of an installed distribution; None if there is none of that name."""
+    try:
+        return importlib_metadata.version(name)
+    except importlib_metadata.PackageNotFoundError:
+        return None
+
+
 def kernel_version() -> str:
     """The installed version of worldflux-core; "0" when it runs from a folder that was never installed."""
-    try:
-        return importlib.metadata.version(KERNEL)
-    except importlib.metadata.PackageNotFoundError:
-        return "0"
+    return installed_version(KERNEL) or "0"
 
 
 def canonical(name: str) -> str:
@@ -52,16 +57,10 @@ def range_mismatch(declared: str, kernel: str) -> str | None:
     if specifiers.contains(version, prereleases=True):
         return None
     unmet = [part for part in specifiers if not part.contains(version, prereleases=True)]
-    newer = all(part.operator in (">=", ">", "~=", "==") and version < _bound(part.version) for part in unmet)
+    lower = [part for part in unmet if part.operator in (">=", ">", "~=", "==")]
+    newer = lower == unmet and all(version < Version(part.version.removesuffix(".*")) for part in lower)
     move = f"update {KERNEL}" if newer else "update the plugin"
     return f"needs {KERNEL} {declared}, this is {kernel}; {move}"
-
-
-def _bound(text: str) -> Version:
-    try:
-        return Version(text.removesuffix(".*"))
-    except InvalidVersion:  # "===" takes any text
-        return Version("0")
 
 
 def requires_unmet(requires: Iterable[str], installed: Callable[[str], str | None]) -> str | None:

@@ -35,7 +35,7 @@ class Learner:
         self.groups = groups_of(model)
 
     def update(self, batch: Batch) -> Tensor:
-        """Every optimizer step of an update; return the sum of their losses. What follows an update is still to come."""
+        """Every optimizer step of an update; return the sum of their losses. What follows an update is to come."""
         steps = make_update(
             self.model, self.optimizer, lambda: batch, config=self.config, groups=self.groups, ready=lambda step: None
         )

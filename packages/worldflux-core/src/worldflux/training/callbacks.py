@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigurationError
-from .checkpoint import write_text
+from ..core.files import write_text
 
 if TYPE_CHECKING:
     from .trainer import Trainer

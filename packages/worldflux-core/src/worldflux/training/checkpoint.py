@@ -6,10 +6,8 @@ SHA-256. The file ``latest`` names the newest one. Nothing in a checkpoint is pi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import time
@@ -21,6 +19,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ..core.errors import CheckpointError
+from ..core.files import read_json, sha256, sync, write_text
 
 FORMAT, VERSION = "worldflux.checkpoint", 1
 logger = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ def write_checkpoint(directory: Path, *, step: int, write: Callable[[Path], None
         manifest = {"format": FORMAT, "version": VERSION, "step": step, "created": time.time(), "files": files}
         (stage / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for path in (*_files(stage), *(p for p in stage.rglob("*") if p.is_dir()), stage):
-            _sync(path)
+            sync(path)
         final = _publish(directory, stage, step)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(stage, ignore_errors=True)
@@ -52,26 +51,15 @@ def write_checkpoint(directory: Path, *, step: int, write: Callable[[Path], None
     return final
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file's content in one step: a reader sees the old text or the new, never half of it."""
-    stage = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
-    try:
-        stage.write_text(text, encoding="utf-8")
-        _sync(stage)
-        os.replace(stage, path)
-    finally:
-        stage.unlink(missing_ok=True)
-
-
 def read_manifest(path: Path) -> dict[str, Any]:
     """Return the manifest of a checkpoint whose every file is as it was written.
 
     Raises CheckpointError naming the first file that is missing, truncated or altered.
     """
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        manifest = read_json(path / "manifest.json")
         files, version = manifest["files"].items(), manifest["version"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (CheckpointError, KeyError, AttributeError) as error:
         message = f"checkpoint {path} is damaged: manifest.json is missing or unreadable"
         raise CheckpointError(message) from error
     if manifest.get("format") != FORMAT or version != VERSION:
@@ -82,9 +70,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise CheckpointError(f"checkpoint {path} is damaged: {name} is missing")
         if (size := file.stat().st_size) != expected["bytes"]:
             raise CheckpointError(f"checkpoint {path} is damaged: {name} has {size} bytes of {expected['bytes']}")
-        if _sha256(file) != expected["sha256"]:
+        if sha256(file) != expected["sha256"]:
             raise CheckpointError(f"checkpoint {path} is damaged: {name} was altered after it was saved")
-    return manifest  # type: ignore[no-any-return]
+    return manifest
 
 
 def checkpoints(directory: Path) -> list[Path]:
@@ -124,9 +112,8 @@ def _publish(directory: Path, stage: Path, step: int) -> Path:
     if final.exists():  # a run that went back to an earlier step writes its own later ones
         final.rename(old)
     stage.rename(final)
-    _sync(directory)
+    sync(directory)
     write_text(directory / "latest", final.name + "\n")
-    _sync(directory)
     return final
 
 
@@ -151,25 +138,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":  # Windows cannot open a directory
-        return
-    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _cannot_save(directory: Path, step: int, error: Exception) -> str:

@@ -11,14 +11,25 @@ from ..core.model import WorldModel
 from .config import TrainingConfig
 
 
-def check_arguments(model: Any, config: Any, callbacks: Any, scheduler: Any) -> None:
+def check_config(config: Any) -> None:
+    """Raise ConfigurationError unless this is None or a TrainingConfig."""
+    if not isinstance(config, (TrainingConfig, type(None))):
+        raise ConfigurationError(f"config is a {type(config).__name__}, expected a TrainingConfig(total_steps=…)")
+
+
+def check_arguments(model: Any, config: Any, callbacks: Any, optimizer: Any, scheduler: Any) -> None:
     """Raise ConfigurationError for arguments of another kind than the trainer takes."""
     if not isinstance(model, WorldModel):
         raise ConfigurationError(f"a trainer takes a model, got {model!r}: worldflux.create_world_model makes one")
-    if not isinstance(config, (TrainingConfig, type(None))):
-        raise ConfigurationError(f"config is a {type(config).__name__}, expected a TrainingConfig(total_steps=…)")
-    if not isinstance(callbacks, (list, tuple, type(None))):
-        raise ConfigurationError(f"callbacks is a {type(callbacks).__name__}, expected a list of callbacks")
+    check_config(config)
+    options: dict[str, tuple[Any, type | tuple[type, ...], str]] = {
+        "callbacks": (callbacks, (list, tuple), "a list of callbacks"),
+        "optimizer": (optimizer, torch.optim.Optimizer, "a torch.optim.Optimizer over the model's parameters"),
+        "scheduler": (scheduler, torch.optim.lr_scheduler.LRScheduler, "a scheduler of torch.optim.lr_scheduler"),
+    }
+    for name, (value, kind, what) in options.items():
+        if value is not None and not isinstance(value, kind):
+            raise ConfigurationError(f"{name} is a {type(value).__name__}, expected {what}, not {value!r}")
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise ConfigurationError("ReduceLROnPlateau waits for a metric, but schedulers are stepped after each update")
 

@@ -82,6 +82,7 @@ def environment_source(
         replay,
         replay_ratio=collect.replay_ratio,
         min_rows=collect.min_rows,
+        random_steps=collect.random_steps,
         context_rows=model.context_rows,
         catch_up=collect.catch_up,
         seed=training.seed,
@@ -161,9 +162,9 @@ def _split(options: Mapping[str, Any], *, collecting: bool) -> tuple[TrainingCon
         raise ConfigurationError(message)
     known = (*TrainingConfig.names(), *CollectConfig.names(), *TrainingConfig.gone)
     for name in options:
-        if name not in known:
+        if name not in (*known, "given"):  # of a config's to_dict: all of it is given here
             raise ConfigurationError(f"unknown option {name!r}.{did_you_mean(name, known)}", config_name="train")
-    others = {name: value for name, value in options.items() if name not in ours}
+    others = {name: value for name, value in options.items() if name not in ours and name != "given"}
     return TrainingConfig(**others), CollectConfig(**ours)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import time
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import CheckpointError, ConfigurationError
-from .checkpoint import checkpoints, write_text
+from ..core.files import write_json
+from .checkpoint import checkpoints
 
 SCHEMA = "worldflux.training.run_manifest.v1"
 
@@ -34,9 +34,9 @@ class RunManifest:
         """Record a status and whatever facts belong to it. Raises CheckpointError if it cannot be written."""
         self.content.update(facts, status=status, updated=time.time())
         try:
-            write_text(self.path, json.dumps(self.content, indent=2) + "\n")
-        except OSError as error:
-            raise CheckpointError(f"cannot write {self.path}: {error}. Make room, then resume") from error
+            write_json(self.path, self.content)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}. Make room, then resume") from error
 
 
 def refuse_other_run(run_dir: Path, found: Path | None, *, going_on: bool) -> None:
@@ -56,11 +56,7 @@ def refuse_other_run(run_dir: Path, found: Path | None, *, going_on: bool) -> No
 
 def open_run(run_dir: Path, *, config: dict[str, Any], info: dict[str, Any]) -> RunManifest:
     """Make the run directory, write ``config.json`` and return the manifest. Raises CheckpointError if it cannot."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_text(run_dir / "config.json", json.dumps(config, indent=2) + "\n")
-    except OSError as error:
-        raise CheckpointError(f"cannot write to the run directory {run_dir}: {error}") from error
+    write_json(run_dir / "config.json", config)
     return RunManifest(run_dir / "run_manifest.json", info)
 
 

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..core.errors import ConfigurationError
-from ..core.fields import Fields
+from ..core.fields import Fields, option_names, refuse_unknown
 from ..core.recipe import Recipe
 
 Self = TypeVar("Self", bound="Options")
 
 
 class Given(frozenset[str]):
-    """The names that were set, and the values of all options at that time: what differs later was set, too."""
-
-    def __new__(cls, names: Iterable[str] = (), values: Mapping[str, Any] = {}) -> Given:
-        self = super().__new__(cls, names)
-        self.values = dict(values)
-        return self
+    """The names that were set, as options keep them; a caller gives any other collection."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,35 +26,29 @@ class Options(Fields):
     It survives ``save`` and ``load``, ``to_dict`` and ``from_dict``, and ``dataclasses.replace``.
     """
 
-    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False, metadata={"internal": True})
 
     def __new__(cls: type[Self], **given: Any) -> Self:
         self: Self = super().__new__(cls, **given)
-        known = given.pop("given", None)
-        if known is None:
-            names = set(given)
-        elif isinstance(known, Given):  # dataclasses.replace passes on all there is
-            names = known | {name for name, value in given.items() if value is not known.values[name]}
-        else:
-            names = set(known)
-            cls.refuse_unknown(dict.fromkeys(names))
-        object.__setattr__(self, "_set", names)
+        known = given.get("given", ())
+        names = list(given)
+        if isinstance(known, Given):  # dataclasses.replace: what it is given, then all there is, of which this is first
+            names = [*known, *names[: names.index("given")]]
+        elif "given" in given:
+            names = list(known) if isinstance(known, (list, tuple, set, frozenset)) else [known]
+            refuse_unknown(cls, names)
+        if names:
+            object.__setattr__(self, "_set", names)
         return self
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        values = {name: getattr(self, name) for name in self.names()}
-        object.__setattr__(self, "given", Given(vars(self).pop("_set"), values))
+        object.__setattr__(self, "given", Given(vars(self).pop("_set", ())))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The names of all options."""
-        return tuple(name for name in super().names() if name != "given")
-
-    @classmethod
-    def refuse_unknown(cls, given: Mapping[str, Any]) -> None:
-        """Raise ConfigurationError for a name that is no option, with the nearest that is one."""
-        super().refuse_unknown({name: value for name, value in given.items() if name != "given"})
+        return option_names(cls)
 
     @classmethod
     def _plain(cls, hint: Any, value: Any) -> Any:
@@ -70,7 +59,7 @@ class Options(Fields):
 
     def with_updates(self: Self, **updates: Any) -> Self:
         """Return a copy with some options set. Raises ConfigurationError for unknown names and bad values."""
-        return type(self)(**{**{name: getattr(self, name) for name in self.given}, **updates})
+        return replace(self, **updates)
 
     def with_defaults(self: Self, recipe: Recipe) -> Self:
         """Return a copy in which what nobody set is as the recipe says, where it says anything; ``given`` stays."""

@@ -1,4 +1,4 @@
-"""What a checkpoint of a training run holds, and how it comes back."""
+"""What a checkpoint of a training run holds, and how it comes back; ``trainer`` is a Trainer throughout."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..core.errors import CheckpointError
+from ..core.files import read_json
 from ..data.storage import load_arrays, save_arrays
 from .checkpoint import read_manifest
 from .packing import pack, unpack
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
-
-
 logger = logging.getLogger(__name__)
+#: Optimizers that are gone, and those that go on with their state.
+EARLIER_OPTIMIZERS = {"TwoPhaseAdam": "Adam"}
 
 
-def write_snapshot(folder: Path, trainer: Trainer) -> None:
+def write_snapshot(folder: Path, trainer: Any) -> None:
     """Write the model, the optimizer, every random state, the counters, the callbacks and the source to a folder."""
     tensors: dict[str, Tensor] = {}
     model_state = {name: pack(value, tensors, name) for name, value in trainer.model.state_dict().items()}
@@ -55,13 +54,13 @@ def write_snapshot(folder: Path, trainer: Trainer) -> None:
     (folder / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
 
 
-def load_snapshot(folder: Path, trainer: Trainer) -> None:
+def load_snapshot(folder: Path, trainer: Any) -> None:
     """Put everything a checkpoint holds back into a trainer and its source.
 
     Raises CheckpointError if it is damaged, or was written by another model or optimizer.
     """
     read_manifest(folder)
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    state = read_json(folder / "state.json")
     others = load_file(folder / "state.safetensors")
     _refuse_another_kind(folder, state, trainer)
     try:
@@ -95,9 +94,10 @@ def _kind(source: object) -> str:
     return str(getattr(source, "source_kind", type(source).__name__))
 
 
-def _refuse_another_kind(folder: Path, state: Mapping[str, Any], trainer: Trainer) -> None:
+def _refuse_another_kind(folder: Path, state: Mapping[str, Any], trainer: Any) -> None:
     """Raise CheckpointError, before anything is loaded, for a source or an optimizer of another kind."""
-    kinds = {"optimizer": (state.get("optimizer_type"), type(trainer.optimizer).__name__)}
+    optimizer = EARLIER_OPTIMIZERS.get(str(state.get("optimizer_type")), state.get("optimizer_type"))
+    kinds = {"optimizer": (optimizer, type(trainer.optimizer).__name__)}
     if trainer.source is not None and isinstance(state["source"], str):
         kinds["source"] = (state["source"], _kind(trainer.source))
     for what, (saved, given) in kinds.items():
@@ -108,7 +108,7 @@ def _refuse_another_kind(folder: Path, state: Mapping[str, Any], trainer: Traine
             )
 
 
-def _write_source(folder: Path, trainer: Trainer) -> str | bool:
+def _write_source(folder: Path, trainer: Any) -> str | bool:
     """Write what the source needs to go on, if it can say so, and return its kind."""
     if not hasattr(trainer.source, "state_dict"):
         return False
@@ -122,7 +122,7 @@ def _write_source(folder: Path, trainer: Trainer) -> str | bool:
     return _kind(trainer.source)
 
 
-def _load_source(folder: Path, trainer: Trainer) -> None:
+def _load_source(folder: Path, trainer: Any) -> None:
     if not hasattr(trainer.source, "load_state_dict"):
         kind = type(trainer.source).__name__
         raise CheckpointError(f"{folder} holds the state of a source, but a {kind} cannot take one back")

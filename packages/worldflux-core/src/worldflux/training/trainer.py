@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,17 +15,19 @@ from torch import Tensor
 from ..core.backends import OfficialBackendHandle
 from ..core.batch import Batch
 from ..core.errors import CheckpointError, ConfigurationError, TrainingError, WorldFluxError
+from ..core.events import announce
+from ..core.files import write_json
 from ..core.model import WorldModel
-from ..core.registry import WorldModelRegistry
-from ..data.providers import BatchRequest, as_provider
+from ..data.providers import BatchRequest, as_batch, as_provider
 from .callbacks import Callback, CheckpointCallback, JSONLCallback
-from .checkpoint import find_checkpoint, write_checkpoint, write_text
+from .checkpoint import find_checkpoint, write_checkpoint
 from .checks import check_arguments, check_steps
 from .config import TrainingConfig
-from .delegated import DelegatedTrainer, Native
+from .delegated import Delegating
 from .diagnosis import diagnose, explain, out_of_memory
 from .manifest import RunManifest, open_run, refuse_other_run
 from .meter import Meter, plain
+from .mode import mode
 from .optim import build_optimizer, learning_rate_scale, scale_learning_rates, with_initial_rates
 from .signals import StopSignals
 from .snapshot import load_snapshot, set_torch_rng_state, torch_rng_state, write_snapshot
@@ -35,25 +36,20 @@ from .update import Groups, Step, groups_of, make_update
 logger = logging.getLogger(__name__)
 
 
-class Trainer(Native):
+class Trainer(Delegating):
     """Trains a world model on any source of batches, and can always go on where it was.
 
     The run directory (``config.output_dir``) gets ``config.json``, ``run_manifest.json``, ``metrics.jsonl``,
     ``checkpoints/`` and, at the end, ``model/``. ``callbacks`` come beside the two that are always there, for
     checkpoints and metrics. An ``optimizer`` replaces the model's, a ``scheduler`` the configured schedule of learning
     rates. ``run_info`` is kept in ``config.json`` (which model, which environment). ``status`` is "new", "running",
-    "finished", "preempted" or "failed"; ``step`` counts updates. For a handle on an official program it is a
-    ``DelegatedTrainer``, with ``submit``, ``status``, ``logs`` and ``cancel``.
+    "finished", "preempted" or "failed"; ``step`` counts updates. For a handle on an official program it
+    submits and follows a job instead, as ``handle.submit`` does: then ``status()`` tells how that stands.
     """
-
-    def __new__(cls, model: Any = None, *args: Any, **options: Any) -> Any:
-        if isinstance(model, OfficialBackendHandle):
-            return DelegatedTrainer(model, *args, **options)
-        return super().__new__(cls)
 
     def __init__(
         self,
-        model: WorldModel,
+        model: WorldModel | OfficialBackendHandle,
         config: TrainingConfig | None = None,
         callbacks: Sequence[Callback] | None = None,
         *,
@@ -61,7 +57,10 @@ class Trainer(Native):
         scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
         run_info: Mapping[str, Any] | None = None,
     ) -> None:
-        check_arguments(model, config, callbacks, scheduler)
+        if isinstance(model, OfficialBackendHandle):
+            self.take_handle(model, config, callbacks, optimizer, scheduler, run_info)
+            return
+        check_arguments(model, config, callbacks, optimizer, scheduler)
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if distributed and (ranks := torch.distributed.get_world_size()) > 1:  # each would train a model of its own
             raise ConfigurationError(f"this is one of {ranks} processes, but a Trainer trains in one: start just one")
@@ -109,6 +108,7 @@ class Trainer(Native):
             ValidationError, ShapeMismatchError: the source's batches are not what the model learns from.
             TrainingError: the loss or a gradient is not finite, or a step or the source failed.
         """
+        self.refuse_handle()
         check_steps(num_steps)
         self._take(source, afresh=resume_from is not None)
         self.target = self.config.total_steps if num_steps is None else num_steps
@@ -116,7 +116,7 @@ class Trainer(Native):
         refuse_other_run(self.run_dir, found, going_on=self.step > 0)
         # The global generators are torch's own layers' (dropout). They are ours only meanwhile.
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), _mode(self.model, training=True), StopSignals() as signals:
+        with torch.random.fork_rng(devices), mode(self.model, training=True), StopSignals() as signals:
             self._start(found)
             self._manifest = self._open_run(found)
             try:
@@ -228,11 +228,12 @@ class Trainer(Native):
                     self.source.update(batch, latents)
                 logged |= {f"loss/{name}": value for name, value in out.components.items()} | dict(out.metrics)
             self.meter.add(logged)
-        self.meter.add({"grad_norm": torch.stack([step.norm for step in steps]).norm(), "lr": rate})
+        norms = {f"grad_norm/{group}": step.norm for step in steps if (group := step.losses[0][1].group)}
+        self.meter.add({"grad_norm": torch.stack([step.norm for step in steps]).norm(), **norms, "lr": rate})
 
     def _sample(self, request: BatchRequest) -> Batch:
         try:
-            return self.source.sample(request)  # type: ignore[no-any-return]
+            return as_batch(self.source.sample(request))
         except Exception as error:
             # The model is whole: what it learned since the last checkpoint need not be lost with the environment.
             saved = self._save_despite(error)
@@ -253,10 +254,10 @@ class Trainer(Native):
         report = diagnose(step=self.step, out=out, batch=batch, parameters=self.model.named_parameters())
         path = self.run_dir / "diagnosis.json"
         try:
-            write_text(path, json.dumps(report, indent=2) + "\n")
+            write_json(path, report)
             details = f"Details are in {path}"
-        except OSError as error:  # it must not hide what is wrong
-            details = f"Details could not be written to {path} ({error})"
+        except CheckpointError as error:  # it must not hide what is wrong
+            details = str(error)
         kept = self.last_checkpoint or "none, as none was made yet"
         raise TrainingError(f"{explain(report)}. {details}; the last checkpoint is {kept}")
 
@@ -279,7 +280,7 @@ class Trainer(Native):
         devices = [self.device] if self.device.type == "cuda" else []
         self.model.generator(self.device)  # one that began in here would not be as before
         drawn = self.model.rng_state()
-        with torch.random.fork_rng(devices), _mode(self.model, training=False):
+        with torch.random.fork_rng(devices), mode(self.model, training=False):
             try:
                 yield
             finally:
@@ -331,7 +332,7 @@ class Trainer(Native):
             self._manifest.write(**self._facts())
         for callback in self.callbacks:
             callback.on_checkpoint(self, path)
-        WorldModelRegistry.announce("checkpoint_saved", self.model, path=path)
+        announce("checkpoint_saved", self.model, path=path)
         return path
 
     def load_checkpoint(self, path: str | Path, source: Any = None) -> None:
@@ -387,15 +388,3 @@ class Trainer(Native):
             "seconds": round(self.seconds, 3),
             "checkpoint": self.last_checkpoint and str(self.last_checkpoint),
         }
-
-
-@contextlib.contextmanager
-def _mode(model: torch.nn.Module, *, training: bool) -> Iterator[None]:
-    """Training or evaluation mode, after which each module is in the mode it was in."""
-    before = [(module, module.training) for module in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode

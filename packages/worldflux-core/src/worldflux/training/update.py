@@ -31,7 +31,7 @@ def groups_of(model: WorldModel) -> Groups:
     found: dict[str, list[nn.Parameter]] = {}
     for group in model.parameter_groups():
         if "group" in group:
-            found.setdefault(group["group"], []).extend(group["params"])
+            found.setdefault(group["group"], []).extend(p for p in group["params"] if p.requires_grad)
     return found
 
 
@@ -55,7 +55,6 @@ def make_update(
     running: list[tuple[Batch, Iterator[LossOutput]]] = []
     made: list[Step] = []
     while True:
-        optimizer.zero_grad(set_to_none=True)
         losses: list[tuple[Batch, LossOutput]] = []
         for number in range(count):
             if number == len(running):  # the first step: a batch is read when its turn comes
@@ -64,9 +63,12 @@ def make_update(
             batch, steps = running[number]
             with torch.autocast(device, dtype=torch.bfloat16, enabled=config.mixed_precision):
                 out = next(steps, None)
-            if out is not None:
-                _backward(out, groups, count)
-                losses.append((batch, out))
+            if out is None:
+                continue
+            if not losses:
+                optimizer.zero_grad(set_to_none=True)
+            _backward(out, groups, count)
+            losses.append((batch, out))
         if not losses and made:
             return made
         if len(losses) != count:

@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from .config import PlaNetConfig
 from .model import PlaNet
-from .policy import PlaNetPolicy
 
-__all__ = ["PlaNet", "PlaNetConfig", "PlaNetPolicy"]
+__all__ = ["PlaNet", "PlaNetConfig"]

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..networks import Linear
+from worldflux.blocks import KernelLinear
+
+from ..recurrent import kernels
 
 
-def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Set every kernel under ``module``: uniform, by fan-in and fan-out. Biases keep what they were made with.
+def init_kernels(parts: Iterable[Any], generator: torch.Generator) -> None:
+    """Set every kernel in ``parts``: uniform, by fan-in and fan-out. Biases keep what they were made with.
 
-    Source: Glorot and Bengio 2010, the default of the framework PlaNet was written in. Meta tensors are left alone.
+    Source: Glorot and Bengio 2010, the default of the framework PlaNet was written in.
     """
-    for part in module.modules():
-        kernel = getattr(part, "kernel", None)
-        if not isinstance(kernel, nn.Parameter) or kernel.is_meta:
-            continue
+    for _, kernel in kernels(parts):
         bound = math.sqrt(6 / ((kernel.shape[0] + kernel.shape[1]) * math.prod(kernel.shape[2:])))
         with torch.no_grad():
             kernel.uniform_(-bound, bound, generator=generator)
 
 
-class Dense(Linear):
+class Dense(KernelLinear):
     """``relu(x @ kernel + bias)``."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,30 +38,6 @@ def dense_layers(inputs: int, units: int, layers: int) -> nn.Sequential:
     return nn.Sequential(*(Dense(inputs if i == 0 else units, units) for i in range(layers)))
 
 
-class Conv(nn.Module):
-    """A convolution of stride 2 without padding: images ``[N, C, H, W]``, ``kernel [out, in, k, k]``."""
-
-    def __init__(self, inputs: int, outputs: int, size: int) -> None:
-        super().__init__()
-        self.kernel = nn.Parameter(torch.empty(outputs, inputs, size, size))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernel, self.bias, stride=2)
-
-
-class Deconv(nn.Module):
-    """A transposed convolution of stride 2: images ``[N, C, H, W]``, ``kernel [in, out, k, k]``."""
-
-    def __init__(self, inputs: int, outputs: int, size: int) -> None:
-        super().__init__()
-        self.kernel = nn.Parameter(torch.empty(inputs, outputs, size, size))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.kernel, self.bias, stride=2)
-
-
 class GRU(nn.Module):
     """A gated recurrent cell that resets the state before the candidate reads it; gates begin open (bias 1).
 
@@ -69,8 +46,8 @@ class GRU(nn.Module):
 
     def __init__(self, inputs: int, units: int) -> None:
         super().__init__()
-        self.gates = Linear(inputs + units, 2 * units)
-        self.candidate = Linear(inputs + units, units)
+        self.gates = KernelLinear(inputs + units, 2 * units)
+        self.candidate = KernelLinear(inputs + units, units)
         nn.init.ones_(self.gates.bias)
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
@@ -87,7 +64,7 @@ class Gaussian(nn.Module):
         super().__init__()
         self.min_std = min_std
         self.hidden = Dense(inputs, hidden)
-        self.out = Linear(hidden, 2 * outputs)  # means, then what becomes deviations
+        self.out = KernelLinear(hidden, 2 * outputs)  # means, then what becomes deviations
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, raw = self.out(self.hidden(x)).chunk(2, -1)

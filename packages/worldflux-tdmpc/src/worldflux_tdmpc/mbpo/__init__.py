@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .config import MBPOConfig
 from .model import MBPO
-from .policy import ActorPolicy
 from .termination import LearnedTermination
 
-__all__ = ["MBPO", "ActorPolicy", "LearnedTermination", "MBPOConfig"]
+__all__ = ["MBPO", "LearnedTermination", "MBPOConfig"]

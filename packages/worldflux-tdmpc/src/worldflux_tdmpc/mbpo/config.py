@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from worldflux.core.config import WorldModelConfig
-from worldflux.core.errors import ConfigurationError
-from worldflux.core.spec import ModalityKind
-
-from ..config import preset_values
+from worldflux import Amount, Count, Field, ModalityKind, NonNegative, Positive, Share, WorldModelConfig
+from worldflux.blocks import preset_values, unfit
 
 ConfigT = TypeVar("ConfigT", bound="MBPOConfig")
-
-# Names that states and predictions need for themselves.
-_RESERVED = ("reward", "continue")
+Rate = Annotated[float, Field(gt=0, le=1)]
 
 
 @dataclass
@@ -36,93 +31,64 @@ class MBPOConfig(WorldModelConfig):
 
     model_type: str = "mbpo"
     model_name: str = "base"
-    obs_shape: tuple[int, ...] = (17,)
+    obs_shape: tuple[Count, ...] = (17,)
     # the ensemble
-    num_nets: int = 7
-    num_elites: int = 5
-    model_units: int = 200
-    model_layers: int = 4
-    weight_decays: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
-    bounds_coef: float = 0.01
-    holdout: float = 0.2
-    rollout_schedule: tuple[int, ...] = (20_000, 150_000, 1, 1)
+    num_nets: Count = 7
+    num_elites: Count = 5
+    model_units: Count = 200
+    model_layers: Count = 4
+    weight_decays: tuple[NonNegative, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
+    bounds_coef: NonNegative = 0.01
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2  # some of either: elites are chosen by held-out rows
+    rollout_schedule: tuple[Amount, ...] = (20_000, 150_000, 1, 1)
     # actor and critics
-    hidden_dim: int = 256
-    discount: float = 0.99
-    tau: float = 0.005
+    hidden_dim: Count = 256
+    discount: Rate = 0.99
+    tau: Rate = 0.005
     target_entropy: float | None = None
-    initial_alpha: float = 1.0
-    real_ratio: float = 0.05
+    initial_alpha: Positive = 1.0
+    real_ratio: Share = 0.05
     # training
-    grad_clip: float = 1e5  # against accidents only: sure networks have steep gradients
-    learning_rate: float = 3e-4
-    model_learning_rate: float = 1e-3
-    batch_size: int = 256
-    updates_per_step: float = 20.0
-    num_envs: int = 1
-    seed_steps: int = 5000
-    env_steps: int = 300_000
+    grad_clip: Positive = 1e5  # against accidents only: sure networks have steep gradients
+    learning_rate: Positive = 3e-4
+    model_learning_rate: Positive = 1e-3
+    batch_size: Count = 256
+    updates_per_step: Positive = 20.0
+    num_envs: Count = 1
+    seed_steps: Amount = 5000
+    env_steps: Count = 300_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.weight_decays = tuple(float(value) for value in self.weight_decays)  # JSON knows no tuples
-        self._check_numbers()
-        self._check_schedule()
-        self._check_spaces()
-
-    def _check_numbers(self) -> None:
-        positive = "num_nets num_elites model_units model_layers hidden_dim initial_alpha model_learning_rate"
-        positive += " batch_size updates_per_step num_envs env_steps"
-        for name in positive.split():
-            if not 0 < getattr(self, name) < math.inf:
-                raise self._error(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("bounds_coef", "seed_steps"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise self._error(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("discount", "tau"):
-            if not 0 < getattr(self, name) <= 1:
-                raise self._error(f"{name} must lie in (0, 1], got {getattr(self, name)}")
-        if not 0 <= self.real_ratio <= 1:
-            raise self._error(f"real_ratio must lie in [0, 1], got {self.real_ratio}")
-        if not 0 < self.holdout < 1:
-            raise self._error(f"holdout must lie in (0, 1), got {self.holdout}: elites are chosen by held-out rows")
         if self.num_elites > self.num_nets:
-            raise self._error(f"num_elites {self.num_elites} must not exceed num_nets {self.num_nets}")
-        decays, layers = self.weight_decays, self.model_layers + 1
-        if len(decays) != layers or not all(0 <= value < math.inf for value in decays):
-            raise self._error(
-                f"weight_decays must be {layers} numbers of at least 0, one for each of model_layers "
-                f"({self.model_layers}) and one for the output layer, got {decays}"
+            raise self.error(f"num_elites {self.num_elites} must not exceed num_nets {self.num_nets}")
+        if len(self.weight_decays) != self.model_layers + 1:
+            raise self.error(
+                f"weight_decays must be {self.model_layers + 1} numbers, one for each of model_layers "
+                f"({self.model_layers}) and one for the output layer, got {self.weight_decays}"
             )
-        if not math.isfinite(self.target_entropy or 0):
-            raise self._error(f"target_entropy must be finite, got {self.target_entropy}")
-
-    def _check_schedule(self) -> None:
-        values = self.rollout_schedule
-        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in values)
-        if len(values) != 4 or not whole or not 0 <= values[0] <= values[1] or min(values[2:]) < 1:
-            raise self._error(
+        schedule = self.rollout_schedule
+        if len(schedule) != 4 or schedule[0] > schedule[1] or min(schedule[2:]) < 1:
+            raise self.error(
                 "rollout_schedule must be (first env step, last env step, length at first, length at last), such as "
-                f"(20000, 150000, 1, 15), got {values}"
+                f"(20000, 150000, 1, 15), got {schedule}"
             )
+        self._check_spaces()
 
     def _check_spaces(self) -> None:
         for name, spec in self.modalities.items():
-            if name in _RESERVED or "." in name:
-                raise self._error(f"observation {name!r} needs another name: no dots, none of {list(_RESERVED)}")
             if spec.kind not in (ModalityKind.VECTOR, ModalityKind.OTHER):
-                raise self._error(
+                raise self.error(
                     f"MBPO observes vectors; {name!r} is {spec.kind.value!r}: take a family that encodes it, such as "
                     "'dreamer:ci' or 'tdmpc2:ci'"
                 )
+        if why := unfit(self.modalities, reserved=("reward", "continue"), layers=False):
+            raise self.error(why)
         if self.action_type != "continuous":
-            raise self._error(
+            raise self.error(
                 f"MBPO takes continuous actions, not {self.action_type!r}: take 'dreamer:ci', or 'tdmpc2:ci' with "
                 "prior='categorical'"
             )
-
-    def _error(self, message: str) -> ConfigurationError:
-        return ConfigurationError(message, config_name="MBPOConfig")
 
     def rollout_length(self, env_steps: float) -> int:
         """Steps of a rollout when so many environment steps were taken. Source: Janner et al. 2019, appendix C."""
@@ -133,7 +99,7 @@ class MBPOConfig(WorldModelConfig):
         return int(share * (end - start) + start)
 
     @property
-    def names(self) -> list[str]:
+    def vector_names(self) -> list[str]:
         """Modalities in the order in which they are joined."""
         return sorted(self.modalities)
 
@@ -150,4 +116,4 @@ class MBPOConfig(WorldModelConfig):
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:
         """Return the config of a preset such as ``base``. Raises ConfigurationError naming the known sizes."""
-        return cls.from_dict({"model_name": size, **preset_values("mbpo", size), **overrides})
+        return cls.from_dict({"model_name": size, **preset_values(__name__, "mbpo", size), **overrides})

@@ -7,13 +7,14 @@ observation.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldflux.core.state import State
+from worldflux import State
+from worldflux.blocks import Ensemble, Standardiser, action_in
 
 from .config import MBPOConfig
-from .losses import soft_bounded, weight_decay
-from .networks import Stack, Standardiser, swish
+from .losses import averaged, gaussian_nll, soft_bounded, weight_decay
 
 
 class Dynamics(nn.Module):
@@ -29,10 +30,11 @@ class Dynamics(nn.Module):
 
     def __init__(self, config: MBPOConfig) -> None:
         super().__init__()
-        self.action_dim, self.decays = config.actions.dim, config.weight_decays
+        self.action_dim, self.decays, self.bounds_coef = config.actions.dim, config.weight_decays, config.bounds_coef
         inputs, outputs = config.obs_size + self.action_dim, 1 + config.obs_size
         self.standardise = Standardiser(inputs)
-        self.nets = Stack(config.num_nets, [inputs, *[config.model_units] * config.model_layers, 2 * outputs], swish)
+        units = [config.model_units] * config.model_layers
+        self.nets = Ensemble(config.num_nets, [inputs, *units, 2 * outputs], F.silu)
         self.max_log_variance = nn.Parameter(torch.full((outputs,), 0.5))
         self.min_log_variance = nn.Parameter(torch.full((outputs,), -10.0))
         self.register_buffer("elites", torch.arange(config.num_elites))
@@ -57,20 +59,45 @@ class Dynamics(nn.Module):
 
     def inputs(self, state: State, conditioned: dict[str, Tensor]) -> Tensor:
         """What the networks read ``[N, O + A]``, before it is standardised."""
-        obs, action = state["obs"], conditioned.get("action")
-        if action is None:
-            action = obs.new_zeros(*obs.shape[:-1], self.action_dim)
-        return torch.cat([obs, action], -1)
+        return torch.cat([state["obs"], action_in(conditioned, like=state["obs"], size=self.action_dim)], -1)
 
     def moments(self, x: Tensor, heads: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance ``[K, N, D]`` for inputs ``[N, O + A]``, of all networks or of ``heads [K]``."""
         mean, raw = self.nets(self.standardise(x), heads).float().chunk(2, -1)
         return mean, soft_bounded(raw, self.min_log_variance, self.max_log_variance)
 
-    def regularisation(self) -> tuple[Tensor, Tensor]:
-        """The weights' decay, and how far apart the bounds of the log-variance are."""
-        decay = weight_decay([layer.weight for layer in self.nets], self.decays)  # type: ignore[misc]
-        return decay, self.max_log_variance.sum() - self.min_log_variance.sum()
+    def losses(
+        self,
+        state: State,
+        conditioned: dict[str, Tensor],
+        target: Tensor,
+        *,
+        bootstrap: Tensor,
+        held_out: Tensor,
+        weight: Tensor,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses, and what to log, of outputs that should have been ``target [N, D]``; elites are chosen anew.
+
+        Steps count by their ``weight [N]``; the networks see each as often as ``bootstrap [E, N]`` says, and never what
+        is ``held_out [N]``, by which they are judged.
+        """
+        inputs, held = self.inputs(state, conditioned), held_out * weight
+        train = weight - held
+        if self.training:
+            self.standardise.observe(inputs.detach(), train)
+        mean, log_variance = self.moments(inputs)
+        error = (mean.detach() - target).square().mean(-1)
+        if self.training:
+            self.rank(error, held)
+        weights = [layer.weight for layer in self.nets]
+        apart = self.max_log_variance.sum() - self.min_log_variance.sum()
+        found = {
+            "model": gaussian_nll(mean, log_variance, target, bootstrap * train, train.sum().clamp(min=1.0)),
+            "decay": weight_decay(weights, self.decays),  # type: ignore[arg-type]
+            "bounds": self.bounds_coef * apart,
+        }
+        deviation = torch.exp(0.5 * log_variance.detach())
+        return found, {"model_error": averaged(error[self.elites].mean(0), held), "model_std": deviation.mean()}
 
     @torch.no_grad()
     def rank(self, error: Tensor, weight: Tensor) -> None:

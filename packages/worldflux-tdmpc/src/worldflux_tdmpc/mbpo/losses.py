@@ -31,10 +31,10 @@ def weight_decay(weights: list[Tensor], decays: tuple[float, ...]) -> Tensor:
 
 
 def td_target(
-    reward: Tensor, terminal: Tensor, value: Tensor, log_density: Tensor, *, alpha: Tensor, discount: float
+    reward: Tensor, terminal: Tensor, value: Tensor, entropy: Tensor, *, alpha: Tensor, discount: float
 ) -> Tensor:
-    """``reward + discount (1 - terminal) (min_Q value - alpha log_density)`` ``[N]``; ``value`` is ``[Q, N]``."""
-    return reward + discount * (1 - terminal) * (value.amin(0) - alpha * log_density)
+    """``reward + discount (1 - terminal) (min_Q value + alpha entropy)`` ``[N]``; ``value`` is ``[Q, N]``."""
+    return reward + discount * (1 - terminal) * (value.amin(0) + alpha * entropy)
 
 
 def critic_loss(value: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -42,14 +42,14 @@ def critic_loss(value: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return averaged(0.5 * (value - target.detach()).square().sum(0), weight)
 
 
-def actor_loss(value: Tensor, log_density: Tensor, weight: Tensor, *, alpha: Tensor) -> Tensor:
-    """``alpha log_density - min_Q value``, weighted mean over rows; the temperature learns nothing from it."""
-    return averaged(alpha.detach() * log_density - value.amin(0), weight)
+def actor_loss(value: Tensor, entropy: Tensor, weight: Tensor, *, alpha: Tensor) -> Tensor:
+    """``-(alpha entropy + min_Q value)``, weighted mean over rows; the temperature learns nothing from it."""
+    return averaged(-(alpha.detach() * entropy + value.amin(0)), weight)
 
 
-def temperature_loss(log_alpha: Tensor, log_density: Tensor, weight: Tensor, *, entropy: float) -> Tensor:
-    """``-log_alpha (log_density + entropy)``, weighted mean over rows: it rises while the policy's entropy is lower."""
-    return averaged(-log_alpha * (log_density.detach() + entropy), weight)
+def temperature_loss(log_alpha: Tensor, entropy: Tensor, weight: Tensor, *, wanted: float) -> Tensor:
+    """``log_alpha (entropy - wanted)``, weighted mean over rows: it rises while the policy's entropy is lower."""
+    return averaged(log_alpha * (entropy.detach() - wanted), weight)
 
 
 def averaged(values: Tensor, weight: Tensor) -> Tensor:

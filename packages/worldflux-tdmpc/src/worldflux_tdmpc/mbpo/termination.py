@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worldflux.blocks import Standardiser, dense
+
 from .config import MBPOConfig
-from .networks import Standardiser, mlp
 
 Termination = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -71,7 +73,7 @@ class LearnedTermination(nn.Module):
         super().__init__()
         inputs = 2 * config.obs_size + config.actions.dim
         self.standardise = Standardiser(inputs)
-        self.net = mlp([inputs, config.hidden_dim, config.hidden_dim, 1], nn.SiLU)
+        self.net = dense([inputs, config.hidden_dim, config.hidden_dim, 1], nn.SiLU)
 
     def forward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
         """Probabilities ``[B]``."""
@@ -82,6 +84,8 @@ class LearnedTermination(nn.Module):
         x = self.standardise(torch.cat([obs, action, next_obs], -1))
         return self.START + self.net(x).squeeze(-1).float()
 
-    def observe(self, obs: Tensor, action: Tensor, next_obs: Tensor, weight: Tensor) -> None:
-        """Take note of the numbers of rows ``[B]``, each by its weight."""
-        self.standardise.observe(torch.cat([obs, action, next_obs], -1), weight)
+    def losses(self, obs: Tensor, action: Tensor, next_obs: Tensor, terminal: Tensor, *, weight: Tensor) -> Tensor:
+        """Cross entropies ``[B]`` with what was seen; in training it takes note of the rows, each by its weight."""
+        if self.training:
+            self.standardise.observe(torch.cat([obs, action, next_obs], -1), weight)
+        return F.binary_cross_entropy_with_logits(self.logits(obs, action, next_obs), terminal, reduction="none")

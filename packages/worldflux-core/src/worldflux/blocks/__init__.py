@@ -1,0 +1,58 @@
+"""What families share because it is common *and* complicated; what makes a family itself stays in its folder.
+
+Nothing here initialises weights, draws from the process's generator or knows a family. Shapes are in each docstring.
+"""
+
+from __future__ import annotations
+
+from .acting import ActingModel, MemorylessPolicy
+from .actors import CategoricalActor, SquashedNormal, log_slope
+from .averages import Standardiser, ema_
+from .conditioners import KnownActions, PlainActions, action_in
+from .ensemble import Ensemble, EnsembleLayer, EnsembleNorm
+from .layers import Conv, KernelConv, KernelDeconv, KernelLinear, Linear, dense
+from .modalities import folded, joined_vectors, split_modalities, unfit, unusable
+from .numeric import one_hot, percentiles, symexp, symlog
+from .official import ImportReport, load_official
+from .presets import preset_values
+from .rows import Arrivals, arrivals, forget, valid_steps
+from .states import compare_states
+
+__all__ = [
+    "ActingModel",
+    "Arrivals",
+    "CategoricalActor",
+    "Conv",
+    "Ensemble",
+    "EnsembleLayer",
+    "EnsembleNorm",
+    "ImportReport",
+    "KernelConv",
+    "KernelDeconv",
+    "KernelLinear",
+    "KnownActions",
+    "Linear",
+    "MemorylessPolicy",
+    "PlainActions",
+    "SquashedNormal",
+    "Standardiser",
+    "action_in",
+    "arrivals",
+    "compare_states",
+    "dense",
+    "ema_",
+    "folded",
+    "forget",
+    "joined_vectors",
+    "load_official",
+    "log_slope",
+    "one_hot",
+    "percentiles",
+    "preset_values",
+    "split_modalities",
+    "symexp",
+    "symlog",
+    "unfit",
+    "unusable",
+    "valid_steps",
+]

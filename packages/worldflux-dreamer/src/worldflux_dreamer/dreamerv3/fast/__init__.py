@@ -1,0 +1,1 @@
+"""A faster path through observing and imagining, with the same numbers."""
