@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from worldflux import Batch, State
-from worldflux.blocks import Arrivals, arrivals
+from worldflux.blocks import Arrivals, arrivals, gaussian_kl
 from worldflux_dreamer.planet import PlaNet, PlaNetConfig, rssm
 from worldflux_dreamer.planet.codec import read_pixels
-from worldflux_dreamer.planet.losses import averaged, free, gaussian_kl, half_squared_error
+from worldflux_dreamer.planet.losses import averaged, free, half_squared_error
 from worldflux_dreamer.planet.model import Noise
 
 SIZES = {"deter_dim": 12, "stoch_dim": 3, "hidden_dim": 10, "reward_units": 8, "depth": 2, "free_nats": 0.0}

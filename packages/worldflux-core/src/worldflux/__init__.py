@@ -14,17 +14,16 @@ from worldflux.core.registry import WorldModelRegistry
 _HOME = {
     "core.backends": "OfficialBackendHandle",
     "core.batch": "Batch",
-    "core.components": "ActionConditioner Decoder DynamicsModel ObservationEncoder RolloutExecutor SLOTS arrival "
-    "decoder_losses",
+    "core.components": "ActionConditioner Decoder DynamicsModel ObservationEncoder RolloutExecutor SLOTS arrival",
     "core.config": "WorldModelConfig",
     "core.errors": "BufferError CapabilityError CheckpointError ConfigurationError ContractValidationError "
     "ModelNotFoundError PluginError ShapeMismatchError StateError TrainingError ValidationError WorldFluxError "
     "did_you_mean",
     "core.fields": "Amount Count Field Fields NonNegative Positive Share json_schema",
     "core.latent_space": "CategoricalLatentSpace GaussianLatentSpace LatentSpace SimNormLatentSpace",
-    "core.model": "Action Observations WorldModel",
+    "core.model": "WorldModel",
     "core.output": "LossOutput ModelOutput",
-    "core.payloads": "ActionPayload ActionSequence ConditionPayload WorldModelInput",
+    "core.payloads": "Action ActionPayload ActionSequence ConditionPayload Observations WorldModelInput",
     "core.policy": "Carry Policy",
     "core.recipe": "Recipe",
     "core.registry": "ComponentSpec WorldModelRegistry",
@@ -33,6 +32,7 @@ _HOME = {
     "decoded vector",
     "core.state": "State",
     "core.trajectory": "Trajectory",
+    "blocks": "decoder_losses",
     "data": "BatchProvider BatchProviderV2 BatchRequest EnvironmentSource Replay ReplayBuffer",
     "envs": "RandomPolicy VectorEnv make_env",
     "evals": "evaluate_policy imagine",
@@ -71,6 +71,8 @@ def __dir__() -> list[str]:
 def _load(kind: str, name: str) -> Any:
     from worldflux.plugins.kernel import get_kernel
 
+    if kind == "integration":
+        return importlib.import_module(f"worldflux.{name}")
     return get_kernel().backend(name) if kind == "backend" else get_kernel().ensure(kind, name)
 
 

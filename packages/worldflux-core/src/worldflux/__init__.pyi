@@ -1,3 +1,4 @@
+from worldflux.blocks import decoder_losses
 from worldflux.core.backends import OfficialBackendHandle
 from worldflux.core.batch import Batch
 from worldflux.core.components import (
@@ -8,7 +9,6 @@ from worldflux.core.components import (
     ObservationEncoder,
     RolloutExecutor,
     arrival,
-    decoder_losses,
 )
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import (
@@ -28,9 +28,16 @@ from worldflux.core.errors import (
 )
 from worldflux.core.fields import Amount, Count, Field, Fields, NonNegative, Positive, Share, json_schema
 from worldflux.core.latent_space import CategoricalLatentSpace, GaussianLatentSpace, LatentSpace, SimNormLatentSpace
-from worldflux.core.model import Action, Observations, WorldModel
+from worldflux.core.model import WorldModel
 from worldflux.core.output import LossOutput, ModelOutput
-from worldflux.core.payloads import ActionPayload, ActionSequence, ConditionPayload, WorldModelInput
+from worldflux.core.payloads import (
+    Action,
+    ActionPayload,
+    ActionSequence,
+    ConditionPayload,
+    Observations,
+    WorldModelInput,
+)
 from worldflux.core.policy import Carry, Policy
 from worldflux.core.recipe import Recipe
 from worldflux.core.registry import ComponentSpec, WorldModelRegistry

@@ -225,9 +225,9 @@ def _config(found: Resolved, given: Mapping[str, Any]) -> WorldModelConfig:
 
 def _load(path: Path, given: Mapping[str, Any]) -> WorldModel:
     """A saved model, which the caller's fields may confirm but not change."""
-    from worldflux.core.persistence import load_pretrained
+    from worldflux.core.model import WorldModel
 
-    loaded = load_pretrained(path)
+    loaded = WorldModel.from_pretrained(path)
     asked = loaded.config.with_overrides(**given)
     for name in given:
         saved, wanted = getattr(loaded.config, name), getattr(asked, name)

@@ -59,6 +59,14 @@ def listed(worldflux):
     return dict(zip(calls, worldflux.several(*calls.values()), strict=True))
 
 
+@pytest.fixture(scope="module")
+def told(worldflux):
+    """The same model asked for three times, with its options from the second time on."""
+    ask = ["models", "info", "toyworld:ci"]
+    calls = {"plain": [*ask, "--json"], "options": [*ask, "--options", "--json"], "text": [*ask, "--options"]}
+    return dict(zip(calls, worldflux.several(*calls.values()), strict=True))
+
+
 VERBS = (
     *("models list", "models info", "plugins list", "plugins show", "plugins check", "plugins doctor", "plugins new"),
     *("train", "eval", "plan", "imagine", "doctor"),
@@ -82,6 +90,39 @@ def test_experimental_presets_are_listed_when_all_are_asked_for(listed):
 def test_an_alias_is_described(listed):
     assert json.loads(listed["info"].out)["model_id"] == "toyworld:ci"
     assert "Toy for tests" in listed["info text"].out
+
+
+def test_options_are_told_with_what_they_take_their_default_and_the_presets_value(told):
+    options = json.loads(told["options"].out)["options"]  # what the plugin prints is not on stdout
+    assert options["learning_rate"] == {"type": "number", "exclusiveMinimum": 0, "default": 0.0003, "value": 0.0003}
+    assert options["explode_at"] == {"type": "integer", "default": 0, "value": 0}
+    rows = {line.split()[0]: line.split()[1:] for line in told["text"].out.splitlines() if line}
+    assert rows["OPTION"] == ["TAKES", "DEFAULT", "HERE"]
+    assert rows["learning_rate"] == ["number", ">", "0", "0.0003", "0.0003"]
+    assert rows["model_type"] == ["string", "toyworld", "toyworld"]
+
+
+def test_a_family_is_imported_for_its_options_only(told):
+    talk = "a plugin that talks when it is imported"
+    assert talk in told["options"].err
+    assert talk not in told["plain"].err + told["plain"].out
+    assert "options" not in json.loads(told["plain"].out)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"enum": ["a", "b"], "type": "string"}, "'a' or 'b'"),
+        ({"type": "number", "minimum": 0, "exclusiveMaximum": 1}, "number >= 0, < 1"),
+        ({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}, "integer >= 1 or None"),
+        ({"type": "array", "items": {"type": "integer", "minimum": 1}}, "list of integer >= 1"),
+        ({}, "anything"),
+    ],
+)
+def test_what_an_option_takes_is_said_in_words(rule, words):
+    from worldflux.cli.models import takes
+
+    assert takes(rule) == words
 
 
 def test_plugins_are_listed_with_their_state(listed):

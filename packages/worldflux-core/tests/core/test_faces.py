@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from worldflux.core.components import arrival, decoder_losses
+from worldflux.blocks import decoder_losses
+from worldflux.core.components import arrival
 from worldflux.core.errors import ConfigurationError, ShapeMismatchError
 from worldflux.core.spec import ModalityKind, ModalitySpec
 from worldflux.core.state import State

@@ -374,6 +374,7 @@ def test_a_schema_is_json_and_says_rules_and_defaults(theirs):
 def test_a_schema_of_any_python_type_is_json_too():
     schema = json.loads(json.dumps(json_schema(Plain)))
     assert schema["properties"]["kind"]["default"] == "one"
+    assert schema["$defs"]["Kind"]["enum"] == ["one", "two"]  # where the reference in the property leads
     assert "default" not in schema["properties"]["table"]
 
 

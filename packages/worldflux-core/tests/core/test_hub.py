@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from worldflux.core.errors import CheckpointError, ConfigurationError
-from worldflux.core.hub import is_hub_id
+from worldflux.hub import is_hub_id
 
 pytest.importorskip("huggingface_hub")
 COMMIT = "c0ffee" + "0" * 34

@@ -42,11 +42,8 @@ def test_a_wrong_observation_is_named(model, obs, error, message):
 
 def test_a_channels_last_image_says_how_to_move_the_channels(toy):
     config = toy["config"](observation_modalities={"image": {"shape": (3, 8, 8)}})
-    from worldflux.core.doors import observations
-    from worldflux.core.spec import ObservationSpec
-
     with pytest.raises(ShapeMismatchError, match="movedim"):
-        observations({"image": torch.zeros(2, 8, 8, 3)}, ObservationSpec(config.modalities))
+        toy["model"](config).observations({"image": torch.zeros(2, 8, 8, 3)})
 
 
 def test_modalities_must_share_their_leading_axes(registry, toy):

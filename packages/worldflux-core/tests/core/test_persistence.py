@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worldflux.core.errors import CheckpointError, ConfigurationError, ModelNotFoundError
-from worldflux.core.persistence import load_pretrained
+from worldflux.core.model import WorldModel
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def rehash(folder):
 
 
 def test_a_model_comes_back_bitwise(model, saved):
-    again = load_pretrained(saved)
+    again = WorldModel.from_pretrained(saved)
     assert type(again) is type(model)
     for name, value in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], value)
@@ -38,7 +38,7 @@ def test_three_files_and_nothing_else_are_written(saved):
 
 def test_a_registered_override_comes_back(model, tmp_path, toy):
     model.set_component("action_conditioner", "toy.ignore_action")
-    again = load_pretrained(model.save_pretrained(tmp_path / "m"))
+    again = WorldModel.from_pretrained(model.save_pretrained(tmp_path / "m"))
     assert isinstance(again.action_conditioner, toy["ignore"])
 
 
@@ -50,27 +50,27 @@ def test_an_override_without_an_id_is_not_saved_silently(model, tmp_path, toy):
 
 def test_the_api_version_comes_back(model, tmp_path):
     model.api_version = "v0.2"
-    assert load_pretrained(model.save_pretrained(tmp_path / "m")).api_version == "v0.2"
+    assert WorldModel.from_pretrained(model.save_pretrained(tmp_path / "m")).api_version == "v0.2"
 
 
 def test_truncated_weights_are_named(saved):
     weights = saved / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
     with pytest.raises(CheckpointError, match=r"model\.safetensors was altered or truncated"):
-        load_pretrained(saved)
+        WorldModel.from_pretrained(saved)
 
 
 def test_an_altered_config_is_named(saved):
     edit(saved / "config.json", width=16)
     with pytest.raises(CheckpointError, match=r"config\.json was altered"):
-        load_pretrained(saved)
+        WorldModel.from_pretrained(saved)
 
 
 def test_weights_of_another_shape_are_named(saved):
     edit(saved / "config.json", width=16)
     rehash(saved)
     with pytest.raises(ConfigurationError, match="another input/output contract"):
-        load_pretrained(saved)
+        WorldModel.from_pretrained(saved)
 
 
 def test_a_pickle_is_refused_unread(saved, tmp_path):
@@ -80,10 +80,10 @@ def test_a_pickle_is_refused_unread(saved, tmp_path):
 
     (saved / "model.safetensors").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(CheckpointError, match="is a pickle"):
-        load_pretrained(saved)
+        WorldModel.from_pretrained(saved)
     torch.save({"w": torch.ones(1)}, saved / "model.safetensors")
     with pytest.raises(CheckpointError, match="is a pickle"):
-        load_pretrained(saved)
+        WorldModel.from_pretrained(saved)
     assert not (tmp_path / "ran").exists()
 
 
@@ -92,7 +92,7 @@ def test_an_unknown_family_is_named(saved):
     edit(saved / "worldflux_meta.json", model_type="tooy")
     rehash(saved)
     with pytest.raises(ModelNotFoundError, match="tooy"):
-        load_pretrained(saved)
+        WorldModel.from_pretrained(saved)
 
 
 def test_an_unknown_component_is_named(model, tmp_path):
@@ -100,24 +100,24 @@ def test_an_unknown_component_is_named(model, tmp_path):
     saved = model.save_pretrained(tmp_path / "m")
     edit(saved / "worldflux_meta.json", components={"action_conditioner": "os.system"})
     with pytest.raises(ConfigurationError, match=r"unknown component 'os\.system'"):
-        load_pretrained(saved)
+        WorldModel.from_pretrained(saved)
 
 
 def test_another_format_version_is_refused(saved):
     edit(saved / "worldflux_meta.json", save_format_version=99)
     with pytest.raises(CheckpointError, match="format 99"):
-        load_pretrained(saved)
+        WorldModel.from_pretrained(saved)
 
 
 def test_a_missing_file_is_named(saved):
     (saved / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"config\.json does not exist"):
-        load_pretrained(saved)
+        WorldModel.from_pretrained(saved)
 
 
 def test_a_missing_folder_is_not_taken_for_a_hub_id(registry, tmp_path):
     with pytest.raises(CheckpointError, match="does not exist"):
-        load_pretrained(tmp_path / "nowhere")
+        WorldModel.from_pretrained(tmp_path / "nowhere")
 
 
 def test_a_full_disk_leaves_the_earlier_model_whole(model, saved, monkeypatch):
@@ -149,7 +149,7 @@ def test_a_disk_that_fills_up_at_the_last_file_leaves_the_earlier_model_whole(mo
     with pytest.raises(CheckpointError, match="No space left"):
         model.save_pretrained(saved)
     assert {f.name: f.read_bytes() for f in saved.iterdir()} == before
-    load_pretrained(saved)
+    WorldModel.from_pretrained(saved)
 
 
 def test_from_pretrained_refuses_another_class(saved, toy):
@@ -164,4 +164,4 @@ def test_from_pretrained_refuses_another_class(saved, toy):
 def test_a_list_in_place_of_a_mapping_is_refused(saved, key):
     edit(saved / "worldflux_meta.json", **{key: ["action_conditioner"]})
     with pytest.raises(CheckpointError, match="must map slots"):
-        load_pretrained(saved)
+        WorldModel.from_pretrained(saved)

@@ -26,7 +26,7 @@ def test_a_handle_submits_follows_and_cancels_its_job(adapters, handle, checkout
     run = {"run_dir": tmp_path / "run"}
     job = handle.submit(task="await", python=sys.executable, checkout=checkout, training={"seed": 5}, **run)
     assert job.description["request"]["training"] == {"seed": 5}
-    later = OfficialBackendHandle(handle.backend, handle.model_id)  # as in another session
+    later = OfficialBackendHandle(handle.backend, handle.model_id)  # as in another process
     assert later.job(**run).run_dir == job.run_dir
     assert later.status(**run).state == "running"
     assert eventually(lambda: later.logs(1, **run)).startswith("Logdir")
@@ -52,7 +52,7 @@ def test_a_trainer_submits_follows_and_cancels_a_handle(adapters, handle, checko
     config = TrainingConfig(output_dir=str(tmp_path / "run"), seed=5)
     job = Trainer(handle, config).submit(task="await", env_steps=30, python=sys.executable, checkout=checkout)
     assert job.description["request"]["training"] == {"seed": 5}
-    later = Trainer(handle, config)  # as in another session
+    later = Trainer(handle, config)  # as in another process
     assert later.status().state == "running"
     assert eventually(lambda: later.logs(1)).startswith("Logdir")
     assert later.cancel(5).state == "cancelled"

@@ -218,7 +218,7 @@ class House:
             "hooks": {
                 name: [(impl.plugin_name, impl.function) for impl in impls] for name, impls in hooks.items() if impls
             },
-            "active": (host._pm.list_name_plugin(), dict(host.backends), set(host._labels)),
+            "active": (host._pm.list_name_plugin(), set(host._labels)),
             "registry": self.kernel.registry.snapshot(),
             "list": [plugin.to_dict() for plugin in self.kernel.plugins if plugin.name != "broken-world"],
             "presets": [found.model_id for found in catalog.presets if found.plugin.name != "broken-world"],

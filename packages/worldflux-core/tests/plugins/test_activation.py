@@ -39,7 +39,7 @@ def traces(kernel):
     hooks = [
         name for hook in vars(host._pm.hook).values() if hasattr(hook, "get_hookimpls") for name in hook._hookimpls
     ]
-    return kernel.registry.snapshot(), host._pm.list_name_plugin(), hooks, dict(host.backends), set(host._labels)
+    return kernel.registry.snapshot(), host._pm.list_name_plugin(), hooks, set(host._labels)
 
 
 def test_an_id_starts_its_plugin_which_then_registers_all_it_declares(add):

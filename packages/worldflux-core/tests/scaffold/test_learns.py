@@ -123,9 +123,9 @@ def test_labels_are_within_a_quarter_of_the_count(package, run):
 
 
 def test_a_field_that_cannot_work_is_named(package):
-    with pytest.raises(ValueError, match="latent_dim must be a positive integer"):
+    with pytest.raises(ValueError, match="latent_dim is 0, expected a whole number of at least 1"):
         package.AcmeWorldConfig(latent_dim=0)
-    with pytest.raises(ValueError, match="'reward' has the name of another prediction"):
+    with pytest.raises(ValueError, match="'reward' needs another name"):
         package.AcmeWorldConfig(observation_modalities={"reward": {"shape": (2,)}})
 
 

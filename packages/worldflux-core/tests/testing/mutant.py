@@ -56,10 +56,11 @@ def without(*capabilities: str) -> dict[str, Any]:
 
 IMPORTS = "from dataclasses import dataclass\n"
 REPLACE = (IMPORTS, "from dataclasses import dataclass, replace\n")
-FIELDS = "    learning_rate: float = 1e-2\n"
+FIELDS = "    learning_rate: Positive = 1e-2\n"
 BUILT = "        self.rollout_executor = OpenLoop()\n"
-TOKENS = "        tokens = self.tokens(obs)\n"
-VALIDATED = "        self.validate_batch_contract(batch)\n"
+MADE = "        self.initialise()\n"
+TOKENS = "        obs, actions = batch.obs, batch.actions\n        tokens = self.tokens(obs)\n"
+VALIDATED = "        batch = self.checked(batch)\n"
 SEEN = 'return self.see(ahead["memory"], tokens, deterministic)'
 LOOP = "        states = [initial_state]\n"
 NO_REWARD = without("reward_pred")

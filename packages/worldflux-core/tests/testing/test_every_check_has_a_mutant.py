@@ -7,7 +7,7 @@ import pytest
 from worldflux.testing.checks import all_checks
 
 pytest.importorskip("torch", reason="what a model is held to is not defined without torch")
-TABLES = ("mutants_static", "mutants_full")
+TABLES = ("mutants_static", "mutants_full", "mutants_doors")
 
 
 def test_every_check_has_a_mutant_and_every_mutant_a_check(beside):

@@ -20,9 +20,17 @@ class TestMutant(FamilyConformance):
 """
 # hypothesis would be imported at the end of every run
 QUICK = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--assert=plain")
-SPEC = importlib.util.spec_from_file_location("worldflux_kit_mutants", Path(__file__).with_name("mutants_full.py"))
-TABLE = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(TABLE)
+
+
+def table(name: str):
+    spec = importlib.util.spec_from_file_location(f"worldflux_kit_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TABLES = [table(name) for name in ("mutants_full", "mutants_doors")]
+VARIANTS = TABLES[0].make.VARIANTS
 NAMES = [check.name for check in all_checks() if check.level == "full"]
 
 
@@ -41,14 +49,14 @@ def failing(pytester, make_plugin_dist):
     return run
 
 
-@pytest.mark.parametrize("variant", TABLE.make.VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_the_family_without_a_defect_passes(variant, failing):
-    assert failing(TABLE.make.VARIANTS[variant]) == {}
+    assert failing(VARIANTS[variant]) == {}
 
 
 @pytest.mark.parametrize(
     ("name", "mutant"),
-    [pytest.param(name, mutant, id=name) for name, mutants in TABLE.MUTANTS.items() for mutant in mutants],
+    [pytest.param(name, one, id=name) for table in TABLES for name, many in table.MUTANTS.items() for one in many],
 )
 def test_a_check_alone_catches_its_mutant(name, mutant, failing):
     failed = failing(mutant)

@@ -5,11 +5,13 @@ Nothing here initialises weights, draws from the process's generator or knows a 
 
 from __future__ import annotations
 
+from ..core.latent_space import class_softmax, gaussian_kl, simnorm, unimix_probs
 from .acting import ActingModel, MemorylessPolicy
 from .actors import CategoricalActor, SquashedNormal, log_slope
 from .averages import Standardiser, ema_
 from .conditioners import KnownActions, PlainActions, action_in
 from .ensemble import Ensemble, EnsembleLayer, EnsembleNorm
+from .judging import decoder_losses
 from .layers import Conv, KernelConv, KernelDeconv, KernelLinear, Linear, dense
 from .modalities import folded, joined_vectors, split_modalities, unfit, unusable
 from .numeric import one_hot, percentiles, symexp, symlog
@@ -38,21 +40,26 @@ __all__ = [
     "Standardiser",
     "action_in",
     "arrivals",
+    "class_softmax",
     "compare_states",
+    "decoder_losses",
     "dense",
     "ema_",
     "folded",
     "forget",
+    "gaussian_kl",
     "joined_vectors",
     "load_official",
     "log_slope",
     "one_hot",
     "percentiles",
     "preset_values",
+    "simnorm",
     "split_modalities",
     "symexp",
     "symlog",
     "unfit",
+    "unimix_probs",
     "unusable",
     "valid_steps",
 ]

@@ -1,13 +1,16 @@
-"""``worldflux models``: what there is to train, from the manifests alone."""
+"""``worldflux models``: what there is to train, from the manifests alone; only ``--options`` imports a family."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from .light import Command, Group
-from .output import JsonOption, emit, fields, table
+from .output import JsonOption, apart, emit, fields, table
+
+BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 app = typer.Typer(
     cls=Group,
@@ -50,15 +53,46 @@ def list_(
 @app.command(cls=Command)
 def info(
     model: Annotated[str, typer.Argument(help="A preset or an alias, such as dreamer:ci.")],
+    options: Annotated[bool, typer.Option("--options", help="Also what can be set; this imports the family.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Show what is known of a model.
 
     \b
     Example:
-      worldflux models info dreamerv3:size12m
+      worldflux models info dreamerv3:size12m --options
     """
     from worldflux import get_model_info
 
     found = get_model_info(model)
-    emit(found, fields(found), as_json=json)
+    text = fields(found)
+    if options:
+        known = _options(model)
+        rows = [(name, takes(o), o.get("default", ""), o["value"]) for name, o in known.items()]
+        text += "\n\n" + table(("OPTION", "TAKES", "DEFAULT", "HERE"), rows)
+        found = {**found, "options": known}
+    emit(found, text, as_json=json)
+
+
+def _options(model: str) -> dict[str, dict[str, Any]]:
+    """The options of a model's config by name: rule and default as JSON schema, and the value that the preset has."""
+    from worldflux import get_config, json_schema
+
+    with apart():
+        config = get_config(model)
+        values = config.to_dict()
+        return {name: {**rule, "value": values[name]} for name, rule in json_schema(type(config))["properties"].items()}
+
+
+def takes(rule: Mapping[str, Any]) -> str:
+    """What an option takes, in words, from its JSON schema: ``integer >= 1``, ``'a' or 'b'``, ``list of number``."""
+    if choices := rule.get("enum") or ([rule["const"]] if "const" in rule else []):
+        return " or ".join(map(repr, choices))
+    if kinds := rule.get("anyOf"):
+        return " or ".join(map(takes, kinds))
+    kind = {"null": "None", "object": "mapping", "array": "list"}.get(
+        rule.get("type", ""), rule.get("type", "anything")
+    )
+    if of := rule.get("items"):
+        kind += f" of {takes(of)}"
+    return f"{kind} {', '.join(f'{sign} {rule[key]:g}' for key, sign in BOUNDS.items() if key in rule)}".rstrip()

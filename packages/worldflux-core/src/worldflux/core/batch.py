@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import InitVar, dataclass, field, fields, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .errors import ConfigurationError, ShapeMismatchError, ValidationError, did_you_mean
 from .spec import SequenceFieldSpec
-from .state import map_tensors, register_pytree
+from .state import Tensors, register_pytree
 
 # Earlier names of fields. They are properties, so that each thing is stored, moved and copied once.
 _EARLIER = {"terminations": "is_terminal", "inputs": "obs", "targets": "target"}
@@ -21,7 +21,7 @@ _LAYOUTS = {"lengths": "B", "conditions": "B...", "extras": "B..."}  # of the ot
 
 
 @dataclass
-class Batch:
+class Batch(Tensors):
     """Sequences ``[B, T, ...]``: row t is what was seen on arriving at step t, plus what was done next.
 
     ``obs`` a tensor or a dict of modalities (images uint8 ``[B, T, C, H, W]``); ``actions [B, T, A]``, done at t;
@@ -83,23 +83,6 @@ class Batch:
         for f in fields(self):
             if f.name not in _STATIC:
                 yield from _walk(f.name, getattr(self, f.name))
-
-    def map(self, fn: Callable[[Tensor], Tensor]) -> Batch:
-        """Return a batch with ``fn`` applied to every tensor."""
-        mapped: Batch = map_tensors(self, fn)
-        return mapped
-
-    def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on another device."""
-        return self.map(lambda value: value.to(device))
-
-    def detach(self) -> Batch:
-        """Return the batch cut from the autograd graph."""
-        return self.map(torch.Tensor.detach)
-
-    def clone(self) -> Batch:
-        """Return a copy that shares no memory."""
-        return self.map(torch.clone)
 
     def with_layouts(self, layouts: Mapping[str, str], *, strict: bool | None = None) -> Batch:
         """Return the batch with further axes by field; ``strict`` refuses layouts of absent fields."""

@@ -5,19 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from .errors import ConfigurationError, ShapeMismatchError, did_you_mean
+from .config import WorldModelConfig
+from .errors import ConfigurationError, did_you_mean
+from .payloads import ConditionPayload
 from .registry import WorldModelRegistry
-from .spec import ModalityKind, ModalitySpec
 from .state import State
-
-if TYPE_CHECKING:
-    from .config import WorldModelConfig
-    from .payloads import ConditionPayload
-    from .trajectory import Trajectory
+from .trajectory import Trajectory
 
 # slot -> the method a component in that slot must have
 SLOTS: Mapping[str, str] = MappingProxyType(
@@ -55,7 +52,7 @@ class DynamicsModel(Protocol):
 
 
 class Decoder(Protocol):
-    """Predicts observations ``[B, ...]`` from a state; for further faces see ``arrival`` and ``decoder_losses``."""
+    """Predicts observations ``[B, ...]`` from a state; its further faces: ``arrival`` and ``losses``."""
 
     def decode(self, state: State, conditions: ConditionPayload | None = None) -> dict[str, Tensor]: ...
 
@@ -124,43 +121,3 @@ def arrival(decoder: Any, state: State) -> dict[str, Tensor]:
     lead = next(iter(state.tensors.values())).shape[:2]
     preds = decoder.decode(state.map(lambda value: value.flatten(0, 1)))
     return {name: preds[name].reshape(lead) for name in ("reward", "continue") if name in preds}
-
-
-def decoder_losses(
-    decoder: Any, state: State, targets: Mapping[str, Tensor], *, modalities: Mapping[str, ModalitySpec]
-) -> dict[str, Tensor]:
-    """Losses ``[A, B]`` of what a decoder makes of states ``[A, B, ...]``: one for each modality, ``rew`` and ``con``.
-
-    ``targets`` are modalities ``[A, B, ...]`` as stored, ``reward`` and ``continue`` ``[A, B]``, what a model learns of
-    them. A decoder with a method ``losses(state, targets)`` brings its own. One that only predicts is judged by squared
-    errors summed over a modality's axes (images in [0, 1], vectors and rewards as symlog), and by the cross entropy of
-    ``continue``. Raises ConfigurationError if it predicts too little, ShapeMismatchError for another shape.
-    """
-    if face := getattr(decoder, "losses", None):
-        own: dict[str, Tensor] = face(state, targets)
-        return own
-    lead = next(iter(targets.values())).shape[:2]
-    preds = decoder.decode(state.map(lambda value: value.flatten(0, 1)))
-    if missing := sorted(set(targets) - set(preds)):
-        raise ConfigurationError(f"the decoder predicts {sorted(preds)}; training needs {missing}, too")
-    found: dict[str, Tensor] = {}
-    for name, target in targets.items():
-        event = tuple(target.shape[2:])
-        if tuple(preds[name].shape[1:]) not in (event, event or (1,)):  # numbers may stand in a column
-            expected, got = ("N", *event), tuple(preds[name].shape)
-            raise ShapeMismatchError(f"the decoder's {name!r}", expected=expected, got=got)
-        predicted = preds[name].reshape(target.shape)
-        if name == "continue":
-            chance = predicted.float().clamp(1e-6, 1 - 1e-6)  # half precision holds nothing between that and 1
-            found["con"] = -(target * chance.log() + (1 - target) * (-chance).log1p())
-            continue
-        if name in modalities and modalities[name].kind is ModalityKind.IMAGE:
-            error = predicted - (target if target.is_floating_point() else target.float() / 255)
-        else:
-            error = _symlog(predicted) - _symlog(target.float())
-        found["rew" if name == "reward" else name] = error.square().reshape(*lead, -1).sum(-1)
-    return found
-
-
-def _symlog(x: Tensor) -> Tensor:
-    return x.sign() * x.abs().log1p()

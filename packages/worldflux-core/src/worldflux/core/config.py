@@ -70,13 +70,8 @@ class WorldModelConfig(Fields):
         if kind not in ("none", "text", "multi") and (isinstance(dim, bool) or not isinstance(dim, int) or dim <= 0):
             raise ConfigurationError(f"action_dim must be a positive integer for {kind!r} actions, got {dim!r}")
         discrete = given.get("discrete", kind == "discrete")
-        spec = ActionSpec(
-            kind,
-            dim,
-            discrete,
-            given.get("num_actions") or (dim if discrete else None),
-            tuple(given.get("parts", ())),
-        )
+        classes = given.get("num_actions") or (dim if discrete else None)
+        spec = ActionSpec(kind, dim, discrete, classes, tuple(given.get("parts", ())))
         self.action_spec = {"kind": spec.kind, "dim": spec.dim, "discrete": discrete, "num_actions": spec.num_actions}
         if spec.parts:
             self.action_spec["parts"] = [asdict(part) for part in spec.parts]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,12 +13,227 @@ from torch import Tensor
 from . import legacy
 from .batch import Batch
 from .errors import ConfigurationError, ShapeMismatchError, StateError, ValidationError, did_you_mean
-from .payloads import ActionPayload, ConditionPayload, WorldModelInput
-from .spec import ActionSpec, ModalityKind, ModalitySpec, ModelIOContract, ObservationSpec
+from .payloads import (
+    Action,
+    ActionPayload,
+    ActionSequence,
+    ConditionPayload,
+    Observations,
+    WorldModelInput,
+    normalize_planned_action,
+)
+from .persistence import Saved
+from .spec import ActionSpec, ModalityKind, ModalitySpec
 from .state import State
 
 _ROWS = ("rewards", "is_first", "is_last", "is_terminal", "mask")
 _CONDITIONS = ("text_condition", "goal", "spatial", "camera_pose")
+_NO_WEIGHT = torch.empty(0)
+
+
+class Doors(Saved):
+    """What every model asks of what comes in, by its contract; what comes out is on its weights' device."""
+
+    slots: ClassVar[Mapping[str, str]] = {}
+    missing_is_neginf: bool = False  # whether minus infinity in observations and actions marks what is missing
+
+    def observations(self, obs: Observations) -> dict[str, Tensor]:
+        """Return the named modalities ``[..., *shape]``; tensors, dicts and WorldModelInput all come through here.
+
+        What comes out is on the weights' device. Raises ValidationError for missing or extra modalities, a wrong dtype
+        or a number that is none, ShapeMismatchError for a shape.
+        """
+        precision()
+        specs = self.io_contract().effective_input_spec.modalities
+        given = obs.observations if isinstance(obs, WorldModelInput) else obs
+        if isinstance(given, Tensor):
+            if len(specs) != 1:
+                raise ValidationError(f"this model observes {sorted(specs)}: give a dict, not one tensor")
+            given = dict.fromkeys(specs, given)
+        if not isinstance(given, Mapping):
+            raise ValidationError(f"observations must be a tensor or a dict of tensors, got {type(given).__name__}")
+        if given.keys() != specs.keys():
+            absent, extra = sorted(set(specs) - set(given)), sorted(set(given) - set(specs))
+            if not absent:
+                raise ValidationError(f"unexpected modalities {extra}: this model observes {sorted(specs)}")
+            hint = did_you_mean(absent[0], extra)
+            raise ValidationError(f"missing required modalities {absent}: got {sorted(given)}.{hint}")
+        leads = {name: self._leading(name, given[name], spec) for name, spec in specs.items()}
+        if len(leads) > 1 and len(set(leads.values())) > 1:
+            shown = {name: tuple(axes) for name, axes in leads.items()}
+            raise ShapeMismatchError(f"modalities have different leading axes: {shown}")
+        like = self._like()
+        return {name: _as_weight(given[name], like) for name in specs}
+
+    def _seen(self, obs: Observations, lead: str) -> dict[str, Tensor]:
+        """Observations with just the axes ``lead`` before their own: "B", or "BT"."""
+        seen, specs = self.observations(obs), self.io_contract().effective_input_spec.modalities
+        for name, value in seen.items():
+            if value.ndim - len(specs[name].shape) != len(lead):
+                expected, got = (*lead, *specs[name].shape), tuple(value.shape)
+                raise ShapeMismatchError(f"observation {name!r}", expected=expected, got=got)
+        return seen
+
+    def _leading(self, name: str, value: Any, spec: ModalitySpec) -> torch.Size:
+        """The axes before a modality's own, of what is one."""
+        if not isinstance(value, Tensor):
+            raise ValidationError(f"observation {name!r} is a {type(value).__name__}, expected a Tensor")
+        lead = value.ndim - len(spec.shape)
+        if tuple(value.shape[max(lead, 0) :]) != spec.shape or lead < 1:
+            hint = ""
+            if spec.kind is ModalityKind.IMAGE and tuple(value.shape[-3:]) == (*spec.shape[1:], spec.shape[0]):
+                hint = ": the data is channels-last, move the channels first with .movedim(-1, -3)"
+            elif lead == 0 and tuple(value.shape) == spec.shape:
+                hint = ": the batch axis is missing, add it with [None]"
+            expected = ("B", *spec.shape)
+            raise ShapeMismatchError(f"observation {name!r}{hint}", expected=expected, got=tuple(value.shape))
+        integer = spec.kind is ModalityKind.IMAGE or spec.dtype.startswith(("uint", "int", "bool"))
+        if not value.is_floating_point() and not (integer and str(value.dtype).removeprefix("torch.") == spec.dtype):
+            raise ValidationError(
+                f"observation {name!r} has dtype {value.dtype}, expected {spec.dtype} or a floating dtype"
+            )
+        refuse_non_finite(f"observation {name!r}", value, missing=self.missing_is_neginf)
+        return value.shape[:lead]
+
+    def actions(self, action: Action, *, axes: int = 3) -> Tensor:
+        """Return an action as the flat tensor ``[..., A]``, with the weights' dtype and device.
+
+        Integers with ``axes`` axes, the last of size A, are one-hot, others indices of classes. Raises ValidationError
+        or ShapeMismatchError.
+        """
+        specs = self.io_contract().effective_action_specs
+        return action_tensor(action, specs, axes=axes, api_version=self.api_version).to(self._like())
+
+    def action_sequence(self, plan: Tensor | ActionSequence | ActionPayload | None, *, batch_size: int) -> Tensor:
+        """Return a plan in any form as actions ``[H, B, A]``."""
+        dim = self.io_contract().action_spec.dim
+        if plan is None or (isinstance(plan, ActionSequence) and not len(plan)):
+            return self._like().new_zeros(0, batch_size, dim)
+        if isinstance(plan, ActionPayload):
+            if plan.primary() is not None:  # its kind is checked, and class indices get their axis, before H and B
+                plan = ActionPayload("continuous", self.actions(plan), extras=plan.extras)
+            plan = normalize_planned_action(plan, api_version=self.api_version)
+        if isinstance(plan, ActionSequence):
+            steps = [self.actions(step, axes=2) for step in plan.payloads or ()]
+            plan = torch.stack(steps) if plan.tensor is None else plan.tensor
+        actions = self.actions(plan)
+        if actions.ndim != 3 or actions.shape[1] not in (1, batch_size):
+            raise ShapeMismatchError("rollout actions", expected=("H", batch_size, dim), got=tuple(actions.shape))
+        refuse_non_finite("rollout actions", actions, missing=self.missing_is_neginf)
+        return actions.expand(-1, batch_size, -1)
+
+    def _step_action(self, state: State, action: Action) -> Tensor:
+        flat = self.actions(action, axes=2)
+        if flat.shape == (0,):  # a model without actions was given none
+            flat = flat.expand(state.batch_size, 0)
+        if flat.ndim != 2 or flat.shape[0] != state.batch_size:
+            expected = (state.batch_size, self.io_contract().action_spec.dim)
+            raise ShapeMismatchError("action for this state", expected=expected, got=tuple(flat.shape))
+        refuse_non_finite("action", flat, missing=self.missing_is_neginf)
+        return flat
+
+    def check_state(self, state: State) -> None:
+        """Raise StateError, ShapeMismatchError or ValidationError for a state that is another model's or not finite."""
+        self.validate_state_contract(state)
+        floats = self._like().dtype
+        for name, spec in self.io_contract().state_spec.tensors.items():
+            if (value := state.get(name)) is None:
+                continue
+            wanted = floats if spec.dtype.startswith("float") else getattr(torch, spec.dtype)
+            half = wanted.is_floating_point and value.dtype in (torch.bfloat16, torch.float16)  # of a mixed precision
+            if value.dtype != wanted and not half:
+                what = f"state tensor {name!r} is {value.dtype}, this model's is {wanted}"
+                raise StateError(f"{what}: convert it with state.map")
+            refuse_non_finite(f"state tensor {name!r}", value)
+
+    def validate_state_contract(self, state: State) -> None:
+        """Raise StateError or ShapeMismatchError if a state lacks a tensor or has other shapes than declared."""
+        precision()
+        if not isinstance(state, State):
+            raise StateError(f"expected a State, got a {type(state).__name__}: model.encode(obs) gives one")
+        for name, value in state.tensors.items():
+            if not isinstance(value, Tensor):
+                raise StateError(f"state tensor {name!r} is a {type(value).__name__}, expected a Tensor [B, ...]")
+        state.validate()
+        contract = self.io_contract()
+        for key in contract.required_state_keys:
+            if key not in state:
+                raise StateError(f"the state has no {key!r}, it has {sorted(state.tensors)}: is it another family's?")
+        for name, spec in contract.state_spec.tensors.items():
+            if name in state and tuple(state[name].shape[1:]) != spec.shape:
+                expected, got = ("B", *spec.shape), tuple(state[name].shape)
+                raise ShapeMismatchError(f"state tensor {name!r}", expected=expected, got=got)
+
+    def check_conditions(self, conditions: ConditionPayload | None) -> None:
+        """Raise ValidationError for conditions that neither the model nor one of its parts (``reads``) reads."""
+        if conditions is None:
+            return
+        if not isinstance(conditions, ConditionPayload):
+            got = type(conditions).__name__
+            raise ValidationError(f"conditions is a {got}, expected ConditionPayload(goal=..., extras=...)")
+        contract = self.io_contract()
+        read = {name for slot in self.slots for name in getattr(getattr(self, slot, None), "reads", ())}
+        known = {*contract.condition_spec.modalities, *read}
+        for name in _CONDITIONS:
+            if getattr(conditions, name) is not None and name not in known:
+                message = f"this model reads no condition {name!r}, it reads {sorted(known) or 'none'}: leave it out"
+                legacy.refuse(self.api_version, message)
+        conditions.validate(
+            allowed_extra_keys={*contract.effective_condition_extra_keys, *read},
+            extra_schema=contract.condition_extras_schema,
+            api_version=self.api_version,
+        )
+
+    def checked(self, batch: Batch) -> Batch:
+        """Return a batch to learn from: observations by name ``[B, T, ...]``, actions flat ``[B, T, A]``.
+
+        Raises ValidationError or ShapeMismatchError if it lacks a key, has other shapes or dtypes than declared, or
+        holds a number that is none.
+        """
+        if not isinstance(batch, Batch):
+            raise ValidationError(f"expected a Batch, got a {type(batch).__name__}: worldflux.data.as_batch makes one")
+        contract, like, ready = self.io_contract(), self._like(), dict[str, Any]()
+        for key in contract.required_batch_keys:
+            value: Any = batch
+            for part in key.replace(":", ".").split("."):
+                value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
+            if value is None:
+                needs = list(contract.required_batch_keys)
+                raise ValidationError(f"the batch has no {key!r}; this model needs {needs}")
+        if batch.obs is not None and contract.effective_input_spec.modalities:
+            ready["obs"] = self._seen(batch.obs, "BT")
+        if batch.actions is not None and contract.action_spec.kind not in ("none", "text"):
+            ready["actions"] = self._batch_actions(batch.actions, contract.action_spec)
+        for name in _ROWS:
+            value = getattr(batch, name)
+            if value is not None and not isinstance(value, Tensor):
+                raise ValidationError(f"batch {name} is a {type(value).__name__}, expected a Tensor [B, T]")
+            if value is not None and value.ndim != 2:  # a further axis would broadcast into [B, B, T] or [T, T]
+                raise ShapeMismatchError(f"batch {name}", expected=("B", "T"), got=tuple(value.shape))
+        if batch.rewards is not None:
+            refuse_non_finite("batch rewards", batch.rewards)
+            ready["rewards"] = batch.rewards.to(like.dtype)
+        batch.validate(sequence_field_spec=contract.effective_sequence_field_spec)
+        return replace(batch, **ready).to(like.device)
+
+    def _batch_actions(self, given: Tensor, spec: ActionSpec) -> Tensor:
+        try:
+            flat = self.actions(given)
+        except ShapeMismatchError:
+            flat = given
+        if flat.ndim != 3 or flat.shape[-1] != spec.dim:
+            expected, got = ("B", "T", spec.dim), tuple(given.shape)
+            raise ShapeMismatchError(f"batch actions ({spec.kind})", expected=expected, got=got)
+        refuse_non_finite("batch actions", flat, missing=self.missing_is_neginf)
+        return flat
+
+    def validate_batch_contract(self, batch: Batch) -> None:
+        """Raise what ``checked`` raises."""
+        self.checked(batch)
+
+    def _like(self) -> Tensor:
+        """A weight: what comes in gets its dtype and device."""
+        return next(self.parameters(), _NO_WEIGHT)
 
 
 def precision() -> None:
@@ -30,72 +245,10 @@ def precision() -> None:
         )
 
 
-def observations(
-    obs: Any, spec: ObservationSpec, *, missing: bool = False, like: Tensor | None = None
-) -> dict[str, Tensor]:
-    """Return the named modalities of a tensor, a mapping or a WorldModelInput, each checked against its spec.
-
-    ``missing`` lets minus infinity through, by which some families mark what was not seen. What comes out is on the
-    device of ``like`` (a weight), and floats have its precision.
-    """
-    precision()
-    given = obs.observations if isinstance(obs, WorldModelInput) else obs
-    if isinstance(given, Tensor):
-        if len(spec.modalities) != 1:
-            raise ValidationError(f"this model observes {sorted(spec.modalities)}: give a dict, not one tensor")
-        given = {next(iter(spec.modalities)): given}
-    if not isinstance(given, Mapping):
-        raise ValidationError(f"observations must be a tensor or a dict of tensors, got {type(given).__name__}")
-    if given.keys() != spec.modalities.keys():
-        absent, extra = sorted(set(spec.modalities) - set(given)), sorted(set(given) - set(spec.modalities))
-        if not absent:
-            raise ValidationError(f"unexpected modalities {extra}: this model observes {sorted(spec.modalities)}")
-        hint = did_you_mean(absent[0], extra)
-        raise ValidationError(f"missing required modalities {absent}: got {sorted(given)}.{hint}")
-    seen = {name: _modality(name, given[name], one, missing) for name, one in spec.modalities.items()}
-    if len(seen) > 1 and len(set((leads := leading(seen, spec)).values())) > 1:
-        raise ShapeMismatchError(f"modalities have different leading axes: {leads}")
-    return {name: _as_weights(value, like) for name, value in seen.items()}
-
-
-def _modality(name: str, value: Any, spec: ModalitySpec, missing: bool) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise ValidationError(f"observation {name!r} is a {type(value).__name__}, expected a Tensor")
-    lead = value.ndim - len(spec.shape)
-    if tuple(value.shape[max(lead, 0) :]) != spec.shape or lead < 1:
-        hint = ""
-        if spec.kind is ModalityKind.IMAGE and tuple(value.shape[-3:]) == (*spec.shape[1:], spec.shape[0]):
-            hint = ": the data is channels-last, move the channels first with .movedim(-1, -3)"
-        elif lead == 0 and tuple(value.shape) == spec.shape:
-            hint = ": the batch axis is missing, add it with [None]"
-        raise ShapeMismatchError(f"observation {name!r}{hint}", expected=("B", *spec.shape), got=tuple(value.shape))
-    integer = spec.kind is ModalityKind.IMAGE or spec.dtype.startswith(("uint", "int", "bool"))
-    if not value.is_floating_point() and not (integer and str(value.dtype).removeprefix("torch.") == spec.dtype):
-        raise ValidationError(
-            f"observation {name!r} has dtype {value.dtype}, expected {spec.dtype} or a floating dtype"
-        )
-    refuse_non_finite(f"observation {name!r}", value, missing=missing)
-    return value
-
-
-def leading(seen: Mapping[str, Tensor], spec: ObservationSpec) -> dict[str, tuple[int, ...]]:
-    """The axes before each modality's own."""
-    return {name: tuple(value.shape[: value.ndim - len(spec.modalities[name].shape)]) for name, value in seen.items()}
-
-
-def refuse_other_axes(seen: Mapping[str, Tensor], spec: ObservationSpec, *names: str) -> None:
-    """Raise ShapeMismatchError unless observations have just these axes before their own: B, or B and T."""
-    for name, value in seen.items():
-        if value.ndim - len(spec.modalities[name].shape) != len(names):
-            expected, got = (*names, *spec.modalities[name].shape), tuple(seen[name].shape)
-            raise ShapeMismatchError(f"observation {name!r}", expected=expected, got=got)
-
-
-def _as_weights(value: Tensor, like: Tensor | None) -> Tensor:
-    dtype, device = (torch.float32, value.device) if like is None else (like.dtype, like.device)
-    if not value.is_floating_point() or value.dtype == dtype:
-        return value if value.device == device else value.to(device)
-    return value.to(device, dtype)
+def _as_weight(value: Tensor, like: Tensor) -> Tensor:
+    if not value.is_floating_point() or value.dtype == like.dtype:
+        return value if value.device == like.device else value.to(like.device)
+    return value.to(like)
 
 
 def refuse_non_finite(what: str, value: Tensor, *, missing: bool = False) -> None:
@@ -150,105 +303,3 @@ def action_tensor(action: Any, specs: tuple[ActionSpec, ...], *, axes: int = 3, 
         message = f"action feature dim mismatch for {spec.kind!r} actions"
         raise ShapeMismatchError(message, expected=("...", spec.dim), got=tuple(action.shape))
     return action if action.is_floating_point() else action.float()
-
-
-def state(given: Any, contract: ModelIOContract, *, dtype: torch.dtype | None = None) -> None:
-    """Raise StateError or ShapeMismatchError if a state does not fit the contract; with ``dtype``, its floats, too."""
-    precision()
-    if not isinstance(given, State):
-        raise StateError(f"expected a State, got a {type(given).__name__}: model.encode(obs) gives one")
-    for name, value in given.tensors.items():
-        if not isinstance(value, Tensor):
-            raise StateError(f"state tensor {name!r} is a {type(value).__name__}, expected a Tensor [B, ...]")
-    given.validate()
-    for key in contract.required_state_keys:
-        if key not in given:
-            raise StateError(f"the state has no {key!r}, it has {sorted(given.tensors)}: is it another family's?")
-    for name, spec in contract.state_spec.tensors.items():
-        if name not in given:
-            continue
-        value = given[name]
-        if tuple(value.shape[1:]) != spec.shape:
-            raise ShapeMismatchError(f"state tensor {name!r}", expected=("B", *spec.shape), got=tuple(value.shape))
-        if dtype is not None:
-            _refuse_dtype(name, value, spec, dtype)
-            refuse_non_finite(f"state tensor {name!r}", value)
-
-
-def _refuse_dtype(name: str, value: Tensor, spec: ModalitySpec, dtype: torch.dtype) -> None:
-    wanted = dtype if spec.dtype.startswith("float") else getattr(torch, spec.dtype)
-    half = wanted.is_floating_point and value.dtype in (torch.bfloat16, torch.float16)  # of a mixed precision
-    if value.dtype != wanted and not half:
-        raise StateError(f"state tensor {name!r} is {value.dtype}, this model's is {wanted}: convert it with state.map")
-
-
-def conditions(given: Any, contract: ModelIOContract, *, read: Collection[str], api_version: str) -> None:
-    """Raise ValidationError for conditions that the model does not read (``read`` are those its parts do)."""
-    if given is None:
-        return
-    if not isinstance(given, ConditionPayload):
-        raise ValidationError(
-            f"conditions is a {type(given).__name__}, expected ConditionPayload(goal=..., extras=...)"
-        )
-    known = {*contract.condition_spec.modalities, *read}
-    for name in _CONDITIONS:
-        if getattr(given, name) is not None and name not in known:
-            message = f"this model reads no condition {name!r}, it reads {sorted(known) or 'none'}: leave it out"
-            legacy.refuse(api_version, message)
-    given.validate(
-        allowed_extra_keys={*contract.effective_condition_extra_keys, *read},
-        extra_schema=contract.condition_extras_schema,
-        api_version=api_version,
-    )
-
-
-def batch(given: Any, contract: ModelIOContract, *, missing: bool = False, like: Tensor | None = None) -> Batch:
-    """Return a batch that fits the contract, its observations by name ``[B, T, ...]`` and its actions flat.
-
-    Raises ValidationError or ShapeMismatchError naming what is absent, of another shape or kind, or no number.
-    """
-    if not isinstance(given, Batch):
-        raise ValidationError(f"expected a Batch, got a {type(given).__name__}: worldflux.data.as_batch makes one")
-    for key in contract.required_batch_keys:
-        value: Any = given
-        for part in key.replace(":", ".").split("."):
-            value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
-        if value is None:
-            raise ValidationError(f"the batch has no {key!r}; this model needs {list(contract.required_batch_keys)}")
-    changed: dict[str, Any] = {}
-    if given.obs is not None and contract.effective_input_spec.modalities:
-        changed["obs"] = observations(given.obs, contract.effective_input_spec, missing=missing, like=like)
-        refuse_other_axes(changed["obs"], contract.effective_input_spec, "B", "T")
-    spec = contract.action_spec
-    if given.actions is not None and spec.kind not in ("none", "text"):
-        try:
-            changed["actions"] = action_tensor(given.actions, (spec,))
-        except ShapeMismatchError:
-            changed["actions"] = given.actions
-        if changed["actions"].ndim != 3 or changed["actions"].shape[-1] != spec.dim:
-            got = tuple(given.actions.shape)
-            raise ShapeMismatchError(f"batch actions ({spec.kind})", expected=("B", "T", spec.dim), got=got)
-        refuse_non_finite("batch actions", changed["actions"], missing=missing)
-        changed["actions"] = changed["actions"].to(torch.float32 if like is None else like.dtype)
-    for name in _ROWS:
-        value = getattr(given, name)
-        if value is not None and not isinstance(value, Tensor):
-            raise ValidationError(f"batch {name} is a {type(value).__name__}, expected a Tensor [B, T]")
-        if value is not None and value.ndim != 2:  # a further axis would broadcast into [B, B, T] or [T, T]
-            raise ShapeMismatchError(f"batch {name}", expected=("B", "T"), got=tuple(value.shape))
-    if given.rewards is not None:
-        refuse_non_finite("batch rewards", given.rewards)
-        changed["rewards"] = given.rewards.to(torch.float32 if like is None else like.dtype)
-    given.validate(sequence_field_spec=contract.effective_sequence_field_spec)
-    ready = replace(given, **changed)
-    return ready if like is None else ready.to(like.device)
-
-
-def encoded(given: Any, name: str, width: int) -> Tensor:
-    """The tensor ``name`` ``[..., width]`` that an encoder returned. Raises ConfigurationError for anything else."""
-    value = given.get(name) if isinstance(given, State) else None
-    if value is None or value.shape[-1:] != (width,):
-        got = type(given).__name__ if not isinstance(given, State) else sorted(given.tensors)
-        got = got if value is None else f"{name} of shape {tuple(value.shape)}"
-        raise ConfigurationError(f"the observation encoder must return State({{{name!r}: [..., {width}]}}), got {got}")
-    return value

@@ -16,20 +16,10 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError, SchemaError, to_jsonable_python
 from typing_extensions import TypedDict
 
@@ -40,7 +30,6 @@ Amount = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-FieldsT = TypeVar("FieldsT", bound="Fields")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 _once: Callable[[FunctionT], FunctionT] = functools.cache  # type: ignore[assignment]
 
@@ -62,6 +51,11 @@ _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 80
 
 
+def _error(cls: type[Fields], message: str) -> ConfigurationError:
+    """The error for a relation between options that does not hold."""
+    return ConfigurationError(message, config_name=cls.__name__)
+
+
 class Fields:
     """Base of every dataclass of options: an unknown name and a value against its rule are ConfigurationErrors.
 
@@ -73,9 +67,9 @@ class Fields:
     earlier_names: ClassVar[Mapping[str, str]] = {}
     gone: ClassVar[Mapping[str, str]] = {}
     _unknown: ClassVar[str] = "unknown option"
-    if TYPE_CHECKING:
-        __dataclass_fields__: ClassVar[dict[str, Any]]  # every subclass is a dataclass
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # every subclass is a dataclass
     _locals: ClassVar[Mapping[str, Any]] = {}
+    error = classmethod(_error)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -98,17 +92,12 @@ class Fields:
         hints, cls = _hints(type(self)), type(self)
         values = {name: self._plain(hint, getattr(self, name)) for name, hint in hints.items()}
         try:
-            checked = _validator(cls)(values)
+            checked = _judge(cls).validator.validate_python(values)
         except ValidationError as error:
             name = str(error.errors(include_url=False)[0]["loc"][0])
             raise _error(cls, _refusal(name, values[name], hints[name])) from None
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-
-    @classmethod
-    def error(cls, message: str) -> ConfigurationError:
-        """The error for a relation between options that does not hold."""
-        return _error(cls, message)
 
     @classmethod
     def _plain(cls, hint: Any, value: Any) -> Any:
@@ -147,49 +136,45 @@ def refuse_unknown(cls: type[Fields], given: Iterable[str]) -> None:
             raise _error(cls, f"{cls._unknown} {name!r}.{hint}")
 
 
-def _error(cls: type[Fields], message: str) -> ConfigurationError:
-    return ConfigurationError(message, config_name=cls.__name__)
+class _JsonSchema(GenerateJsonSchema):
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
+        return {}  # a type of Python's own, which JSON has no word for
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False  # it would only say the option's name again
 
 
 def json_schema(cls: type[Fields]) -> dict[str, Any]:
     """The options of a class as a JSON schema: the rule and the default of each."""
-    found: dict[str, Any] = {}
-    required: list[str] = []
-    for name, hint in _hints(cls).items():
-        try:
-            found[name] = TypeAdapter(hint).json_schema()
-        except Exception:  # a type of Python's own, which JSON has no word for
-            found[name] = {}
-        declared = cls.__dataclass_fields__[name]
-        if declared.default is not MISSING:
-            with contextlib.suppress(PydanticSerializationError):  # for the same reason
-                found[name]["default"] = to_jsonable_python(declared.default)
-        elif declared.default_factory is MISSING:
-            required.append(name)
-    rules = {"properties": found, "required": required, "additionalProperties": False}
-    return {"title": cls.__name__, "type": "object", **rules}
+    schema = _judge(cls).json_schema(schema_generator=_JsonSchema)
+    declared = {name: cls.__dataclass_fields__[name] for name in option_names(cls)}
+    for name, item in declared.items():
+        with contextlib.suppress(PydanticSerializationError):  # for the same reason
+            if item.default is not MISSING:
+                schema["properties"][name]["default"] = to_jsonable_python(item.default)
+    required = [name for name, item in declared.items() if item.default is item.default_factory]  # both are missing
+    return {**schema, "title": cls.__name__, "required": required, "additionalProperties": False}
 
 
 @_once
-def _validator(cls: type[Fields]) -> Callable[[Any], dict[str, Any]]:
+def _judge(cls: type[Fields]) -> TypeAdapter[Any]:
     hints = _hints(cls)
     try:
-        return _judge(hints)
+        return _judge_of(hints)
     except (TypeError, SchemaError):  # among them is a kind that pydantic has no rule for
-        return _judge({name: hint if _has_a_rule(hint) else Any for name, hint in hints.items()})
+        return _judge_of({name: hint if _has_a_rule(hint) else Any for name, hint in hints.items()})
 
 
-def _judge(hints: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+def _judge_of(hints: dict[str, Any]) -> TypeAdapter[Any]:
     typed: Any = TypedDict
     shape = typed("Options", hints)
     shape.__pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-    validate: Callable[[Any], dict[str, Any]] = TypeAdapter(shape).validator.validate_python
-    return validate
+    return TypeAdapter(shape)
 
 
 def _has_a_rule(hint: Any) -> bool:
     try:
-        return bool(_judge({"value": hint}))
+        return bool(_judge_of({"value": hint}))
     except (TypeError, SchemaError):
         return False
 

@@ -77,7 +77,8 @@ def read_json(file: Path, *, error: type[WorldFluxError] = CheckpointError) -> d
         data = json.loads(text)
         if not isinstance(data, dict):
             raise ValueError(f"it holds a {type(data).__name__}, expected an object")
-        _refuse_deep(data)
+        if _depth(data) > MAX_DEPTH:  # it would exhaust the stack of whoever walks through it
+            raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
     except FileNotFoundError as reason:
         raise error(f"{file} does not exist") from reason
     except (OSError, ValueError, RecursionError) as reason:
@@ -85,15 +86,9 @@ def read_json(file: Path, *, error: type[WorldFluxError] = CheckpointError) -> d
     return data
 
 
-def _refuse_deep(data: dict[str, Any]) -> None:
-    """Raises ValueError for what would exhaust the stack of whoever walks through it."""
-    layer: list[Any] = [data]
-    for _ in range(MAX_DEPTH):
-        inner = (item for outer in layer for item in (outer.values() if isinstance(outer, dict) else outer))
-        layer = [item for item in inner if isinstance(item, (dict, list))]
-        if not layer:
-            return
-    raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=0)
 
 
 def sha256(file: Path) -> str:

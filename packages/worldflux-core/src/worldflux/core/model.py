@@ -8,42 +8,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast, final
 
 import torch
 from torch import Tensor, nn
 
-from . import components, doors, legacy, persistence
+from . import components, legacy
 from .batch import Batch
 from .components import SLOTS, build_component, canonical_slot
 from .config import WorldModelConfig
+from .doors import Doors, precision
 from .errors import CapabilityError, ConfigurationError, ShapeMismatchError
 from .output import LossOutput, ModelOutput
-from .payloads import ActionPayload, ActionSequence, ConditionPayload, WorldModelInput, normalize_planned_action
+from .payloads import Action, ActionPayload, ActionSequence, ConditionPayload, Observations
 from .recipe import Recipe
 from .rollout import OpenLoop
-from .spec import (
-    Capability,
-    ConditionSpec,
-    ModelIOContract,
-    ObservationSpec,
-    PredictionSpec,
-    SequenceLayout,
-    StateSpec,
-    namespaced,
-)
+from .spec import Capability, ConditionSpec, ModelIOContract, PredictionSpec, StateSpec, stated
 from .state import State
 from .trajectory import Trajectory
 
 if TYPE_CHECKING:
     from .policy import Policy
 
-Observations = Tensor | Mapping[str, Tensor] | WorldModelInput
-Action = Tensor | ActionPayload | None
 
-
-class WorldModel(nn.Module, ABC):
+class WorldModel(Doors, ABC):
     """Base of every family: a latent state, a transition, what can be decoded from it, and what it learns from.
 
     A family sets ``capabilities``, states ``state_spec``, ``prediction_spec`` and ``batch_keys``, fills the slots it
@@ -56,7 +44,6 @@ class WorldModel(nn.Module, ABC):
     slots: ClassVar[Mapping[str, str]] = SLOTS  # slot -> required method; a family may add its own
     batch_keys: tuple[str, ...] = ("obs", "actions")  # what ``loss`` needs of a batch
     optional_state: tuple[str, ...] = ()  # tensors a state may go without
-    missing_is_neginf: bool = False  # whether minus infinity in observations and actions marks what is missing
     context_rows: int = 0  # leading rows of a training sequence that only supply the initial state
     # the five slots, each replaceable by anything with the slot's method
     observation_encoder: Any
@@ -67,7 +54,7 @@ class WorldModel(nn.Module, ABC):
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
-        doors.precision()
+        precision()
         self.config = config
         self.api_version = "v3"
         self.component_ids: dict[str, str | None] = {}
@@ -168,7 +155,7 @@ class WorldModel(nn.Module, ABC):
 
     def encode(self, obs: Observations, deterministic: bool = False) -> State:
         """Return the state of a fresh episode that starts with ``obs`` (each modality ``[B, ...]``)."""
-        return self.begin(self._rows(obs), deterministic=deterministic)
+        return self.begin(self._seen(obs, "B"), deterministic=deterministic)
 
     def transition(
         self,
@@ -193,7 +180,7 @@ class WorldModel(nn.Module, ABC):
         """Return the state after ``action [B, A]`` led to ``obs`` (the posterior)."""
         self.check_state(state)
         self.check_conditions(conditions)
-        seen = self._rows(obs)
+        seen = self._seen(obs, "B")
         if (size := next(iter(seen.values())).shape[0]) != state.batch_size:
             raise ShapeMismatchError("observations of the update", expected=state.batch_size, got=size)
         flat = self._step_action(state, action)
@@ -257,68 +244,8 @@ class WorldModel(nn.Module, ABC):
     def io_contract(self) -> ModelIOContract:
         """Return what the model takes and gives: what the family states, put together once."""
         if self._stated is None:
-            state, conditions = self.state_spec(), self.condition_spec()
-            extras = {name: spec for name, spec in conditions.modalities.items() if namespaced(name)}
-            fields = {name: spec for name, spec in conditions.modalities.items() if name not in extras}
-            self._stated = ModelIOContract(
-                observation_spec=ObservationSpec(self.config.modalities),
-                action_spec=self.config.actions,
-                state_spec=state,
-                prediction_spec=self.prediction_spec(),
-                sequence_layout=SequenceLayout(dict.fromkeys(self.batch_keys, "BT...")),
-                required_batch_keys=tuple(self.batch_keys),
-                required_state_keys=tuple(name for name in state.tensors if name not in self.optional_state),
-                condition_spec=ConditionSpec(fields, conditions.allowed_extra_keys),
-                condition_extras_schema=extras,
-            )
+            self._stated = stated(self)
         return self._stated
-
-    def contract_fingerprint(self) -> str:
-        """SHA-256 of the contract; a saved model must meet the same one."""
-        return self.io_contract().fingerprint()
-
-    def observations(self, obs: Observations) -> dict[str, Tensor]:
-        """Return the named modalities ``[..., *shape]``; tensors, dicts and WorldModelInput all come through here.
-
-        What comes out is on the weights' device. Raises ValidationError for missing or extra modalities, a wrong dtype
-        or a number that is none, ShapeMismatchError for a shape.
-        """
-        spec = self.io_contract().effective_input_spec
-        return doors.observations(obs, spec, missing=self.missing_is_neginf, like=self._like())
-
-    def _rows(self, obs: Observations) -> dict[str, Tensor]:
-        """Observations ``[B, *shape]``."""
-        seen = self.observations(obs)
-        doors.refuse_other_axes(seen, self.io_contract().effective_input_spec, "B")
-        return seen
-
-    def actions(self, action: Action, *, axes: int = 3) -> Tensor:
-        """Return an action as the flat tensor ``[..., A]``, with the weights' dtype and device.
-
-        Integers with ``axes`` axes, the last of size A, are one-hot, others indices of classes. Raises ValidationError
-        or ShapeMismatchError.
-        """
-        specs = self.io_contract().effective_action_specs
-        return doors.action_tensor(action, specs, axes=axes, api_version=self.api_version).to(self._like())
-
-    def action_sequence(self, plan: Tensor | ActionSequence | ActionPayload | None, *, batch_size: int) -> Tensor:
-        """Return a plan in any form as actions ``[H, B, A]``."""
-        spec = self.io_contract().action_spec
-        if plan is None or (isinstance(plan, ActionSequence) and not len(plan)):
-            return self._like().new_zeros(0, batch_size, spec.dim)
-        if isinstance(plan, ActionPayload):
-            if plan.primary() is not None:  # its kind is checked, and class indices get their axis, before H and B
-                plan = ActionPayload("continuous", self.actions(plan), extras=plan.extras)
-            plan = normalize_planned_action(plan, api_version=self.api_version)
-        if isinstance(plan, ActionSequence):
-            steps = [self.actions(step, axes=2) for step in plan.payloads or ()]
-            plan = torch.stack(steps) if plan.tensor is None else plan.tensor
-        actions = self.actions(plan)
-        if actions.ndim != 3 or actions.shape[1] not in (1, batch_size):
-            expected = ("H", batch_size, spec.dim)
-            raise ShapeMismatchError("rollout actions", expected=expected, got=tuple(actions.shape))
-        doors.refuse_non_finite("rollout actions", actions, missing=self.missing_is_neginf)
-        return actions.expand(-1, batch_size, -1)
 
     def condition(self, state: State, action: Action, conditions: ConditionPayload | None = None) -> dict[str, Tensor]:
         """Return what the dynamics reads of an action ``[B, A]`` and the conditions."""
@@ -326,58 +253,23 @@ class WorldModel(nn.Module, ABC):
         flat = self._step_action(state, action)
         return cast("dict[str, Tensor]", self.component("action_conditioner").condition(state, flat, conditions))
 
-    def _step_action(self, state: State, action: Action) -> Tensor:
-        flat = self.actions(action, axes=2)
-        if flat.shape == (0,):  # a model without actions was given none
-            flat = flat.expand(state.batch_size, 0)
-        if flat.ndim != 2 or flat.shape[0] != state.batch_size:
-            expected = (state.batch_size, self.io_contract().action_spec.dim)
-            raise ShapeMismatchError("action for this state", expected=expected, got=tuple(flat.shape))
-        doors.refuse_non_finite("action", flat, missing=self.missing_is_neginf)
-        return flat
-
-    def check_state(self, state: State) -> None:
-        """Raise StateError, ShapeMismatchError or ValidationError for a state that is another model's or not finite."""
-        doors.state(state, self.io_contract(), dtype=self._like().dtype)
-
-    def check_conditions(self, conditions: ConditionPayload | None) -> None:
-        """Raise ValidationError for conditions that neither the model nor one of its parts (``reads``) reads."""
-        if conditions is not None:
-            read = {name for slot in self.slots for name in getattr(self._slot(slot), "reads", ())}
-            doors.conditions(conditions, self.io_contract(), read=read, api_version=self.api_version)
-
-    def checked(self, batch: Batch) -> Batch:
-        """Return a batch to learn from: observations by name ``[B, T, ...]``, actions flat ``[B, T, A]``.
-
-        Raises ValidationError or ShapeMismatchError if it lacks a key, has other shapes or dtypes than declared, or
-        holds a number that is none.
-        """
-        return doors.batch(batch, self.io_contract(), missing=self.missing_is_neginf, like=self._like())
-
-    def validate_batch_contract(self, batch: Batch) -> None:
-        """Raise what ``checked`` raises."""
-        self.checked(batch)
-
-    def validate_state_contract(self, state: State) -> None:
-        """Raise StateError or ShapeMismatchError if a state lacks a tensor or has other shapes than declared."""
-        doors.state(state, self.io_contract())
-
     def encoded(self, obs: dict[str, Tensor], name: str, width: int) -> Tensor:
         """What the encoder returns as ``name`` ``[..., width]``. Raises ConfigurationError for anything else."""
-        return doors.encoded(self.component("observation_encoder").encode(obs), name, width)
-
-    def _like(self) -> Tensor:
-        """A weight: what comes in gets its dtype and device."""
-        return next(self.parameters(), _NO_WEIGHT)
+        given = self.component("observation_encoder").encode(obs)
+        value: Tensor | None = given.get(name) if isinstance(given, State) else None
+        if value is None or value.shape[-1:] != (width,):
+            got = sorted(given.tensors) if isinstance(given, State) else type(given).__name__
+            got = got if value is None else f"{name} of shape {tuple(value.shape)}"
+            raise ConfigurationError(
+                f"the observation encoder must return State({{{name!r}: [..., {width}]}}), got {got}"
+            )
+        return value
 
     # --- components -----------------------------------------------------------------------------------------------
 
-    def _slot(self, slot: str) -> Any:
-        return getattr(self, slot, None)
-
     def component(self, slot: str) -> Any:
         """Return what fills a slot. Raises CapabilityError if the family leaves it empty."""
-        part = self._slot(canonical_slot(slot, self.slots))
+        part = getattr(self, canonical_slot(slot, self.slots), None)
         if part is None:
             raise CapabilityError(f"{type(self).__name__} has no {slot}; it declares {self._declared()}")
         return part
@@ -412,11 +304,10 @@ class WorldModel(nn.Module, ABC):
 
     def supports(self, capability: Capability | str) -> bool:
         """Whether the model declares a capability. Raises ConfigurationError for an unknown one."""
-        try:
-            return Capability(capability) in self.capabilities
-        except ValueError as error:
-            known = [c.value for c in Capability]
-            raise ConfigurationError(f"unknown capability {capability!r}, expected one of {known}") from error
+        known = [c.value for c in Capability]
+        if capability not in known:
+            raise ConfigurationError(f"unknown capability {capability!r}, expected one of {known}")
+        return Capability(capability) in self.capabilities
 
     def require(self, capability: Capability | str) -> None:
         """Raise CapabilityError if the model does not declare a capability."""
@@ -474,33 +365,3 @@ class WorldModel(nn.Module, ABC):
         for name, value in state.items():
             if torch.device(name).type != "cuda" or torch.cuda.is_available():
                 self.generator(name).set_state(value)
-
-    # --- saving ---------------------------------------------------------------------------------------------------
-
-    def save_pretrained(self, path: str | Path) -> Path:
-        """Write config.json, model.safetensors and worldflux_meta.json into a folder and return it."""
-        return persistence.save_pretrained(self, path)
-
-    @classmethod
-    def from_pretrained(cls, name_or_path: str | Path, *, device: str | torch.device = "cpu") -> WorldModel:
-        """Load a saved model from a folder or the Hub. Raises CheckpointError or ConfigurationError."""
-        model = persistence.load_pretrained(name_or_path, device=device)
-        if not isinstance(model, cls):
-            raise ConfigurationError(f"{name_or_path} holds a {type(model).__name__}, not a {cls.__name__}")
-        return model
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        token: str | None = None,
-        private: bool = False,
-        commit_message: str = "Upload model",
-    ) -> str:
-        """Upload the saved model to the Hub and return its URL."""
-        from . import hub
-
-        return hub.push(self, repo_id, token=token, private=private, commit_message=commit_message)
-
-
-_NO_WEIGHT = torch.empty(0)

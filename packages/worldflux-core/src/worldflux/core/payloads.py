@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,25 +65,21 @@ class ConditionPayload:
         api_version: str = "v3",
     ) -> None:
         """Raise ValidationError for extras that are not namespaced, not declared, or of another dtype or shape."""
-        wrong = sorted(key for key in self.extras if not namespaced(key))
-        if wrong:
+        if wrong := sorted(key for key in self.extras if not namespaced(key)):
             message = f"condition extras keys need the namespaced format wf.<domain>.<name>, got {wrong}"
             legacy.refuse(api_version, message)
-        if allowed_extra_keys is not None:
-            unknown = sorted(set(self.extras) - set(allowed_extra_keys))
-            if unknown:
-                message = f"condition extras has undeclared keys {unknown}, allowed: {sorted(allowed_extra_keys)}"
-                legacy.refuse(api_version, message)
+        allowed = sorted(self.extras if allowed_extra_keys is None else allowed_extra_keys)
+        if unknown := sorted(set(self.extras) - set(allowed)):
+            legacy.refuse(api_version, f"condition extras has undeclared keys {unknown}, allowed: {allowed}")
         for key, spec in (extra_schema or {}).items():
-            value = self.extras.get(key)
+            value, what = self.extras.get(key), f"condition extra {key!r}"
             if not isinstance(value, Tensor):
                 continue
             if str(value.dtype).removeprefix("torch.") != spec.dtype:
-                message = f"condition extra {key!r} dtype mismatch: {value.dtype}, expected {spec.dtype}"
-                legacy.refuse(api_version, message)
-            if tuple(value.shape[value.ndim - len(spec.shape) :]) != spec.shape:
-                shape = tuple(value.shape)
-                legacy.refuse(api_version, f"condition extra {key!r} shape mismatch: {shape} must end in {spec.shape}")
+                legacy.refuse(api_version, f"{what} dtype mismatch: {value.dtype}, expected {spec.dtype}")
+            shape = tuple(value.shape)
+            if shape[len(shape) - len(spec.shape) :] != spec.shape:
+                legacy.refuse(api_version, f"{what} shape mismatch: {shape} must end in {spec.shape}")
 
 
 @dataclass
@@ -105,6 +102,9 @@ class WorldModelInput:
     action: Tensor | ActionPayload | None = None
     conditions: ConditionPayload | None = None
 
+
+Observations = Tensor | Mapping[str, Tensor] | WorldModelInput
+Action = Tensor | ActionPayload | None
 
 register_pytree(ActionPayload, ("tensor", "tokens", "latent", "extras"), ("kind", "text"))
 register_pytree(ConditionPayload, ("text_condition", "goal", "spatial", "camera_pose", "extras"))

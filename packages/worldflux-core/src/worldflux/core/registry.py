@@ -42,7 +42,23 @@ class ComponentEntry:
     plugin: str | None = None
 
 
-Entries = dict[tuple[str, str], Any]  # ("model" | "component", id) -> its entry
+@dataclass(frozen=True)
+class BackendEntry:
+    """What makes the adapter of a backend."""
+
+    factory: Callable[[], Any]
+    plugin: str | None = None
+
+
+Entries = dict[tuple[str, str], Any]  # ("model" | "component" | "backend", id) -> its entry
+
+
+def model_entry(model_class: Any, config_class: Any = None, plugin: str | None = None) -> ModelEntry:
+    """The entry of a family, whose config class is that of the model where no other is given."""
+    from .config import WorldModelConfig  # only here: it costs more than listing every plugin
+
+    own: type[WorldModelConfig] = getattr(model_class, "config_class", WorldModelConfig)
+    return ModelEntry(model_class, config_class or own, plugin)
 
 
 class Registry:
@@ -55,9 +71,16 @@ class Registry:
     def set_loader(self, loader: Callable[[str, str], Any]) -> None:
         """Install what is called with ``("model" | "component", id)`` when an id is not yet registered.
 
-        Called with ``("backend", id)``, it returns the factory of that backend's adapter.
+        Called with ``("backend", id)``, it returns the factory of that backend's adapter, and with
+        ``("integration", "hub")`` what can talk to the Hub.
         """
         self._loader = loader
+
+    def add(self, kind: str, name: str, entry: Any) -> None:
+        """Keep an entry. Raises ConfigurationError if the id is taken."""
+        if (taken := self._entries.get((kind, name))) is not None:
+            raise ConfigurationError(f"{kind} {name!r} is already registered by {taken.plugin or 'this program'}")
+        self._entries[kind, name] = entry
 
     def register(
         self,
@@ -72,12 +95,7 @@ class Registry:
             raise ConfigurationError(f"model type {model_type!r} must be letters, digits, '-', '_' and '.'")
 
         def decorate(model_class: ModelT) -> ModelT:
-            from .config import WorldModelConfig  # only here: it costs more than listing every plugin
-
-            if (taken := self._entries.get(("model", name))) is not None:
-                raise ConfigurationError(f"model type {name!r} is already registered by {taken.model_class!r}")
-            own: type[WorldModelConfig] = getattr(model_class, "config_class", WorldModelConfig)
-            self._entries["model", name] = ModelEntry(model_class, config_class or own, plugin)
+            self.add("model", name, model_entry(model_class, config_class, plugin))
             return model_class
 
         return decorate
@@ -106,9 +124,7 @@ class Registry:
         self, component_id: str, factory: Any, spec: ComponentSpec, *, plugin: str | None = None
     ) -> None:
         """Register a component's class or factory. Raises ConfigurationError if the id is taken."""
-        if ("component", component_id) in self._entries:
-            raise ConfigurationError(f"component {component_id!r} is already registered")
-        self._entries["component", component_id] = ComponentEntry(factory, spec, plugin)
+        self.add("component", component_id, ComponentEntry(factory, spec, plugin))
 
     def component(self, component_id: str) -> ComponentEntry:
         """Return a component, activating its plugin if need be. Raises ConfigurationError if unknown."""
@@ -127,6 +143,10 @@ class Registry:
     def backend(self, backend_id: str) -> Callable[[], Any]:
         """Return the factory of a backend's adapter. Raises ConfigurationError if unknown, or its plugin's reason."""
         return self._loader("backend", backend_id)  # type: ignore[no-any-return, misc]
+
+    def hub(self) -> Any:
+        """What moves saved models from and to the Hub: ``worldflux.hub``, which is no part of the kernel."""
+        return self._loader("integration", "hub")  # type: ignore[misc]
 
     def snapshot(self) -> Entries:
         """What is registered now, to ``restore`` later."""

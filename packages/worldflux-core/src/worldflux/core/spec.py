@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
@@ -217,25 +217,14 @@ class ModelIOContract:
         """The sequence layout as field specs, overridden by the explicit ones."""
         merged = {name: SequenceFieldSpec(layout=axes) for name, axes in self.sequence_layout.axes_by_field.items()}
         for name, spec in self.sequence_field_spec.items():
-            layout = spec.layout or (merged[name].layout if name in merged else None)
-            merged[name] = SequenceFieldSpec(
-                layout, spec.variable_length, spec.required_axes, spec.allow_multiple_time_axes
-            )
+            merged[name] = replace(spec, layout=spec.layout or merged.get(name, spec).layout)
         return MappingProxyType(merged)
 
     def validate(self) -> None:
         """Raise ContractValidationError where the contract contradicts itself."""
-        roots = RESERVED_BATCH_ROOTS | {
-            _root(key)
-            for group in (
-                self.effective_input_spec.modalities,
-                self.target_spec.modalities,
-                self.condition_spec.modalities,
-                self.effective_condition_extra_keys,
-                self.additional_batch_fields,
-            )
-            for key in group
-        }
+        seen, shown = self.effective_input_spec.modalities, self.target_spec.modalities
+        read = (*self.condition_spec.modalities, *self.effective_condition_extra_keys)
+        roots = RESERVED_BATCH_ROOTS | {_root(key) for key in (*seen, *shown, *read, *self.additional_batch_fields)}
         for key in self.required_batch_keys:
             if _root(key) not in roots:
                 raise ContractValidationError(f"Unknown required batch key {key!r}, expected a root in {sorted(roots)}")
@@ -261,6 +250,24 @@ class ModelIOContract:
         """SHA-256 of the contract's canonical JSON; equal contracts have equal fingerprints."""
         canonical = json.dumps(asdict(self), sort_keys=True, default=str, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def stated(model: Any) -> ModelIOContract:
+    """The contract of what a WorldModel states; conditions with a namespaced name are extras."""
+    state, read = model.state_spec(), model.condition_spec()
+    extras = {name: spec for name, spec in read.modalities.items() if namespaced(name)}
+    fields = {name: spec for name, spec in read.modalities.items() if name not in extras}
+    return ModelIOContract(
+        observation_spec=ObservationSpec(model.config.modalities),
+        action_spec=model.config.actions,
+        state_spec=state,
+        prediction_spec=model.prediction_spec(),
+        sequence_layout=SequenceLayout(dict.fromkeys(model.batch_keys, "BT...")),
+        required_batch_keys=tuple(model.batch_keys),
+        required_state_keys=tuple(name for name in state.tensors if name not in model.optional_state),
+        condition_spec=ConditionSpec(fields, read.allowed_extra_keys),
+        condition_extras_schema=extras,
+    )
 
 
 def _validate_layout(name: str, spec: SequenceFieldSpec) -> None:

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from .errors import StateError
 from .spec import StateSpec
-from .state import State, map_tensors, register_pytree
+from .state import State, Tensors, register_pytree
 
 
 @dataclass
-class Trajectory:
+class Trajectory(Tensors):
     """``H + 1`` states and the ``H`` actions between them, time-major.
 
     ``actions [H, B, A]``; ``rewards [H, B]`` and ``continues [H, B]`` (probabilities) belong to arriving at state
@@ -62,16 +62,6 @@ class Trajectory:
         if key not in self.states[0]:
             raise StateError(f"states have {sorted(self.states[0].tensors)}, not {key!r}")
         return torch.stack([state[key] for state in self.states])
-
-    def to(self, device: torch.device | str) -> Trajectory:
-        """Return the trajectory on another device."""
-        moved: Trajectory = map_tensors(self, lambda value: value.to(device))
-        return moved
-
-    def detach(self) -> Trajectory:
-        """Return the trajectory cut from the autograd graph."""
-        cut: Trajectory = map_tensors(self, torch.Tensor.detach)
-        return cut
 
 
 register_pytree(Trajectory, ("states", "actions", "rewards", "values", "continues"), ("state_spec",))

@@ -13,7 +13,7 @@ import torch
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.files import write_json
 from worldflux.core.model import WorldModel
-from worldflux.core.persistence import load_pretrained, load_weights
+from worldflux.core.persistence import load_weights
 from worldflux.core.policy import Policy
 from worldflux.core.trajectory import Trajectory
 from worldflux.envs import RandomPolicy, VectorEnv, make_env
@@ -93,7 +93,7 @@ class Run:
         if self._model is None:
             weights = self.weights
             if weights.name == "model":
-                self._model = load_pretrained(weights)
+                self._model = WorldModel.from_pretrained(weights)
             else:
                 with contextlib.closing(self.make_env()) as env:
                     self._model = create_model(self.settings, env)

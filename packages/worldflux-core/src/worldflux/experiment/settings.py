@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from worldflux.core import files
 from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
 from worldflux.core.fields import Amount, Count
 from worldflux.core.model import WorldModel
@@ -164,15 +165,9 @@ def read_settings(directory: str | Path) -> Settings:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file of a run. Raises CheckpointError if it is missing or damaged."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} holds no run: {path.name} is missing{_near(path.parent)}") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
-    return value
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent} holds no run: {path.name} is missing{_near(path.parent)}")
+    return files.read_json(path)
 
 
 def _near(directory: Path) -> str:

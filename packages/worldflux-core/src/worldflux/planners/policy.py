@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from worldflux.core.errors import ConfigurationError, ShapeMismatchError
-from worldflux.core.model import Observations, WorldModel
-from worldflux.core.payloads import ConditionPayload
+from worldflux.core.model import WorldModel
+from worldflux.core.payloads import ConditionPayload, Observations
 from worldflux.core.policy import Carry
 from worldflux.core.state import State
 

@@ -20,7 +20,7 @@ from typing import Any
 import pluggy
 
 from worldflux.core.errors import PluginError, did_you_mean
-from worldflux.core.registry import ComponentSpec, Entries, Registry
+from worldflux.core.registry import BackendEntry, ComponentEntry, ComponentSpec, Entries, Registry, model_entry
 from worldflux.plugins import hookspecs
 from worldflux.plugins.discovery import COMPONENTS, MODELS, Plugin
 
@@ -34,7 +34,7 @@ class Stage:
 
     def __init__(self, plugin: Plugin) -> None:
         self.plugin = plugin
-        self.taken: dict[tuple[str, str], tuple[Callable[..., Any], Any]] = {}
+        self.entries: Entries = {}
         self.registrars = {
             "worldflux_register_models": SimpleNamespace(add=self.add_model),
             "worldflux_register_components": SimpleNamespace(add=self.add_component),
@@ -42,48 +42,49 @@ class Stage:
         }
 
     def declared(self, kind: str) -> dict[str, Any]:
-        """Manifest items of a kind, by id."""
-        return {item.id: item for item in getattr(self.plugin.manifest, kind)}
+        """Manifest items of a kind ("model", "component", "backend"), by id."""
+        return {item.id: item for item in getattr(self.plugin.manifest, f"{kind}s")}
 
     def add_model(self, id: str, factory: Callable[..., Any], config_type: type | None = None) -> None:
         """See ``hookspecs.ModelRegistrar``."""
-        self._take("models", id, factory, config_type)
+        self._take("model", id, factory, model_entry(factory, config_type, self.plugin.label))
 
     def add_component(self, id: str, kind: str, factory: Callable[..., Any]) -> None:
         """See ``hookspecs.ComponentRegistrar``."""
-        self._take("components", id, factory, kind)
-        slot = self.declared("components")[id].slot
+        spec = ComponentSpec(id, kind, version=self.plugin.version)
+        self._take("component", id, factory, ComponentEntry(factory, spec, self.plugin.label))
+        slot = self.declared("component")[id].slot
         if kind != slot:
             raise PluginError(f"it registers components:{id} for slot {kind!r}, its manifest says {slot!r}")
 
     def add_backend(self, id: str, factory: Callable[..., Any]) -> None:
         """See ``hookspecs.BackendRegistrar``."""
-        self._take("backends", id, factory)
+        self._take("backend", id, factory, BackendEntry(factory, self.plugin.label))
 
     def add_entry_point(self, group: str, name: str, obj: Any) -> None:
         """One without hooks is itself the model or component that it names; a plain module is nothing."""
         if group == COMPONENTS and not isinstance(obj, ModuleType):
-            self.add_component(name, self.declared("components")[name].slot, obj)
-        elif group == MODELS and not isinstance(obj, ModuleType) and name in self.declared("models"):
+            self.add_component(name, self.declared("component")[name].slot, obj)
+        elif group == MODELS and not isinstance(obj, ModuleType) and name in self.declared("model"):
             self.add_model(name, obj)
 
-    def _take(self, kind: str, id: str, factory: Any, more: Any = None) -> None:
+    def _take(self, kind: str, id: str, factory: Any, entry: Any) -> None:
         """Raises PluginError unless (kind, id) is declared, new, and can be called."""
         declared = self.declared(kind)
         if id not in declared:
             near = did_you_mean(id, declared)
-            raise PluginError(f"it registers {kind}:{id}, which its manifest does not declare.{near}")
-        if (kind, id) in self.taken:
-            raise PluginError(f"it registers {kind}:{id} twice")
+            raise PluginError(f"it registers {kind}s:{id}, which its manifest does not declare.{near}")
+        if (kind, id) in self.entries:
+            raise PluginError(f"it registers {kind}s:{id} twice")
         if not callable(factory):
-            raise PluginError(f"it registers {kind}:{id} with {factory!r}, expected a class or function")
-        self.taken[kind, id] = (factory, more)
+            raise PluginError(f"it registers {kind}s:{id} with {factory!r}, expected a class or function")
+        self.entries[kind, id] = entry
 
     def check_complete(self) -> None:
         """Raises PluginError if the manifest declares what was not registered; a backend may give handles only."""
-        for kind in ("models", "components"):
-            for missing in sorted(name for name in self.declared(kind) if (kind, name) not in self.taken):
-                raise PluginError(f"its manifest declares {kind}:{missing}, but it does not register it")
+        for kind in ("model", "component"):
+            for missing in sorted(name for name in self.declared(kind) if (kind, name) not in self.entries):
+                raise PluginError(f"its manifest declares {kind}s:{missing}, but it does not register it")
 
 
 class Host:
@@ -91,7 +92,6 @@ class Host:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self.backends: dict[str, Callable[..., Any]] = {}
         self._pm = pluggy.PluginManager("worldflux")
         self._pm.add_hookspecs(hookspecs)
         self._labels: set[str] = set()
@@ -116,8 +116,6 @@ class Host:
         self._labels.discard(plugin.label)
         entries = self.registry.snapshot()
         self.registry.restore({key: entry for key, entry in entries.items() if entry.plugin != plugin.label})
-        for backend in plugin.manifest.backends if plugin.manifest else ():
-            self.backends.pop(backend.id, None)
         for name in _modules(plugin) - keep:
             sys.modules.pop(name, None)
 
@@ -153,16 +151,9 @@ class Host:
     def _commit(self, stage: Stage, kept: Entries) -> None:
         for _, stray in sorted(self.registry.snapshot().keys() - kept.keys()):
             raise PluginError(f"it registers {stray!r} while it is imported; plugins register through their hooks")
-        label = stage.plugin.label
-        for (kind, name), (factory, more) in stage.taken.items():
-            if kind == "models":
-                self.registry.register(name, more, plugin=label)(factory)  # type: ignore[type-var]
-            elif kind == "components":
-                spec = ComponentSpec(name, more, version=stage.plugin.version)
-                self.registry.register_component(name, factory, spec, plugin=label)
-            else:
-                self.backends[name] = factory
-        self._labels.add(label)
+        for (kind, name), entry in stage.entries.items():
+            self.registry.add(kind, name, entry)
+        self._labels.add(stage.plugin.label)
 
     def _kept(self, before: Entries) -> Entries:
         """``before``, and what plugins registered that were started in the meantime, by the code of this one."""

@@ -138,9 +138,9 @@ class Kernel:
         """The adapter factory of a backend, its plugin started. Raises ConfigurationError if nobody has it."""
         plugin, _ = self.catalog.provider("backends", name)
         self.activate(plugin)
-        if (adapter := self._hooks().backends.get(name)) is None:
+        if (entry := self.registry.snapshot().get(("backend", name))) is None:
             raise PluginError(f"plugin {plugin.label} has no adapter for backend {name!r}")
-        return adapter
+        return entry.factory  # type: ignore[no-any-return]
 
     def preset_config(self, found: Resolved) -> dict[str, Any] | None:
         """Config values of a preset, from its manifest or from a ``worldflux_resolve_preset`` hook."""

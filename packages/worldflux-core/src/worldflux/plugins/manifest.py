@@ -188,6 +188,7 @@ _TOML: dict[Any, tuple[type, str]] = {
     int: (int, "a number"),
     bool: (bool, "true or false"),
     tuple: (list, "a list"),
+    list: (list, "a list"),
     dict: (dict, "a table"),
 }
 
@@ -202,12 +203,15 @@ def _read(kind: Any, value: Any, where: str, unknown: list[str]) -> Any:
     origin, args = get_origin(kind), get_args(kind)
     wanted, what = _TOML.get(origin or kind, (dict, "a table") if dataclasses.is_dataclass(kind) else (None, ""))
     _expect(wanted in (None, type(value)), where, f"{what}, not {value!r}")
-    if kind is Any:
-        return _plain(value, where)
+    if kind is Any:  # config values travel through JSON: text, finite numbers, booleans, lists and tables of these
+        fits = isinstance(value, (str, bool, int, dict, list)) or (isinstance(value, float) and math.isfinite(value))
+        _expect(fits, where, f"a text, a finite number, true or false, not {value!r}")
+        inner: dict[Any, Any] = {dict: dict[str, Any], list: list[Any]}
+        return _read(inner[type(value)], value, where, unknown) if type(value) in inner else value
     if dataclasses.is_dataclass(kind):
         return _read_table(kind, value, where, unknown)
-    if origin is tuple:
-        return tuple(_read(args[0], item, f"{where}[{n}]", unknown) for n, item in enumerate(value))
+    if origin in (tuple, list):
+        return origin(_read(args[0], item, f"{where}[{n}]", unknown) for n, item in enumerate(value))
     if origin is dict:
         keys = [_read(args[0], key, f"{where}.{key}", unknown) for key in value]
         return {key: _read(args[1], value[key], f"{where}.{key}", unknown) for key in keys}
@@ -230,17 +234,6 @@ def _read_table(cls: Any, table: dict[str, Any], where: str, unknown: list[str])
             raise ManifestError(f"{at} is missing")
     unknown.extend(f"{where}.{key}".lstrip(".") for key in table if key not in hints)
     return cls(**values)
-
-
-def _plain(value: Any, where: str) -> Any:
-    """Config values travel through JSON: text, finite numbers, booleans, lists and tables of these."""
-    if isinstance(value, dict):
-        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item, f"{where}[{n}]") for n, item in enumerate(value)]
-    fits = isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))
-    _expect(fits, where, f"a text, a finite number, true or false, not {value!r}")
-    return value
 
 
 def _expect(holds: bool, where: str, what: str) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
-
-if TYPE_CHECKING:
-    from .subject import Subject
+from typing import Any, Literal, TypeVar
 
 Level = Literal["static", "imports", "full"]
 LEVELS: tuple[Level, ...] = ("static", "imports", "full")  # each includes the ones before it
@@ -30,7 +27,7 @@ class Check:
     """
 
     name: str
-    run: Callable[[Subject], None]
+    run: Callable[[Any], None]
     level: Level
     requires: frozenset[str]
     since: str
@@ -41,7 +38,7 @@ class Check:
         return (self.run.__doc__ or self.name).strip().splitlines()[0]
 
 
-F = TypeVar("F", bound="Callable[[Subject], None]")
+F = TypeVar("F", bound="Callable[[Any], None]")
 
 
 def check(*, level: Level = "full", requires: tuple[str, ...] = (), since: str = "1.0") -> Callable[[F], F]:

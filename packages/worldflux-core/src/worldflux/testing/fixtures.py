@@ -130,8 +130,8 @@ def kernel_range(version: str) -> str:
 
 def tiny_batch(model: WorldModel, *, batch_size: int = 2, seq_len: int = 5, seed: int = 0) -> Batch:
     """Sequences ``[batch_size, seq_len (+ model.context_rows), ...]`` of a toy world, as ``model`` takes them."""
-    from .calls import complete
     from .echo import EchoWorld
+    from .inputs import complete
 
     contract = model.io_contract()
     world = EchoWorld(contract.effective_input_spec.modalities, contract.action_spec)

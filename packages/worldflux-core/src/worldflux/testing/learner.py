@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from worldflux.core.batch import Batch
+from worldflux.core.errors import TrainingError
 from worldflux.core.model import WorldModel
 from worldflux.training.config import TrainingConfig
 from worldflux.training.optim import build_optimizer
-from worldflux.training.update import groups_of, make_update
+from worldflux.training.update import Step, groups_of, make_update
 
-from .check import CheckFailed
-
-if TYPE_CHECKING:
-    from .subject import Subject
+from .check import CheckFailed, CheckSkipped
 
 STEPS, EARLY = 30, 10  # updates on one batch, and how many of them must reach every parameter
 LIMIT, PIECE = 300, 20  # updates a model may take to understand the toy world, and how often it is asked
@@ -36,10 +33,17 @@ class Learner:
 
     def update(self, batch: Batch) -> Tensor:
         """Every optimizer step of an update; return the sum of their losses. What follows an update is to come."""
-        steps = make_update(
+        try:
+            steps = self.steps(batch)
+        except TrainingError as error:
+            raise CheckSkipped(f"no update can be made ({error}): see check_steps_move_what_they_name") from error
+        return torch.stack([out.loss.detach() for step in steps for _, out in step.losses]).sum()
+
+    def steps(self, batch: Batch) -> list[Step]:
+        """The steps of an update. Raises TrainingError for one that names no group of parameters."""
+        return make_update(
             self.model, self.optimizer, lambda: batch, config=self.config, groups=self.groups, ready=lambda step: None
         )
-        return torch.stack([out.loss.detach() for step in steps for _, out in step.losses]).sum()
 
     def step(self, batch: Batch) -> None:
         """One whole update."""
@@ -56,9 +60,9 @@ class Fit:
     restless: list[str] = field(default_factory=list)  # frozen, and moved
 
 
-def fit(subject: Subject) -> Fit:
+def fit(model: WorldModel, batch: Batch) -> Fit:
     """Update a fresh model on one batch, with the same noise at every step."""
-    learner, batch, found = Learner(subject.build()), subject.batch(4, ROWS), Fit()
+    learner, found = Learner(model), Fit()
     parameters = dict(learner.model.named_parameters())
     start = {name: value.detach().clone() for name, value in parameters.items()}
     idle = {name for name, value in parameters.items() if value.requires_grad}
@@ -66,7 +70,8 @@ def fit(subject: Subject) -> Fit:
     with torch.random.fork_rng(devices=[]):
         for step in range(STEPS):
             learner.model.seed(0)
-            torch.manual_seed(0)  # layers such as dropout draw from it
+            # dropout draws from it; torch.manual_seed would keep a stack trace for CUDA, which costs more than all else
+            torch.default_generator.manual_seed(0)
             before = {name: parameters[name].clone() for name in frozen} if step < EARLY else {}
             found.losses.append(float(learner.update(batch)))
             restless |= {name for name, value in before.items() if not torch.equal(value, parameters[name])}
@@ -80,9 +85,10 @@ def fit(subject: Subject) -> Fit:
 class Pupil:
     """A model that learns the toy world a piece at a time, and is asked after each what it has understood."""
 
-    def __init__(self, subject: Subject) -> None:
-        self.subject, self.steps = subject, 0
-        self.learner = Learner(subject.build())
+    def __init__(self, model: WorldModel, batch: Callable[[int], Batch]) -> None:
+        """``batch`` draws one of the toy world from a seed."""
+        self.batch, self.steps = batch, 0
+        self.learner = Learner(model)
         self.learner.model.seed(0)
 
     def until(self, judge: Callable[[WorldModel], str]) -> None:
@@ -100,7 +106,7 @@ class Pupil:
     def _train(self) -> None:
         self.learner.model.train()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.steps)
+            torch.default_generator.manual_seed(self.steps)
             for _ in range(PIECE):
-                self.learner.step(self.subject.batch(SEQUENCES, ROWS, seed=1000 + self.steps))
+                self.learner.step(self.batch(1000 + self.steps))
                 self.steps += 1

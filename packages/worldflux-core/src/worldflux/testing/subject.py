@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from worldflux.core.config import WorldModelConfig
     from worldflux.core.model import WorldModel
 
-    from .calls import Inputs
     from .echo import EchoWorld
+    from .inputs import Inputs
     from .learner import Fit, Pupil
     from .startup import Startup
 
@@ -29,6 +29,8 @@ SHAPES: tuple[Mapping[str, Any], ...] = (
     {"obs_shape": (3, 32, 32), "action_dim": 3},
     {"obs_shape": (3, 64, 64), "action_dim": 3},
 )
+
+CHOICE = {"kind": "discrete", "dim": 3}
 
 
 class Subject:
@@ -108,6 +110,13 @@ class Subject:
         """Whether the manifest declares any of these capabilities."""
         return bool(self.capabilities & set(names))
 
+    @functools.cached_property
+    def earlier(self) -> bool:
+        """Whether the family overrides ``io_contract``, as all did before they stated its parts."""
+        from worldflux.core.model import WorldModel
+
+        return type(self._like).io_contract is not WorldModel.io_contract
+
     @property
     def presets(self) -> list[str]:
         """Every preset of the family, by name."""
@@ -169,6 +178,19 @@ class Subject:
         return None
 
     @functools.cached_property
+    def discrete(self) -> Subject | None:
+        """The family with one action of three classes to choose from; None if it does not take that."""
+        if self._like.io_contract().action_spec.kind == "discrete":
+            return self
+        given = {name: value for name, value in self.shapes.items() if name not in ("action_dim", "action_type")}
+        other = Subject(self.name, options={**given, "action_spec": CHOICE}, plugin=self.plugin)
+        try:
+            other.build()
+        except ValueError:
+            return None
+        return other
+
+    @functools.cached_property
     def echo(self) -> EchoWorld:
         """The toy world that the subject's model observes and acts in."""
         from .echo import EchoWorld
@@ -178,17 +200,23 @@ class Subject:
 
     def batch(self, size: int = 3, rows: int = 8, *, seed: int = 0) -> Batch:
         """Sequences ``[size, context_rows + rows, ...]`` of the toy world, with every field the contract requires."""
-        from .calls import complete
+        from .inputs import complete
 
         batch = self.echo.batch(size, self._like.context_rows + rows, seed=seed)
         return complete(batch, self._like.io_contract())
 
     def inputs(self, size: int = 3) -> Inputs:
         """What every method of the contract can be called with, for ``size`` rows; the caller's own copy."""
-        from .calls import make_inputs
+        from .inputs import make_inputs
 
         if size not in self._inputs:
-            self._inputs[size] = make_inputs(self, size)
+            self._inputs[size] = make_inputs(
+                self.echo,
+                self.model(),
+                self.batch(size),
+                size=size,
+                encodes=self.declares("representation", "latent_dynamics"),
+            )
         return self._inputs[size].clone()
 
     @functools.cached_property
@@ -200,13 +228,13 @@ class Subject:
     @functools.cached_property
     def fit(self) -> Fit:
         """Thirty updates on one batch."""
-        from .learner import fit
+        from .learner import ROWS, fit
 
-        return fit(self)
+        return fit(self.build(), self.batch(4, ROWS))
 
     @functools.cached_property
     def pupil(self) -> Pupil:
         """A model that learns the toy world, as long as a check asks it to."""
-        from .learner import Pupil
+        from .learner import ROWS, SEQUENCES, Pupil
 
-        return Pupil(self)
+        return Pupil(self.build(), lambda seed: self.batch(SEQUENCES, ROWS, seed=seed))

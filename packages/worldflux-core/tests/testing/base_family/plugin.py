@@ -9,21 +9,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from worldflux.core.config import WorldModelConfig
-from worldflux.core.model import WorldModel
-from worldflux.core.output import LossOutput
-from worldflux.core.spec import (
+from worldflux import (
+    SLOTS,
     Capability,
+    Count,
+    LossOutput,
     ModalityKind,
-    ModalitySpec,
-    ModelIOContract,
-    ObservationSpec,
+    Positive,
     PredictionSpec,
-    SequenceLayout,
+    State,
     StateSpec,
+    Trajectory,
+    WorldModel,
+    WorldModelConfig,
+    decoded,
+    decoder_losses,
+    vector,
 )
-from worldflux.core.state import State
-from worldflux.core.trajectory import Trajectory
 from worldflux.plugins import hookimpl
 
 NOISE = 0.05  # standard deviation of the latents
@@ -34,8 +36,8 @@ class Config(WorldModelConfig):
     model_type: str = "base-family"
     obs_shape: tuple[int, ...] = (6,)
     action_dim: int = 3
-    width: int = 16
-    learning_rate: float = 1e-2
+    width: Count = 16
+    learning_rate: Positive = 1e-2
 
 
 class Encoder(nn.Module):
@@ -52,10 +54,13 @@ def flat(observations, specs):
     """All modalities as one vector ``[..., N]``; images as stored come to [0, 1]."""
     parts = []
     for name, spec in specs.items():
-        value = observations[name]
-        value = value if value.is_floating_point() else value / 255
-        parts.append(value.float().flatten(value.ndim - len(spec.shape)))
+        value = scaled(observations[name])
+        parts.append(value.flatten(value.ndim - len(spec.shape)))
     return torch.cat(parts, -1)
+
+
+def scaled(value):
+    return value.float() if value.is_floating_point() else value / 255
 
 
 def rows(value):
@@ -96,6 +101,22 @@ class Decoder(nn.Module):
             preds[name] = part.unflatten(-1, spec.shape)
         return preds
 
+    def losses(self, state, targets):
+        preds, found = self.decode(state.map(rows)), {}
+        for name, target in targets.items():
+            error = preds[name].reshape(target.shape) - scaled(target)
+            key = {"reward": "rew", "continue": "con"}.get(name, name)
+            found[key] = error.square().reshape(*target.shape[:2], -1).mean(-1)
+        return found
+
+
+class Actor(nn.Linear):
+    def __init__(self, config):
+        super().__init__(config.width, config.actions.dim)
+
+    def wish(self, latent):
+        return self(latent)
+
 
 class OpenLoop:
     def rollout_open_loop(self, model, initial_state, action_sequence, conditions=None, deterministic=False):
@@ -123,13 +144,14 @@ class Model(WorldModel):
             Capability.POLICY,
         }
     )
+    slots = {**SLOTS, "actor": "wish"}
+    batch_keys = ("obs", "actions", "rewards", "is_first", "is_terminal")
 
     def __init__(self, config):
         super().__init__(config)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(config.seed)
+        with torch.random.fork_rng(devices=[]):  # torch's layers draw at once what initialise sets
             self.build(config)
-        self.contract = self.describe()
+        self.initialise()
 
     def build(self, config):
         self.observation_encoder = Encoder(config)
@@ -138,28 +160,22 @@ class Model(WorldModel):
         self.decoder = Decoder(config)
         self.rollout_executor = OpenLoop()
         self.posterior = nn.Linear(config.width, config.width)
-        self.actor = nn.Linear(config.width, config.actions.dim)
+        self.actor = Actor(config)
 
-    def io_contract(self):
-        return self.contract
+    def initialise(self):
+        generator = torch.Generator().manual_seed(self.config.seed)
+        for _, value in sorted(self.named_parameters()):  # by name: an override stands last among the modules
+            bound = value[0].numel() ** -0.5 if value.ndim > 1 else 0.0
+            nn.init.uniform_(value, -bound, bound, generator=generator)
 
-    def describe(self):
-        specs, vector = self.config.modalities, ModalityKind.VECTOR
-        decoded = {name: ModalitySpec(spec.kind, spec.shape) for name, spec in specs.items()}
-        scalars = {name: ModalitySpec(vector, ()) for name in ("reward", "continue")}
-        keys = ("obs", "actions", "rewards", "is_first", "is_terminal")
-        return ModelIOContract(
-            observation_spec=ObservationSpec(specs),
-            action_spec=self.config.actions,
-            state_spec=StateSpec({n: ModalitySpec(vector, (self.config.width,)) for n in ("memory", "latent")}),
-            prediction_spec=PredictionSpec({**decoded, **scalars}),
-            sequence_layout=SequenceLayout(dict.fromkeys(keys, "BT...")),
-            required_batch_keys=keys,
-            required_state_keys=("memory", "latent"),
-        )
+    def state_spec(self):
+        return StateSpec({name: vector(self.config.width) for name in ("memory", "latent")})
+
+    def prediction_spec(self):
+        return PredictionSpec({**decoded(self.config.modalities), "reward": vector(), "continue": vector()})
 
     def tokens(self, observations):
-        return self.observation_encoder.encode(observations)["tokens"]
+        return self.encoded(observations, "tokens", self.config.width)
 
     def draw(self, like):
         return NOISE * torch.randn(like.shape, generator=self.generator(like.device))
@@ -168,51 +184,41 @@ class Model(WorldModel):
         latent = self.posterior(tokens)
         return State({"memory": memory, "latent": latent if deterministic else latent + self.draw(latent)})
 
-    def encode(self, obs, deterministic=False):
-        tokens = self.tokens(self.observations(obs))
+    def begin(self, obs, *, deterministic):
+        tokens = self.tokens(obs)
         return self.see(torch.zeros_like(tokens), tokens, deterministic)
 
-    def transition(self, state, action, conditions=None, deterministic=False):
-        conditioned = self.condition(state, action, conditions)
+    def advance(self, state, action, conditioned, *, deterministic):
         noise = {} if deterministic else {"noise": self.draw(state["latent"])}
         return self.dynamics_model.transition(state, {**conditioned, **noise}, deterministic=deterministic)
 
-    def update(self, state, action, obs, conditions=None, deterministic=False):
-        tokens = self.tokens(self.observations(obs))
-        ahead = self.dynamics_model.transition(state, self.condition(state, action, conditions), deterministic=True)
+    def correct(self, state, action, conditioned, obs, *, deterministic):
+        tokens = self.tokens(obs)
+        ahead = self.dynamics_model.transition(state, conditioned, deterministic=True)
         return self.see(ahead["memory"], tokens, deterministic)
 
     def loss(self, batch):
-        self.validate_batch_contract(batch)
-        obs, actions = self.observations(batch.obs), self.actions(batch.actions)
+        batch = self.checked(batch)
+        obs, actions = batch.obs, batch.actions
         tokens = self.tokens(obs)
         latent = self.see(torch.zeros_like(tokens), tokens, False)["latent"]
         before, done = (F.pad(value[:, :-1], (0, 0, 1, 0)) for value in (latent, actions))  # of the row before
         state = State({"memory": torch.zeros_like(before), "latent": before}).map(rows)
         ahead = self.dynamics_model.transition(state, self.condition(state, rows(done)), deterministic=True)
-        memory = ahead["memory"] * rows(self.keep(batch))
-        states = State({"memory": memory, "latent": rows(latent)})
-        preds = self.decode(states).preds
-        surprise = (ahead["latent"] - states["latent"].detach()) * rows(self.keep(batch))
-        parts = {"prior": surprise.square().mean(), **self.decoding_losses(batch, obs, preds)}
-        parts["actor"] = (self.actor(latent.detach()) - actions).square().mean()
+        ahead = ahead.map(lambda value: value.view_as(latent) * self.keep(batch))
+        states = State({"memory": ahead["memory"], "latent": latent})
+        targets = {**obs, "reward": batch.rewards, "continue": (~batch.is_terminal).float()}
+        shown = decoder_losses(self.decoder, states, targets, modalities=self.config.modalities)
+        parts = {name: value.mean() for name, value in shown.items()}
+        parts["prior"] = (ahead["latent"] - latent.detach() * self.keep(batch)).square().mean()
+        parts["actor"] = (self.actor.wish(latent.detach()) - actions).square().mean()
         total = torch.stack(list(parts.values())).sum()
-        latents = {name: value.detach().view_as(latent) for name, value in states.tensors.items()}
+        latents = {name: value.detach() for name, value in states.tensors.items()}
         return LossOutput(total, {name: part.detach() for name, part in parts.items()}, {}, latents)
 
     def keep(self, batch):
         """0 where an episode or the sequence starts, and with it the memory, else 1; ``[B, T, 1]``."""
         return F.pad((~batch.is_first[:, 1:, None]).float(), (0, 0, 1, 0))
-
-    def decoding_losses(self, batch, obs, preds):
-        target = flat(obs, self.config.modalities)
-        shown = torch.cat([preds[name].flatten(1) for name in obs], -1).view_as(target)
-        goes_on = preds["continue"].view_as(batch.rewards)
-        return {
-            "obs": (shown - target).square().mean(),
-            "reward": (preds["reward"].view_as(batch.rewards) - batch.rewards).square().mean(),
-            "continue": (goes_on - (~batch.is_terminal).float()).square().mean(),
-        }
 
     def policy(self):
         return Policy(self)
@@ -230,10 +236,14 @@ class Policy:
     @torch.no_grad()
     def __call__(self, obs, carry, *, is_first, explore):
         model, certain = self.model, not explore
-        fresh, after = model.encode(obs, certain), model.update(self.state(carry), carry["action"], obs, None, certain)
+        seen = model.observations(obs)
+        fresh, after = (
+            model.encode(seen, certain),
+            model.update(self.state(carry), carry["action"], seen, None, certain),
+        )
         first = is_first[:, None]
         state = {name: torch.where(first, fresh[name], after[name]) for name in fresh.tensors}
-        action = self.choose(model.actor(state["latent"]), explore)
+        action = self.choose(model.actor.wish(state["latent"]), explore)
         return action, {**state, "action": action}
 
     def state(self, carry):

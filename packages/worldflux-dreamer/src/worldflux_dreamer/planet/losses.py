@@ -8,13 +8,6 @@ from torch import Tensor
 Normal = tuple[Tensor, Tensor]  # mean and standard deviation
 
 
-def gaussian_kl(first: Normal, second: Normal) -> Tensor:
-    """KL divergence ``[...]`` in nats of diagonal normals ``[..., S]``, from ``first`` to ``second``."""
-    (mean, std), (to_mean, to_std) = first, second
-    ratio = (std / to_std).square()
-    return 0.5 * (ratio + ((mean - to_mean) / to_std).square() - 1 - ratio.log()).sum(-1)
-
-
 def free(divergence: Tensor, nats: float) -> Tensor:
     """A divergence of which the first ``nats`` cost nothing: where there are fewer there is no gradient."""
     return divergence.clamp(min=nats)

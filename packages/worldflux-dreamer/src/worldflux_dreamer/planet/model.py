@@ -20,13 +20,13 @@ from worldflux import (
     decoder_losses,
     vector,
 )
-from worldflux.blocks import Arrivals, arrivals, split_modalities
+from worldflux.blocks import Arrivals, arrivals, gaussian_kl, split_modalities
 from worldflux.planners import PlannerPolicy
 
 from ..recurrent import RecurrentModel, predict
 from .codec import Decoder, Encoder, read_pixels
 from .config import PlaNetConfig
-from .losses import averaged, free, gaussian_kl
+from .losses import averaged, free
 from .networks import draw, init_kernels
 from .policy import planning_policy
 from .rssm import Dynamics, Posterior, observe, overshoot

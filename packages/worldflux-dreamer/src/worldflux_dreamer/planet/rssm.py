@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from worldflux import State
-from worldflux.blocks import action_in
+from worldflux.blocks import action_in, gaussian_kl
 
 from ..recurrent import follow, latent, predict
 from .config import PlaNetConfig
-from .losses import Normal, free, gaussian_kl
+from .losses import Normal, free
 from .networks import GRU, Dense, Gaussian, draw
 
 

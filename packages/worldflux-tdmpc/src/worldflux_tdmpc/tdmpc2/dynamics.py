@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldflux import ConditionPayload, State
-from worldflux.blocks import action_in
+from worldflux.blocks import action_in, simnorm
 
 from . import twohot
 from .config import TASK, TDMPC2Config
-from .networks import joined, mlp, simnorm
+from .networks import joined, mlp
 
 
 class Dynamics(nn.Module):

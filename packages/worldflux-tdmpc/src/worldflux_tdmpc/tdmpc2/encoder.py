@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from worldflux import State
-from worldflux.blocks import Conv, folded, joined_vectors
+from worldflux.blocks import Conv, folded, joined_vectors, simnorm
 
 from .config import TASK, TDMPC2Config
-from .networks import joined, mlp, simnorm
+from .networks import joined, mlp
 
 PAD = 3  # pixels a picture may be shifted by, either way
 

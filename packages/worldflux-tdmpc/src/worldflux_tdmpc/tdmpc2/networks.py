@@ -52,11 +52,6 @@ def mish(x: Tensor) -> Tensor:
     return x * (ratio / (ratio + 2))
 
 
-def simnorm(x: Tensor, group: int) -> Tensor:
-    """Softmax within groups of ``group`` entries of the last axis, in float32."""
-    return x.float().unflatten(-1, (-1, group)).softmax(-1).flatten(-2)
-
-
 class NormedLinear(Linear):
     """``act(layer_norm(x @ weight.T + bias))``."""
 

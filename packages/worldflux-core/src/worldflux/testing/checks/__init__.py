@@ -10,7 +10,7 @@ from ..check import LEVELS, Check, Level
 MODULES: dict[Level, tuple[str, ...]] = {
     "static": ("static",),
     "imports": ("imports",),
-    "full": ("contract", "behaviour", "overrides", "refusals", "persistence", "learning"),
+    "full": ("contract", "behaviour", "overrides", "refusals", "persistence", "steps", "learning"),
 }
 
 

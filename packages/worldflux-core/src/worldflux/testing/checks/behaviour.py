@@ -11,9 +11,11 @@ from torch import Tensor
 
 from worldflux.core.batch import Batch
 from worldflux.core.model import WorldModel
+from worldflux.core.payloads import WorldModelInput
 
-from ..calls import HORIZON, Inputs, calls, differences, few, global_randomness, length, named
+from ..calls import Call, calls, differences, few, global_randomness, named
 from ..check import CheckSkipped, check, expect
+from ..inputs import HORIZON, Inputs, length
 from ..subject import Subject
 
 SEED = 7
@@ -269,3 +271,66 @@ def check_policy_forgets_at_episode_starts(subject: Subject) -> None:
         found.append({"action": action, **{f"carry {name}": value for name, value in carry.items()}})
     wrong = differences(*found)
     expect(not wrong, f"after is_first {wrong} still depend on the episode before")
+
+
+@check()
+def check_observations_mean_the_same_in_every_form(subject: Subject) -> None:
+    """A bare tensor (of the one modality), a dict and a WorldModelInput give the same numbers, policy included."""
+    model, inputs = subject.model(), subject.inputs()
+    known = calls(subject, model, policy=not subject.earlier)  # whose policies were promised a dict
+    forms: dict[str, Any] = {"a WorldModelInput": lambda obs: WorldModelInput(observations=obs)}
+    if len(inputs.obs) == 1:
+        forms["a tensor"] = lambda obs: next(iter(obs.values()))
+    for name in ("encode", "update", "policy", "loss"):
+        if name not in known:
+            continue
+        own = _seeded(model, known[name], inputs)
+        for form, turn in forms.items():
+            if name == "loss" and form != "a tensor":
+                continue  # a batch holds tensors
+            batch = replace(inputs.batch, obs=turn(inputs.batch.obs)) if name == "loss" else inputs.batch
+            other = replace(inputs, obs=turn(inputs.obs), following=turn(inputs.following), batch=batch)
+            wrong = _changed(own, model, known[name], other)
+            expect(
+                not wrong,
+                f"{name} where observations are {form}: {wrong}; read self.observations(obs), or what self.checked "
+                "made of a batch",
+            )
+
+
+@check(requires=("latent_dynamics",))
+def check_choices_mean_the_same_in_every_dtype(subject: Subject) -> None:
+    """One-hot actions of integers or booleans, and indices, mean what those of floats mean, in the loss as well."""
+    discrete = subject.discrete
+    if discrete is None:
+        raise CheckSkipped("the family takes no single discrete action of the kit's options")
+    model, inputs = discrete.model(), discrete.inputs()
+    forms = {"integers": torch.Tensor.long, "booleans": torch.Tensor.bool, "indices": lambda value: value.argmax(-1)}
+    for name, call in calls(discrete, model, policy=False).items():
+        if name not in ("transition", "rollout", "update", "loss"):
+            continue
+        own = _seeded(model, call, inputs)
+        for form, turn in forms.items():
+            assert inputs.batch.actions is not None
+            batch = replace(inputs.batch, actions=turn(inputs.batch.actions))
+            other = replace(inputs, action=turn(inputs.action), plan=turn(inputs.plan), batch=batch)
+            wrong = _changed(own, model, call, other)
+            expect(
+                not wrong,
+                f"{name} where actions are {form}: {wrong}; read self.actions(action), or what self.checked made of a "
+                "batch",
+            )
+
+
+def _changed(own: dict[str, Tensor], model: WorldModel, call: Call, inputs: Inputs) -> str:
+    """What is other than ``own`` for inputs that mean the same, or the error that they raise; else nothing."""
+    try:
+        wrong = differences(own, _seeded(model, call, inputs))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return f"{wrong} differ" if wrong else ""
+
+
+def _seeded(model: WorldModel, call: Call, inputs: Inputs) -> dict[str, Tensor]:
+    model.seed(SEED)
+    return call(inputs, True)

@@ -104,7 +104,7 @@ def check_seed_decides_the_weights(subject: Subject) -> None:
     built = []
     for seed in (1, 2):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             built.append(subject.build().state_dict())
     wrong = differences(*built, tolerance=0)
     expect(not wrong, f"two models of one config differ in {few(wrong)}; initialise them from config.seed")

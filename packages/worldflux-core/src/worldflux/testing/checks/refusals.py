@@ -10,13 +10,18 @@ import torch
 
 from worldflux.core.batch import Batch
 from worldflux.core.model import WorldModel
+from worldflux.core.payloads import ConditionPayload
 from worldflux.core.spec import ModalityKind
+from worldflux.core.state import State
 
-from ..calls import Named, calls, length
+from ..calls import calls, remembers
 from ..check import CheckFailed, CheckSkipped, check, expect
+from ..inputs import Inputs, Named, length
 from ..subject import Subject
 
 EXTRA = "wf_no_such_modality"
+CONDITIONS = ("text_condition", "goal", "spatial", "camera_pose")
+EXTRA_CONDITION = "wf.kit.no_such_condition"
 
 
 def _refused(what: str, call: Callable[[], Any], *words: str) -> None:
@@ -61,7 +66,7 @@ def check_wrong_action_size_is_refused(subject: Subject) -> None:
     wrong = replace(inputs, action=wider(inputs.action), plan=wider(inputs.plan), batch=batch)
     known = calls(subject, model)
     for name in ("transition", "rollout", "update", "loss"):
-        if name in known and not (name == "update" and type(model).update is WorldModel.update):
+        if name in known and (name != "update" or remembers(model)):
             what = f"{name} with actions of size {size + 1}"
             _refused(what, lambda call=known[name]: call(wrong, True), str(size), str(size + 1))  # type: ignore[misc]
 
@@ -161,3 +166,90 @@ def check_broken_rewards_are_refused(subject: Subject) -> None:
     rewards[1, -1] = float("nan")
     place = str([1, rewards.shape[1] - 1])
     _refused("loss of a batch with a NaN reward", lambda: model.loss(replace(batch, rewards=rewards)), "reward", place)
+
+
+@check()
+def check_broken_observations_are_refused(subject: Subject) -> None:
+    """An observation that is no number is refused, naming it and where it stands."""
+    model, obs = subject.model(), subject.inputs().obs
+    for name, value in obs.items():
+        broken = {**obs, name: value.float().clone()}
+        broken[name][1] = float("nan")
+        for door, call in _observers(subject, model).items():
+            what = f"{door} with a NaN in {name!r}"
+            _refused(what, lambda call=call, broken=broken: call(broken), name, "[1")  # type: ignore[misc]
+
+
+@check()
+def check_broken_actions_are_refused(subject: Subject) -> None:
+    """An action that is no number is refused, saying where it stands."""
+    model, inputs = subject.model(), subject.inputs()
+    if not model.io_contract().action_spec.dim:
+        raise CheckSkipped("the family takes no actions")
+    broken = inputs.clone()
+    for value in (broken.action, broken.plan, broken.batch.actions):
+        value[-1, ..., -1] = float("nan")  # type: ignore[index]
+    known = calls(subject, model)
+    for name in ("transition", "rollout", "update", "loss"):
+        if name in known and (name != "update" or remembers(model)):
+            what = f"{name} with an action that is NaN"
+            _refused(what, lambda call=known[name]: call(broken, True), "action", "[")  # type: ignore[misc]
+
+
+@check()
+def check_foreign_states_are_refused(subject: Subject) -> None:
+    """A state of another family, width or dtype, or with a NaN, is refused, naming the tensor."""
+    if subject.earlier:
+        raise CheckSkipped("the family overrides io_contract, as before states were checked for it")
+    model, inputs = subject.model(), subject.inputs()
+    contract = model.io_contract()
+    known = calls(subject, model, loss=False, policy=False)
+    doors = [name for name in ("transition", "rollout", "update", "decode") if name in known]
+    for name, state in _foreign(inputs, contract.required_state_keys).items():
+        word, what = name
+        for door in doors:
+            if door != "update" or remembers(model):
+                wrong = replace(inputs, state=state)
+                _refused(f"{door} of {what}", lambda door=door, wrong=wrong: known[door](wrong, True), word)  # type: ignore[misc]
+
+
+def _foreign(inputs: Inputs, required: tuple[str, ...]) -> dict[tuple[str, str], State]:
+    """States that are not the family's, by the word an error must hold and by what is wrong with them."""
+    tensors, found = inputs.state.tensors, dict[tuple[str, str], State]()
+    if required:
+        found[required[0], "another family's state"] = State({EXTRA: torch.zeros(inputs.action.shape[0], 2)})
+    for name, value in tensors.items():
+        wider = torch.cat([value, value[..., :1]], -1) if value.ndim > 1 else value[:, None]
+        found[name, f"a state whose {name!r} is wider"] = State({**tensors, name: wider})
+        if value.is_floating_point():
+            found[name, f"a state whose {name!r} is float64"] = State({**tensors, name: value.double()})
+            broken = value.clone()
+            broken[-1] = float("nan")
+            found[name, f"a state whose {name!r} is NaN"] = State({**tensors, name: broken})
+    return found
+
+
+@check()
+def check_unread_conditions_are_refused(subject: Subject) -> None:
+    """Conditions that the model does not read are refused by name, not ignored."""
+    if subject.earlier:
+        raise CheckSkipped("the family overrides io_contract, as before conditions were checked for it")
+    model, inputs = subject.model(), subject.inputs()
+    contract = model.io_contract()
+    read = {*contract.condition_spec.modalities, *contract.effective_condition_extra_keys}
+    read |= {name for slot in model.slots for name in getattr(getattr(model, slot, None), "reads", ())}
+    goal: Any = torch.zeros(3, 2)
+    given = {name: ConditionPayload(**{name: goal}) for name in CONDITIONS if name not in read}
+    given[EXTRA_CONDITION] = ConditionPayload(extras={EXTRA_CONDITION: goal})
+    known = calls(subject, model, loss=False, policy=False)
+    for name, conditions in given.items():
+        doors: dict[str, Callable[[], Any]] = {
+            "transition": lambda c=conditions: model.transition(inputs.state, inputs.action, c),  # type: ignore[misc]
+            "rollout": lambda c=conditions: model.rollout(inputs.state, inputs.plan, c),  # type: ignore[misc]
+            "decode": lambda c=conditions: model.decode(inputs.state, c),  # type: ignore[misc]
+        }
+        if remembers(model):
+            doors["update"] = lambda c=conditions: model.update(inputs.state, inputs.action, inputs.following, c)  # type: ignore[misc]
+        for door, call in doors.items():
+            if door in known:
+                _refused(f"{door} with a condition {name!r} that the model does not read", call, name)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from worldflux import State
-from worldflux.blocks import KnownActions
+from worldflux.blocks import KnownActions, class_softmax
 
 from ..actor import ActionDistribution, Actor
 from ..codec import Decoder
-from ..distributions import TwoHot, class_softmax
+from ..distributions import TwoHot
 from ..networks import Head, rms_inverse
 from ..rssm import Dynamics, Imagined, Noise, Posterior, Trace
 from .scan import Scan, Weights, cut_weights, mix, pick, silu_norm

@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..distributions import class_softmax, draw
+from worldflux.blocks import class_softmax
+
+from ..distributions import draw
 from ..networks import NormedBlockLinear, rms_inverse, rms_silu_backward
 from ..rssm import Dynamics, Posterior
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .errors import CheckpointError, ConfigurationError
-
-if TYPE_CHECKING:
-    from .model import WorldModel
+from worldflux.core.errors import CheckpointError, ConfigurationError
+from worldflux.core.persistence import CONFIG, META, WEIGHTS, Saved
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
@@ -32,8 +30,6 @@ def download(name: str) -> Path:
     """Fetch the three files of ``owner/name[@revision]`` and return their folder. Raises CheckpointError."""
     if not is_hub_id(name):
         raise CheckpointError(f"{name!r} does not exist: give a folder written by save_pretrained, or 'owner/name'")
-    from .persistence import CONFIG, META, WEIGHTS
-
     repo, _, revision = name.partition("@")
     client = _client()
     try:
@@ -43,7 +39,7 @@ def download(name: str) -> Path:
         raise CheckpointError(f"there is no folder {name!r}, and the Hub did not give it: {error}") from error
 
 
-def push(model: WorldModel, repo_id: str, *, token: str | None, private: bool, commit_message: str) -> str:
+def push(model: Saved, repo_id: str, *, token: str | None, private: bool, commit_message: str) -> str:
     """Create the repository if need be, upload the saved model in one commit, return its URL."""
     if not is_hub_id(repo_id) or "@" in repo_id:
         raise ConfigurationError(f"{repo_id!r} is not a Hub id, expected 'owner/name'")
