@@ -166,3 +166,26 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+class Through(torch.nn.Module):
+    """Hands everything on to a part."""
+
+    def __init__(self, part: Any) -> None:
+        super().__init__()
+        self.part = part
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(vars(self).get("part") or super().__getattr__("part"), name)
+
+    def forward(self, *given: Any) -> Any:
+        return self.part(*given)
+
+
+@pytest.fixture
+def through() -> type[Through]:
+    """A wrapper that hands everything on to the part it is given."""
+    return Through

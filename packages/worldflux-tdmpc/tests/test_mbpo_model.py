@@ -11,7 +11,6 @@ import torch.nn.functional as F
 import worldflux
 from worldflux.core.batch import Batch
 from worldflux.testing.learner import Learner
-from worldflux_tdmpc.mbpo import MBPOConfig
 from worldflux_tdmpc.mbpo.steps import Steps, read_steps
 
 
@@ -253,22 +252,6 @@ def test_a_rollout_counts_nothing_after_its_end():
         assert torch.equal(step.terminal.bool(), step.next_obs[:, 0] > 0)
         alive = alive * (step.next_obs[:, 0] <= 0)
     assert 0 < float(alive.sum()) < len(alive)
-
-
-# first and last in epochs of 1,000 steps, lengths, and what they are at an epoch
-SCHEDULES = [
-    ((20, 150, 1, 1), {0: 1, 85: 1, 500: 1}),  # HalfCheetah, Walker2d
-    ((20, 150, 1, 15), {0: 1, 20: 1, 29: 1, 30: 2, 85: 8, 149: 14, 150: 15, 999: 15}),  # Hopper
-    ((20, 100, 1, 25), {20: 1, 60: 13, 100: 25, 300: 25}),  # Ant
-    ((20, 300, 1, 20), {20: 1, 160: 10, 300: 20}),  # Humanoid
-]
-
-
-@pytest.mark.parametrize(("schedule", "lengths"), SCHEDULES)
-def test_rollouts_grow_as_in_the_paper(schedule, lengths):
-    first, last, start, end = schedule
-    config = MBPOConfig(rollout_schedule=(first * 1000, last * 1000, start, end))
-    assert {epoch: config.rollout_length(1000 * epoch) for epoch in lengths} == lengths
 
 
 def test_environment_steps_are_counted_by_what_was_learnt_from():

@@ -45,34 +45,17 @@ def test_a_part_of_another_is_learnt_with(slot, part, name):
     assert losses[-1] < 0.8 * losses[0]
 
 
-class Through(torch.nn.Module):
-    """Hands everything on to a part."""
-
-    def __init__(self, part):
-        super().__init__()
-        self.part = part
-
-    def __getattr__(self, name):
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(vars(self).get("part") or super().__getattr__("part"), name)
-
-    def forward(self, *given):
-        return self.part(*given)
-
-
 @pytest.mark.parametrize(
     "slot", ["observation_encoder", "action_conditioner", "dynamics_model", "decoder", "termination"]
 )
 @pytest.mark.parametrize("how", ["wrapped", "subclass", "class"])
-def test_a_part_that_is_wrapped_or_derived_from_learns_as_the_original(slot, how):
+def test_a_part_that_is_wrapped_or_derived_from_learns_as_the_original(slot, how, through):
     plain, other = (worldflux.create_world_model("mbpo:ci", obs_shape=(6,), action_dim=3).train() for _ in "ab")
     part = getattr(other, slot)
     derived = type("Derived", (type(part),), {})
     if how == "subclass":
         part.__class__ = derived
-    other.set_component(slot, {"wrapped": Through(part), "subclass": part, "class": derived}[how])
+    other.set_component(slot, {"wrapped": through(part), "subclass": part, "class": derived}[how])
     batch = EchoWorld(plain.config.modalities, plain.config.actions).batch(16, 4, seed=0)
     for _ in range(2):  # what the parts remember of the first counts in the second
         ours, theirs = plain.loss(batch), other.loss(batch)

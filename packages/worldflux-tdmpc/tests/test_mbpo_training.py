@@ -255,3 +255,19 @@ def test_parts_that_do_not_fit_are_named():
         model.transition(model.encode(torch.zeros(2, 2)), torch.zeros(2, 2))
     with pytest.raises(ConfigurationError, match=r"training needs \['continue'\]"):
         build(component_overrides={"decoder": Blind()}).loss(rows(40))
+
+
+# first and last in epochs of 1,000 steps, lengths, and what they are at an epoch
+SCHEDULES = [
+    ((20, 150, 1, 1), {0: 1, 85: 1, 500: 1}),  # HalfCheetah, Walker2d
+    ((20, 150, 1, 15), {0: 1, 20: 1, 29: 1, 30: 2, 85: 8, 149: 14, 150: 15, 999: 15}),  # Hopper
+    ((20, 100, 1, 25), {20: 1, 60: 13, 100: 25, 300: 25}),  # Ant
+    ((20, 300, 1, 20), {20: 1, 160: 10, 300: 20}),  # Humanoid
+]
+
+
+@pytest.mark.parametrize(("schedule", "lengths"), SCHEDULES)
+def test_rollouts_grow_as_in_the_paper(schedule, lengths):
+    first, last, start, end = schedule
+    config = MBPOConfig(rollout_schedule=(first * 1000, last * 1000, start, end))
+    assert {epoch: config.rollout_length(1000 * epoch) for epoch in lengths} == lengths

@@ -8,29 +8,15 @@ import torch
 from worldflux import ConfigurationError, State
 
 
-class Through(torch.nn.Module):
-    """Hands everything on to a part."""
-
-    def __init__(self, part):
-        super().__init__()
-        self.part = part
-
-    def __getattr__(self, name):
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(vars(self).get("part") or super().__getattr__("part"), name)
-
-
 @pytest.mark.parametrize("slot", ["observation_encoder", "action_conditioner", "dynamics_model", "decoder"])
 @pytest.mark.parametrize("how", ["wrapped", "subclass", "class"])
-def test_a_part_that_is_wrapped_or_derived_from_learns_as_the_original(slot, how, build, rows):
+def test_a_part_that_is_wrapped_or_derived_from_learns_as_the_original(slot, how, build, rows, through):
     plain, other = build(episodic=True).train(), build(episodic=True).train()
     part = getattr(other, slot)
     derived = type("Derived", (type(part),), {})
     if how == "subclass":
         part.__class__ = derived
-    other.set_component(slot, {"wrapped": Through(part), "subclass": part, "class": derived}[how])
+    other.set_component(slot, {"wrapped": through(part), "subclass": part, "class": derived}[how])
     ours, theirs = plain.loss(rows(plain)), other.loss(rows(plain))
     assert torch.equal(ours.loss, theirs.loss)
     assert set(ours.components) == set(theirs.components)

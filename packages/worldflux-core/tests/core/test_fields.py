@@ -9,14 +9,14 @@ import pickle
 import sys
 from dataclasses import FrozenInstanceError, InitVar, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import numpy as np
 import pytest
 
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import ConfigurationError
-from worldflux.core.fields import Amount, Count, Field, Fields, NonNegative, Positive, Share, json_schema, option_names
+from worldflux.core.fields import Amount, Count, Field, Fields, Positive, Share, json_schema, option_names
 from worldflux.planners import Planner, RandomShootingPlanner
 
 THEIRS = """
@@ -359,7 +359,7 @@ def test_an_unknown_name_of_a_config_is_refused_when_it_is_made():
         WorldModelConfig(obs_shap=(3,))
 
 
-# --- the schema ------------------------------------------------------------------------------------
+# --- the schema, of which more is in test_options_schema.py ---------------------------------------
 
 
 def test_a_schema_is_json_and_says_rules_and_defaults(theirs):
@@ -369,47 +369,3 @@ def test_a_schema_is_json_and_says_rules_and_defaults(theirs):
     assert (units["minimum"], units["maximum"], units["default"]) == (1, 512, 256)
     assert schema["properties"]["activation"]["enum"] == ["relu", "silu"]
     assert set(schema["properties"]) == set(option_names(theirs.TheirConfig))
-
-
-def test_a_schema_of_any_python_type_is_json_too():
-    schema = json.loads(json.dumps(json_schema(Plain)))
-    assert schema["properties"]["kind"]["default"] == "one"
-    assert schema["$defs"]["Kind"]["enum"] == ["one", "two"]  # where the reference in the property leads
-    assert "default" not in schema["properties"]["table"]
-
-
-def test_a_schema_lists_what_must_be_given():
-    @dataclass(kw_only=True)
-    class Needy(Fields):
-        count: Count
-        table: dict[str, Any] = field(default_factory=dict)
-        rate: NonNegative = 0.0
-
-    assert json_schema(Needy)["required"] == ["count"]
-    assert json_schema(Needy)["additionalProperties"] is False
-
-
-@pytest.mark.parametrize("name", ["count", "share", "rate", "open", "prior"])
-@pytest.mark.parametrize("value", [-1, 0, 1, 2, 0.5, 1.5, True, None, "gaussian", "other"])
-def test_a_schema_agrees_with_what_is_accepted(name, value):
-    try:
-        Plain(**{name: value})
-        accepted = True
-    except ConfigurationError:
-        accepted = False
-    assert accepted == allowed(json_schema(Plain)["properties"][name], value)
-
-
-def allowed(rule: dict[str, Any], value: Any) -> bool:
-    """Whether a JSON schema (as far as options use it) takes a value."""
-    if "anyOf" in rule:
-        return any(allowed(one, value) for one in rule["anyOf"])
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    kinds = {"integer": number and isinstance(value, int), "number": number, "null": value is None}
-    if not kinds.get(rule["type"], isinstance(value, str)) or value not in rule.get("enum", [value]):
-        return False
-    return not number or (
-        value >= rule.get("minimum", -math.inf)
-        and value <= rule.get("maximum", math.inf)
-        and value > rule.get("exclusiveMinimum", -math.inf)
-    )

@@ -14,7 +14,9 @@ import pytest
 
 from worldflux.core.registry import Registry, WorldModelRegistry
 from worldflux.plugins.discovery import Plugin
-from worldflux.plugins.kernel import Kernel
+from worldflux.plugins.kernel import Kernel, get_kernel
+
+HERE = Path(__file__).parent
 
 MANIFEST = """
 manifest_version = 1
@@ -246,3 +248,24 @@ def house(site):
     registered = WorldModelRegistry.snapshot()
     yield House(site)
     WorldModelRegistry.restore(registered)
+
+
+@pytest.fixture
+def toy(site, monkeypatch):
+    """The toy family, installed beside whatever is installed here, and alone allowed; what makes models needs torch."""
+    monkeypatch.setenv("WORLDFLUX_PLUGINS", "toy-family")
+    site.add(
+        "toy-family",
+        head=(HERE / "toy_family.toml").read_text(),
+        manifest="\n",
+        code=(HERE / "toy_family.py").read_text(),
+        models={"toy": "toy_family.plugin"},
+        components={"toy.zero": "toy_family.plugin"},
+    )
+    get_kernel().rediscover()
+    before = WorldModelRegistry.snapshot()  # only now: plugins that were at work and are blocked here have been stopped
+    yield get_kernel()
+    WorldModelRegistry.restore(before)
+    (site.root / "toy_family-1.0.dist-info" / "entry_points.txt").unlink()
+    monkeypatch.undo()
+    get_kernel().rediscover()

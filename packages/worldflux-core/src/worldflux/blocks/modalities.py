@@ -64,7 +64,7 @@ def joined_vectors(
     flat = []
     for name, rank in ranks.items():
         value = observations[name].float()
-        value = value.reshape(*value.shape[: value.ndim - rank], -1)
+        value = value if rank == 1 else value.reshape(*value.shape[: value.ndim - rank], -1)
         flat.append(value if each is None else each(value))
     return torch.cat(flat, -1) if len(flat) > 1 else flat[0]
 

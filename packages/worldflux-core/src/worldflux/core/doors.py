@@ -256,7 +256,7 @@ def refuse_non_finite(what: str, value: Tensor, *, missing: bool = False) -> Non
     if not value.is_floating_point() or value.is_meta or torch.compiler.is_compiling():
         return
     try:
-        if math.isfinite(value.detach().sum().item()):  # the fastest look: a number that is none makes the sum one
+        if math.isfinite(value.sum().item()):  # the fastest look: a number that is none makes the sum one
             return
     except RuntimeError:  # inside vmap, too
         return

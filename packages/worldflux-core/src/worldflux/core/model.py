@@ -185,7 +185,8 @@ class WorldModel(Doors, ABC):
             raise ShapeMismatchError("observations of the update", expected=state.batch_size, got=size)
         flat = self._step_action(state, action)
         if type(self).correct is WorldModel.correct:  # no memory: what was done before tells nothing
-            return self.encode(obs, deterministic=deterministic)
+            own = type(self).encode is not WorldModel.encode
+            return self.encode(obs, deterministic) if own else self.begin(seen, deterministic=deterministic)
         conditioned = self.component("action_conditioner").condition(state, flat, conditions)
         return self.correct(state, flat, conditioned, seen, deterministic=deterministic)
 

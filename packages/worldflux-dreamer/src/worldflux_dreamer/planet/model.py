@@ -67,6 +67,7 @@ class PlaNet(RecurrentModel):
 
     def __init__(self, config: PlaNetConfig) -> None:
         super().__init__(config)
+        self.images, _ = split_modalities(config.modalities)
         self.build(Encoder, Dynamics, Decoder, Posterior)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.initialise()
@@ -100,18 +101,16 @@ class PlaNet(RecurrentModel):
 
     def pixels(self, obs: dict[str, Tensor], noise: dict[str, Tensor]) -> dict[str, Tensor]:
         """Checked observations with images as numbers in [0, 1], by uniform noise of the images' shapes (or none)."""
-        images, _ = split_modalities(self.config.modalities)
-        return {**obs, **{name: read_pixels(obs[name], self.config.bits, noise.get(name)) for name in images}}
+        return {**obs, **{name: read_pixels(obs[name], self.config.bits, noise.get(name)) for name in self.images}}
 
     def noise(self, *shape: int, device: torch.device) -> Tensor:
         return torch.randn(*shape, self.config.stoch_dim, generator=self.generator(device), device=device)
 
     def _pixel_noise(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
-        images = {name: obs[name] for name in split_modalities(self.config.modalities)[0]}
+        stored = {name: obs[name] for name in self.images if not obs[name].is_floating_point()}
         return {
             name: torch.rand(value.shape, generator=self.generator(value.device), device=value.device)
-            for name, value in images.items()
-            if not value.is_floating_point()
+            for name, value in stored.items()
         }
 
     # --- learning -------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ class MBPO(ActingModel):
 
     def __init__(self, config: MBPOConfig) -> None:
         super().__init__(config)
+        self.obs_size = config.obs_size  # asked for at every step, and made of all modalities
         self.observation_encoder, self.decoder = Encoder(config), Decoder(config)
         self.action_conditioner, self.dynamics_model = PlainActions(), Dynamics(config)
         self.termination = LearnedTermination(config)
@@ -85,7 +86,7 @@ class MBPO(ActingModel):
     # --- what it is -----------------------------------------------------------------------------------------------
 
     def state_spec(self) -> StateSpec:
-        return StateSpec({"obs": vector(self.config.obs_size), "reward": vector(), "continue": vector()})
+        return StateSpec({"obs": vector(self.obs_size), "reward": vector(), "continue": vector()})
 
     def prediction_spec(self) -> PredictionSpec:
         shown = {name: vector(*spec.shape) for name, spec in self.config.modalities.items()}
@@ -99,7 +100,7 @@ class MBPO(ActingModel):
 
     def begin(self, obs: dict[str, Tensor], *, deterministic: bool) -> State:
         """What is seen; nothing led here."""
-        return self.arrived(self.encoded(obs, "obs", self.config.obs_size))
+        return self.arrived(self.encoded(obs, "obs", self.obs_size))
 
     def arrived(self, obs: Tensor) -> State:
         """The state of observations ``[B, O]`` that nothing led to."""
@@ -109,7 +110,7 @@ class MBPO(ActingModel):
         """``deterministic`` takes the mean of the elites; otherwise each row asks one of them and draws."""
         if not deterministic:
             size, device = state.batch_size, state.device
-            generator, outputs = self.generator(device), 1 + self.config.obs_size
+            generator, outputs = self.generator(device), 1 + self.obs_size
             member = torch.randint(self.config.num_elites, (size,), generator=generator, device=device)
             noise = torch.randn(size, outputs, generator=generator, device=device)
             conditioned = {**conditioned, "member": member, "noise": noise}
@@ -155,7 +156,7 @@ class MBPO(ActingModel):
         batch that breaks the contract.
         """
         batch = self.checked(batch)
-        obs = self.encoded(batch.obs, "obs", self.config.obs_size)
+        obs = self.encoded(batch.obs, "obs", self.obs_size)
         steps = read_steps(batch, obs=obs)
         noise = self.draw(len(steps.reward), self.rollout_length(), obs.device)
         if self.training:
@@ -189,7 +190,7 @@ class MBPO(ActingModel):
             bootstrap=torch.poisson(torch.ones(config.num_nets, steps, device=device), generator=generator),
             order=torch.randperm(steps, generator=generator, device=device),
             member=torch.randint(config.num_elites, (length, starts), generator=generator, device=device),
-            outcome=torch.randn(length, starts, 1 + config.obs_size, generator=generator, device=device),
+            outcome=torch.randn(length, starts, 1 + self.obs_size, generator=generator, device=device),
             behaviour=actions(length, starts),
             target=actions(total),
             actor=actions(total),
