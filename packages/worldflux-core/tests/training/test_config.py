@@ -47,7 +47,7 @@ def test_options_survive_a_file(tmp_path: Path) -> None:
     assert TrainingConfig.load(tmp_path / "config.json") == config
     assert TrainingConfig.from_dict(config.to_dict()) == config
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ConfigurationError, match="cannot read options"):
+    with pytest.raises(ConfigurationError, match=r"config.json cannot be read as JSON"):
         TrainingConfig.load(tmp_path / "config.json")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 from ..core.errors import ConfigurationError
 from ..core.fields import Fields, option_names, refuse_unknown
+from ..core.files import read_json, write_json
 from ..core.recipe import Recipe
 
 Self = TypeVar("Self", bound="Options")
@@ -77,16 +77,10 @@ class Options(Fields):
         return cls(**values)
 
     def save(self, path: str | Path) -> None:
-        """Write the options to a JSON file."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        """Write the options to a JSON file. Raises CheckpointError if it cannot be written."""
+        write_json(Path(path), self.to_dict())
 
     @classmethod
     def load(cls: type[Self], path: str | Path) -> Self:
         """Read options from a JSON file. Raises ConfigurationError if it is missing or not a JSON object."""
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"cannot read options from {path}: {error}", config_name=cls.__name__) from error
-        if not isinstance(values, dict):
-            raise ConfigurationError(f"{path} holds no JSON object of options", config_name=cls.__name__)
-        return cls.from_dict(values)
+        return cls.from_dict(read_json(Path(path), error=ConfigurationError))
