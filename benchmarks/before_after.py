@@ -22,6 +22,7 @@ from typing import Any
 UPDATES = {"dreamerv3:size1m": (16, 64), "tdmpc2:1m": (256, 4), "planet:ci": (16, 16), "mbpo:ci": (64, 2)}
 ACTING = ("dreamerv3:size1m", "tdmpc2:1m", "planet:ci", "mbpo:ci")
 OBS, ACTIONS = 24, 6
+TURN = 0.1  # seconds that a turn of acting or collecting lasts at least: after a switch of processes caches are cold
 
 
 def main() -> None:
@@ -152,7 +153,7 @@ def updates(model: str, steps: int = 3) -> Iterator[float]:
             yield min(clock.taken)
 
 
-def acting(model: str, steps: int = 5) -> Iterator[float]:
+def acting(model: str) -> Iterator[float]:
     """Seconds per step of the policy in one environment, exploring."""
     import torch
 
@@ -162,9 +163,10 @@ def acting(model: str, steps: int = 5) -> Iterator[float]:
     policy, obs = built.eval().policy(), torch.randn(1, OBS, generator=torch.Generator().manual_seed(0))
     carry = policy.initial(1)
     while True:
-        began = time.perf_counter()
-        for _ in range(steps):
+        began, steps = time.perf_counter(), 0
+        while steps == 0 or time.perf_counter() - began < TURN:
             _, carry = policy({"obs": obs}, carry, is_first=torch.zeros(1, dtype=torch.bool), explore=True)
+            steps += 1
         yield (time.perf_counter() - began) / steps
 
 
@@ -188,8 +190,9 @@ def collecting(model: str, rows: int = 64) -> Iterator[float]:
     source.sample(request)
     while True:
         before, began = source.env_steps, time.perf_counter()
-        source.sample(request)
-        yield (time.perf_counter() - began) / max(1, source.env_steps - before)
+        while source.env_steps == before or time.perf_counter() - began < TURN:
+            source.sample(request)
+        yield (time.perf_counter() - began) / (source.env_steps - before)
 
 
 COLLECT: tuple[str, ...] = ("collect dreamer:ci", "collect mbpo:ci")
