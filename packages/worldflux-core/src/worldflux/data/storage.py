@@ -67,8 +67,11 @@ def whole(meta: Mapping[str, Any], name: str, *, what: str) -> int:
 
 def generator_state(state: Any, what: str) -> dict[str, Any]:
     """Return the state of a numpy generator. Raises CheckpointError if it is none."""
+    generator = np.random.default_rng().bit_generator
     try:
-        np.random.default_rng().bit_generator.state = state
+        generator.state = state
+        if generator.state != state:  # numpy 1 takes a negative number for a large one
+            raise ValueError(f"it comes back as {generator.state}")
     except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as error:
         raise CheckpointError(f"saved {what}: 'rng' is no state of a generator: {error!r}") from error
     return dict(state)
