@@ -9,6 +9,7 @@ import typer
 
 from worldflux.core.errors import ConfigurationError
 
+from .compute import ThreadsOption
 from .light import Command
 from .measure import measure
 from .output import JsonOption
@@ -29,6 +30,7 @@ def evaluate(
         str | None, typer.Option(help="Plan with the model, too: random, cem, icem, mppi or gradient.")
     ] = None,
     plan_horizon: Annotated[int | None, typer.Option(min=1, help="Steps a plan looks ahead.")] = None,
+    threads: ThreadsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run complete episodes with a trained policy and with the random one, and with a planner if one is named.
@@ -45,4 +47,4 @@ def evaluate(
         from worldflux.planners import make_planner
 
         chosen = make_planner(planner, **({} if plan_horizon is None else {"horizon": plan_horizon}))
-    measure(run, episodes=episodes, seed=seed, explore=explore, planner=chosen, as_json=json)
+    measure(run, episodes=episodes, seed=seed, explore=explore, planner=chosen, threads=threads, as_json=json)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .compute import ThreadsOption, computing
 from .light import Command
 from .output import JsonOption, apart, emit, table
 
@@ -22,6 +23,7 @@ def imagine(
     seed: Annotated[int | None, typer.Option(min=0, help="Of the episodes; by default the run's seed + 10000.")] = None,
     random: Annotated[bool, typer.Option("--random", help="Act at random instead of with the trained policy.")] = False,
     out: Annotated[Path | None, typer.Option(help="The animation, .gif or .webp; by default RUN/imagined.gif.")] = None,
+    threads: ThreadsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Predict open loop what the environment shows and pays, and animate truth, prediction and error.
@@ -36,7 +38,7 @@ def imagine(
     from worldflux.experiment import Run
 
     animation_path(run / "imagined.gif" if out is None else out)  # before the work, not after it
-    with apart():
+    with apart(), computing(threads):
         loaded = Run.load(run)
         result = loaded.imagine(context=context, horizon=horizon, sequences=sequences, seed=seed, random_policy=random)
         animation, numbers = loaded.save_imagination(result, out)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .compute import computing
 from .output import apart, emit, table
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def measure(
     explore: bool | None = None,
     planner: Planner | None = None,
     objective: Objective | None = None,
+    threads: str | None = None,
     as_json: bool,
 ) -> None:
     """Run complete episodes with the run's own policy, the random one and, where one is given, a planner; print them.
@@ -29,7 +31,7 @@ def measure(
     from worldflux.experiment import Run
     from worldflux.planners import PLANNERS
 
-    with apart():
+    with apart(), computing(threads):
         loaded = Run.load(run)
         results = {}
         if planner is not None:

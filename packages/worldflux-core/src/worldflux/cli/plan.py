@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .assignments import assignments
+from .compute import ThreadsOption
 from .light import Command
 from .measure import measure
 from .output import JsonOption
@@ -31,6 +32,7 @@ def plan(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the planner; may be repeated."),
     ] = None,
+    threads: ThreadsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Plan for the rewards that a run's model predicts, at every step of complete episodes.
@@ -48,4 +50,12 @@ def plan(
     if plan_horizon is not None:
         options["horizon"] = plan_horizon
     chosen = make_planner(planner, **options)
-    measure(run, episodes=episodes, seed=seed, planner=chosen, objective=RewardObjective(discount), as_json=json)
+    measure(
+        run,
+        episodes=episodes,
+        seed=seed,
+        planner=chosen,
+        objective=RewardObjective(discount),
+        threads=threads,
+        as_json=json,
+    )

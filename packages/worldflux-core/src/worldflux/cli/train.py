@@ -13,6 +13,7 @@ import typer
 from worldflux.core.errors import ConfigurationError, TrainingError
 
 from .assignments import assignments
+from .compute import ThreadsOption, threads_asked
 from .light import Command
 from .output import JsonOption, emit, fields, narrated, say
 
@@ -54,6 +55,7 @@ def train(
         int | None, typer.Option(min=0, help="Environment steps between checkpoints; 0: only at the end.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    threads: ThreadsOption = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the model's config; may be repeated."),
@@ -88,6 +90,7 @@ def train(
         "eval_episodes": eval_episodes,
         "save_every": save_every,
         "device": device,
+        "threads": threads_asked(threads),
         "model_options": assignments(set_) if set_ else None,
     }
     given = {name: value for name, value in given.items() if value is not None}

@@ -29,6 +29,7 @@ from .replay import Replay, as_numpy
 from .saved import check_source
 
 _LOG = logging.getLogger(__name__)
+PATIENCE = 10_000  # environment steps without one sequence after which the episodes are taken to be too short
 
 
 class EnvironmentSource:
@@ -52,6 +53,7 @@ class EnvironmentSource:
             every row before the first batch. Their latents are zeros. Without ``min_rows`` the first batch comes after
             them. A policy that has ``restrict(obs, action)`` says
             what of a random action ``[N, A]`` an environment uses.
+        step_limit: once so many rows were collected, over all environments, every batch is drawn from what there is.
 
     Raises:
         ConfigurationError: the environments, the policy and the replay do not fit together.
@@ -68,13 +70,15 @@ class EnvironmentSource:
         context_rows: int = 0,
         catch_up: bool = False,
         random_steps: int = 0,
+        step_limit: int | None = None,
         seed: int = 0,
     ) -> None:
-        _check_options(replay_ratio, min_rows=min_rows, context_rows=context_rows, random_steps=random_steps, seed=seed)
+        counts = {"context_rows": context_rows, "random_steps": random_steps, "seed": seed}
+        _check_options(replay_ratio, min_rows=min_rows, step_limit=step_limit, **counts)
         _check_fit(env, policy, replay)
         self.env, self.policy, self.replay = env, policy, replay
         self.replay_ratio, self._min_rows, self._context_rows = float(replay_ratio), min_rows, context_rows
-        self._catch_up, self._random_steps = catch_up, random_steps
+        self._catch_up, self._random_steps, self._step_limit = catch_up, random_steps, step_limit
         seeds = [int(number) for number in np.random.SeedSequence(seed).generate_state(2)]
         self._env_seed: int | None = seeds[0]
         self._random = RandomPolicy(env.action_spec, seed=seeds[1])
@@ -102,6 +106,8 @@ class EnvironmentSource:
 
         Raises:
             ConfigurationError: this is no request, or the replay can never hold what it asks for.
+            BufferError: no episode is as long as a sequence, and the replay is full, ``step_limit`` is reached, or
+                10,000 steps (or ten times what one sequence of each stream takes) gave not one.
             TrainingError: an environment raised, or gave a row that cannot be stored; the message names the
                 environment and the step. What was collected is kept, and the next call begins new episodes.
         """
@@ -141,8 +147,13 @@ class EnvironmentSource:
         if not self._started:
             self._begin(rows, length)
         while self._credit < rows:
-            self._advance()
+            if not self._at_limit:
+                self._advance()
             self._credit += self.env.num_envs * self.replay_ratio
+
+    @property
+    def _at_limit(self) -> bool:
+        return self._step_limit is not None and self._env_steps >= self._step_limit
 
     def _begin(self, rows: int, length: int) -> None:
         streams = self.replay.num_streams
@@ -156,20 +167,31 @@ class EnvironmentSource:
         steps = rows / self.replay_ratio
         every = f"1 update per {steps:g}" if steps >= 1 else f"{1 / steps:g} updates per 1"
         _LOG.info("replay ratio %g = %s environment steps", self.replay_ratio, every)
-        while self._min_rows is None and self._env_steps < self._random_steps:
-            self._advance()
-        limit = self._env_steps + 100 * self.replay.capacity
-        while (starts := self.replay.num_valid_starts(length)) < wanted:
-            if starts and len(self.replay) == self.replay.capacity:
-                break  # with every row some start is lost: there will not be more
-            if self._env_steps > limit:
-                raise BufferError(
-                    f"after {self._env_steps} environment steps no {wanted} sequences of {length} rows came together: "
-                    "the episodes are too short for boundary='within'; ask for shorter sequences or use 'cross'"
-                )
-            self._advance()
+        self._fill(length, wanted)
         due = self._env_steps * self.replay_ratio if self._catch_up else 0.0
         self._credit, self._started = max(float(rows), due), True  # the first batch is due now
+
+    def _fill(self, length: int, wanted: int) -> None:
+        """Step until ``wanted`` sequences can be drawn, or as many as there will be; raise if there will be none."""
+        first = self._random_steps if self._min_rows is None else 0
+        patience = max(PATIENCE, 10 * length * self.replay.num_streams)
+        while True:
+            starts, full = self.replay.num_valid_starts(length), len(self.replay) == self.replay.capacity
+            # A full replay loses some start with every row: there will not be more.
+            over = full or self._at_limit
+            if not starts and (over or self._env_steps >= patience):
+                raise BufferError(self._too_short(length))
+            if self._env_steps >= first and (starts >= wanted or over):
+                return
+            self._advance()
+
+    def _too_short(self, length: int) -> str:
+        return (
+            f"after {self._env_steps} environment steps there is no sequence of {length} rows to train from: the "
+            f"longest episode has {self.replay.longest_episode()} rows (one more than its actions). Let episodes last "
+            "longer, or ask for shorter sequences (sequence_length, and the model's horizon if it has one); "
+            "boundary='cross' takes sequences over the end of an episode, where the model allows it"
+        )
 
     def _advance(self) -> None:
         """Act on the row at hand, store both, and get the next row."""
@@ -222,9 +244,12 @@ class EnvironmentSource:
         self.replay.end_episodes()
         which = getattr(error, "env_index", None)
         where = f"environment {which}" if which is not None else f"one of {self.env.num_envs} environments"
+        way_on = "sampling again begins new episodes"
+        if getattr(error, "lost", False):
+            way_on = "go on from a checkpoint (resume_from), or with this replay in a new EnvironmentSource"
         return TrainingError(
             f"{where} failed at environment step {self._env_steps}: {error}. The {len(self.replay)} rows collected so "
-            "far are kept; sampling again begins new episodes"
+            f"far are kept; {way_on}"
         )
 
     # -- saving ----------------------------------------------------------------------------------------------------
@@ -328,8 +353,9 @@ def _check_options(replay_ratio: Any, **counts: Any) -> None:
             f"replay_ratio must be positive and finite, got {replay_ratio!r}: replayed rows per environment step"
         )
     for name, value in counts.items():
-        least, given = int(name == "min_rows"), isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not (given and value >= least) and not (name == "min_rows" and value is None):
+        optional = name in ("min_rows", "step_limit")
+        least, given = int(optional), isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not (given and value >= least) and not (optional and value is None):
             raise ConfigurationError(f"{name} is {value!r}, expected a whole number of at least {least}")
 
 

@@ -104,6 +104,10 @@ class OnlineQueue:
         """Take up to ``number`` start handles, oldest first."""
         return np.array([self._queue.popleft() for _ in range(min(number, len(self)))], np.int64)
 
+    def keep(self, share: slice) -> None:
+        """Keep some of the queued blocks: the others are another's."""
+        self._queue = deque(list(self._queue)[share])
+
     def state(self) -> dict[str, np.ndarray]:
         """Return the queue as arrays."""
         return {"queue": np.array(self._queue, np.int64), "next": self._next.copy()}

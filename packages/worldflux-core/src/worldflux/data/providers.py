@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 from worldflux.core.batch import Batch
 from worldflux.core.errors import BufferError, ConfigurationError
 
+from .draws import Draws
 from .storage import generator_state, whole
 
 _NO_TENSORS = ("layouts", "strict_layout")
@@ -170,14 +171,16 @@ class _FromDataset:
     source_kind = "Dataset"
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
-        self._dataset, self._rng = dataset, np.random.default_rng(seed)
+        self._dataset, self._draws = dataset, Draws(seed)
 
     def sample(self, request: BatchRequest) -> Batch:
         request = check_request(request)
         size = len(self._dataset)  # type: ignore[arg-type]
         if not size:
             raise BufferError("the dataset is empty")
-        items = [as_batch(self._dataset[int(i)]).to_dict() for i in self._rng.integers(size, size=request.batch_size)]
+        self._draws.settle()
+        drawn = self._draws.generator.integers(size, size=request.batch_size)
+        items = [as_batch(self._dataset[int(i)]).to_dict() for i in drawn]
         try:
             stacked = default_collate([{k: v for k, v in item.items() if k not in _NO_TENSORS} for item in items])
         except (KeyError, TypeError, RuntimeError) as error:
@@ -188,11 +191,11 @@ class _FromDataset:
 
     def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the state of the draw, so that a resumed run goes on with the same items."""
-        return {}, {"rng": self._rng.bit_generator.state}
+        return {}, {"rng": self._draws.state}
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._rng.bit_generator.state = generator_state(meta.get("rng"), "dataset")
+        self._draws.state = generator_state(meta.get("rng"), "dataset")
 
 
 class _FromIterable:

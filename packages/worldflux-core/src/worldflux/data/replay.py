@@ -14,6 +14,7 @@ from worldflux.core.batch import Batch
 from worldflux.core.errors import BufferError, ConfigurationError, ShapeMismatchError, did_you_mean
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
+from .draws import Draws
 from .index import CrossStarts, OnlineQueue, WithinStarts
 from .layout import FLAGS, check_names, check_options, check_value, log_budget, record_dtype, row_bytes, row_layout
 from .providers import BatchRequest, check_request
@@ -39,7 +40,8 @@ class Replay:
         boundary: ``"cross"`` lets a sequence run into the next episode (the model resets where ``is_first``),
             ``"within"`` keeps it inside one.
         online: give each fresh block of ``sequence_length`` rows exactly once before drawing uniformly.
-        seed: of the replay's own generator; no global one is touched.
+        seed: of the replay's own generator; no global one is touched. A copy in another process (a DataLoader's
+            worker) draws from a stream of its own.
 
     Raises:
         ConfigurationError: an option that does not exist or cannot work.
@@ -64,7 +66,7 @@ class Replay:
         self._streams, self._capacity = num_streams, capacity // num_streams
         self.obs_spec, self.action_spec = dict(obs_spec), action_spec
         self.sequence_length, self.boundary = sequence_length, boundary
-        self._rng = np.random.default_rng(seed)
+        self._draws = Draws(seed)
         self._rows = 0  # rows each stream ever received
         self._run_start = np.zeros(num_streams, np.int64)  # first row of each stream's open episode
         self._index: dict[int, CrossStarts | WithinStarts] = {}
@@ -219,6 +221,13 @@ class Replay:
         """Return how many rows a sequence of ``seq_len`` rows may start at."""
         return len(self._starts(seq_len))
 
+    def longest_episode(self) -> int:
+        """Return the rows of the longest episode that is stored, in part or whole."""
+        first = self._data["is_first"][:, np.arange(self._oldest, self._rows) % self._capacity]
+        rows = np.arange(first.shape[1])
+        begun = np.maximum.accumulate(np.where(first, rows, 0), axis=1)
+        return 1 + int((rows - begun).max(initial=-1))
+
     def sample(self, request: BatchRequest) -> Batch:
         """Return ``request.batch_size`` sequences; every valid start is equally likely (fresh blocks first).
 
@@ -235,10 +244,12 @@ class Replay:
         starts = self._starts(length)
         if not len(starts):
             raise BufferError(self._too_short(length))
-        fresh = np.empty(0, np.int64)
+        fresh, share = np.empty(0, np.int64), self._draws.settle()
+        if share is not None and self._online is not None:
+            self._online.keep(share)
         if self._online is not None and length == self._online.length:
             fresh = self._online.pop(request.batch_size)
-        drawn = starts.draw(self._rng, request.batch_size - len(fresh))
+        drawn = starts.draw(self._draws.generator, request.batch_size - len(fresh))
         batch = self._gather(np.concatenate([fresh, drawn]) if len(fresh) else drawn, length)
         return batch if torch.device(request.device).type == "cpu" else batch.to(request.device)
 
@@ -306,7 +317,8 @@ class Replay:
     def _too_short(self, length: int) -> str:
         have = f"the replay holds {len(self)} rows, {self._stored} in each of {self._streams} streams"
         if self._stored >= length:
-            return f"no episode has {length} rows ({have}): ask for shorter sequences, or use boundary='cross'"
+            what = f"no episode has {length} rows, the longest has {self.longest_episode()} ({have})"
+            return f"{what}: ask for shorter sequences, or use boundary='cross'"
         return f"sequences of {length} rows were asked for, but {have}: add more rows or ask for shorter sequences"
 
     # -- saving ----------------------------------------------------------------------------------------------------
@@ -317,7 +329,7 @@ class Replay:
         arrays["run_start"] = self._run_start.copy()
         if self._online is not None:
             arrays |= {f"online/{name}": array for name, array in self._online.state().items()}
-        meta = {"format": 1, "rows": self._rows, "rng": self._rng.bit_generator.state, **self._identity()}
+        meta = {"format": 1, "rows": self._rows, "rng": self._draws.state, **self._identity()}
         return arrays, meta
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
@@ -336,7 +348,7 @@ class Replay:
         self._run_start[:] = arrays["run_start"]
         if self._online is not None:
             self._online.load({name: arrays[f"online/{name}"] for name in ("queue", "next")})
-        self._rng.bit_generator.state = rng
+        self._draws.state = rng
 
     def check_state(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
         """Raise CheckpointError where ``load_state_dict`` would; nothing changes."""

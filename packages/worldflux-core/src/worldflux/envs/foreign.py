@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from .spaces import ActionAdapter, ObservationAdapter
 from .step import Step
 from .vector import EnvironmentFailure, episode_seed
 
+_ANEW = "It cannot go on, nor be reset: make a new one"
 _MODES = ("NEXT_STEP", "SAME_STEP", "DISABLED")
 
 
@@ -43,7 +45,7 @@ class ForeignVectorEnv:
         self._observe = ObservationAdapter(env.single_observation_space)
         self._act = ActionAdapter(env.single_action_space)
         self._over: np.ndarray | None = None
-        self._begun = False
+        self._begun, self._ended = False, ""
 
     @property
     def num_envs(self) -> int:
@@ -100,7 +102,10 @@ class ForeignVectorEnv:
 
     def close(self) -> None:
         """Close the environments."""
-        self._env.close()
+        if self._ended:
+            _end(self._env)
+        else:
+            self._env.close()
 
     def _begin(self, rows: dict[str, np.ndarray], fresh: np.ndarray) -> dict[str, np.ndarray]:
         obs, _ = self._call("reset", options={"reset_mask": fresh.copy()})
@@ -142,9 +147,34 @@ class ForeignVectorEnv:
         return concatenate(space, [self._act(row) for row in flat], out)
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        kind = type(self._env).__name__
+        if self._ended:
+            raise EnvironmentFailure(f"the vector environment {kind} has {self._ended}. {_ANEW}", lost=True)
         try:
             return getattr(self._env, method)(*args, **kwargs)
         except Exception as error:
-            raise EnvironmentFailure(
-                f"the vector environment {type(self._env).__name__} raised in {method}: {type(error).__name__}: {error}"
-            ) from error
+            message = f"the vector environment {kind} raised in {method}: {type(error).__name__}: {error}"
+            self._ended = _ended_workers(self._env)
+            if self._ended:
+                message = f"{message.rstrip(': ')}; it has {self._ended}. {_ANEW}"
+            raise EnvironmentFailure(message, lost=bool(self._ended)) from error
+
+
+def _ended_workers(env: Any) -> str:
+    """Say which of a vector's worker processes, if it has any, have ended, and how."""
+    processes = list(getattr(getattr(env, "unwrapped", env), "processes", ()))
+    waiting = {process.sentinel: process for process in processes}
+    for sentinel in wait(list(waiting), timeout=1):  # one that raised or was killed may be about to end
+        waiting[sentinel].join(1)  # type: ignore[index]
+    ended = [f"{i} (exit code {process.exitcode})" for i, process in enumerate(processes) if not process.is_alive()]
+    return f"lost its worker process {', '.join(ended)}" if ended else ""
+
+
+def _end(env: Any) -> None:
+    """End what is left of a vector that lost a worker; its own ``close`` waits for that one."""
+    vector = getattr(env, "unwrapped", env)
+    for process in vector.processes:
+        process.terminate()
+    for process in vector.processes:
+        process.join()
+    vector.closed = True

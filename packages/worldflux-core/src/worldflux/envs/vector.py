@@ -17,11 +17,14 @@ _MAX_LOG = 100_000  # actions kept per episode for `state_dict`; longer episodes
 
 
 class EnvironmentFailure(TrainingError):
-    """An environment raised; ``env_index`` says which (None if the vector does not tell)."""
+    """An environment raised; ``env_index`` says which (None if the vector does not tell).
 
-    def __init__(self, message: str, *, env_index: int | None = None) -> None:
+    After one that is ``lost`` no ``reset`` helps: the environments must be made anew.
+    """
+
+    def __init__(self, message: str, *, env_index: int | None = None, lost: bool = False) -> None:
         super().__init__(message)
-        self.env_index = env_index
+        self.env_index, self.lost = env_index, lost
 
 
 def episode_seed(seed: int, env: int, episode: int) -> int:

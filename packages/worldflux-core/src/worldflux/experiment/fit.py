@@ -21,6 +21,7 @@ from worldflux.training import (
     Trainer,
     environment_source,
 )
+from worldflux.training.threads import using
 
 from .run import Evaluation, Run, create_model, eval_envs, seeded_policy
 from .settings import Plan, Settings, make_plan, read_settings
@@ -75,13 +76,15 @@ def fit(
         )  # fmt: skip
     finished = Run(directory, plan.settings, env=env, model=built, status="running")
     trainer = _trainer(built, plan, directory, callbacks)
-    with _collecting(finished, trainer) as source, _periodic_evaluation(finished) as evaluate:
+    limit = max(plan.settings.steps or 0, plan.warmup)  # short episodes must not make a run longer than was asked
+    with _collecting(finished, trainer, limit) as source, _periodic_evaluation(finished) as evaluate:
         trainer.add_callback(EvalCallback(evaluate))
         trainer.train(source, resume_from=directory if resume else None)
         finished.status = trainer.status
         built.eval()
         if trainer.status == "finished":
-            _conclude(finished, trainer)
+            with using(trainer.config.threads):
+                _conclude(finished, trainer)
     return finished
 
 
@@ -120,12 +123,13 @@ def _trainer(model: WorldModel, plan: Plan, directory: Path, callbacks: Sequence
 
 
 @contextlib.contextmanager
-def _collecting(run: Run, trainer: Trainer) -> Iterator[EnvironmentSource]:
+def _collecting(run: Run, trainer: Trainer, step_limit: int) -> Iterator[EnvironmentSource]:
     """Give the environments and their replay as a source, and close them in the end."""
     collect = run.settings.collect
     collect = replace(collect, given=collect.names())  # all of it was chosen
     with contextlib.closing(run.make_env(num_envs=collect.num_envs, seed=run.settings.training.seed)) as env:
-        yield environment_source(trainer.model, env, training=trainer.config, collect=collect)
+        source = environment_source(trainer.model, env, training=trainer.config, collect=collect, step_limit=step_limit)
+        yield source
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from worldflux.training.options import Options
 DEFAULT_STEPS = 100_000
 MAX_REPLAY_ROWS = 1_000_000
 FREE_TO_CHANGE = frozenset(
-    {"steps", "replay_capacity", "eval_every", "eval_episodes", "eval_explore", "save_every", "device"}
+    {"steps", "replay_capacity", "eval_every", "eval_episodes", "eval_explore", "save_every", "device", "threads"}
 )
 
 

@@ -55,8 +55,11 @@ def environment_source(
     training: TrainingConfig,
     collect: CollectConfig | None = None,
     policy: Policy | None = None,
+    step_limit: int | None = None,
 ) -> EnvironmentSource:
     """Return a source in which the model's policy (or another one) acts in ``env`` while its replay is sampled.
+
+    After ``step_limit`` environment steps no more are taken: batches go on from what there is.
 
     Raises ConfigurationError if the model was built for other observations or actions, CapabilityError if it has no
     policy.
@@ -85,6 +88,7 @@ def environment_source(
         random_steps=collect.random_steps,
         context_rows=model.context_rows,
         catch_up=collect.catch_up,
+        step_limit=step_limit,
         seed=training.seed,
     )
 

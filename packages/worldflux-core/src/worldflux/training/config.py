@@ -21,7 +21,9 @@ class TrainingConfig(Options):
     ``warmup_steps`` raises the learning rate linearly from 0; ``scheduler`` then lowers it towards 0 at
     ``total_steps``. ``mixed_precision`` computes the loss in bfloat16 where autocast deems it safe. Intervals count
     steps; 0 turns logging, evaluation or periodic saving off. ``save_replay`` stores the source with each checkpoint,
-    which exact resuming needs.
+    which exact resuming needs. ``threads`` is how many threads compute on the CPU; "auto" tries one and all on the
+    first updates of a training that takes more than seconds, and again where others slow it down. The number decides
+    the last bits of sums: it stands in ``run_manifest.json``, and resuming keeps it.
     """
 
     total_steps: Count = 100_000
@@ -36,6 +38,7 @@ class TrainingConfig(Options):
     gradient_accumulation_steps: Count = 1
     mixed_precision: bool = False
     device: str = "auto"
+    threads: Literal["auto"] | Count = "auto"
     seed: Amount = 42
     log_interval: Amount = 100
     eval_interval: Amount = 1_000

@@ -38,6 +38,7 @@ def write_snapshot(folder: Path, trainer: Any) -> None:
         "step": trainer.step,
         "seconds": trainer.seconds,
         "config": trainer.config.to_dict(),
+        "threads": trainer.threads.state_dict(),
         "model": model_state,
         "optimizer": optimizer,
         "optimizer_type": type(trainer.optimizer).__name__,
@@ -88,6 +89,8 @@ def load_snapshot(folder: Path, trainer: Any) -> None:
         _load_source(folder / "replay", trainer)
     trainer.set_rng_state(unpack(state["rng"], others))  # last: a source that goes on may draw
     trainer.step, trainer.seconds = state["step"], state["seconds"]
+    if "threads" in state:  # not in what earlier versions saved
+        trainer.threads.load_state_dict(state["threads"])
 
 
 def _kind(source: object) -> str:

@@ -31,6 +31,7 @@ from .mode import mode
 from .optim import build_optimizer, learning_rate_scale, scale_learning_rates, with_initial_rates
 from .signals import StopSignals
 from .snapshot import load_snapshot, set_torch_rng_state, torch_rng_state, write_snapshot
+from .threads import Threads
 from .update import Groups, Step, groups_of, make_update
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Trainer(Delegating):
         self.status, self.stop_reason = "new", ""
         self.last_checkpoint: Path | None = None
         self.meter = Meter()
+        self.threads = Threads(self.config.threads, on_cpu=self.device.type == "cpu")
         self._torch_rng: Mapping[str, Tensor] | None = None
         self._save_wanted = False
         self._manifest: RunManifest | None = None
@@ -116,7 +118,7 @@ class Trainer(Delegating):
         refuse_other_run(self.run_dir, found, going_on=self.step > 0)
         # The global generators are torch's own layers' (dropout). They are ours only meanwhile.
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), mode(self.model, training=True), StopSignals() as signals:
+        with torch.random.fork_rng(devices), mode(self.model, training=True), StopSignals() as signals, self.threads:
             self._start(found)
             self._manifest = self._open_run(found)
             try:
@@ -204,10 +206,11 @@ class Trainer(Delegating):
             scale_learning_rates(self.optimizer, learning_rate_scale(self.step, self.config))
         rate = float(self.optimizer.param_groups[0]["lr"])
         try:
-            steps = make_update(
-                self.model, self.optimizer, lambda: self._sample(request),
-                config=self.config, groups=self._groups, ready=self._refuse_non_finite,
-            )  # fmt: skip
+            with self.threads.update(left=self.target - self.step):
+                steps = make_update(
+                    self.model, self.optimizer, lambda: self._sample(request),
+                    config=self.config, groups=self._groups, ready=self._refuse_non_finite,
+                )  # fmt: skip
         except TrainingError:
             raise
         except RuntimeError as error:
@@ -233,7 +236,8 @@ class Trainer(Delegating):
 
     def _sample(self, request: BatchRequest) -> Batch:
         try:
-            return as_batch(self.source.sample(request))
+            with self.threads.elsewhere():
+                return as_batch(self.source.sample(request))
         except Exception as error:
             # The model is whole: what it learned since the last checkpoint need not be lost with the environment.
             saved = self._save_despite(error)
@@ -386,5 +390,6 @@ class Trainer(Delegating):
             "target": self.target,
             "env_steps": self.env_steps,
             "seconds": round(self.seconds, 3),
+            "threads": self.threads.count,
             "checkpoint": self.last_checkpoint and str(self.last_checkpoint),
         }

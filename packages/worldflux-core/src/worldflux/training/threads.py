@@ -1,0 +1,144 @@
+"""How many threads the updates of a training use: as many as help, and no more on a machine that others use, too."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from statistics import median
+from typing import Any, Literal
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+WARM_UP = 3  # updates that load, compile and allocate
+ORDER = (0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0)  # 1: with all threads; no period that updates could share
+CLEARLY = 1.1  # all threads are taken where they are this many times as fast as one
+HOPELESS = 3.0  # and not tried on where they are this many times as slow
+WORTH = 10.0  # seconds: for less than that there is nothing to gain
+BUSY, FAR_TOO_BUSY = 1.4, 3.0  # times as slow as before: tried again; said
+
+
+@contextlib.contextmanager
+def using(threads: int | Literal["auto"]) -> Iterator[None]:
+    """Use so many threads meanwhile; for "auto" one, since threads of which one must wait are slow together."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if threads == "auto" else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Threads:
+    """Sets torch's number of threads for each update of one training, and times the updates.
+
+    ``asked`` is a number, or "auto". Then the first updates take turns between one thread and all, and all are kept
+    where they are clearly faster. Where updates become slower than they were, because others use the machine, the two
+    are tried again. Sums are made in another order by another number of threads, so that the last bits of a training
+    follow from its ``count``: a checkpoint keeps it.
+    """
+
+    def __init__(self, asked: int | Literal["auto"], *, on_cpu: bool) -> None:
+        self.asked, self._chooses = asked, asked == "auto" and on_cpu
+        self.most = torch.get_num_threads()
+        self.count = self.most if asked == "auto" and not on_cpu else 1 if asked == "auto" else asked
+        self._settled = not self._chooses or self.most == 1
+        self._tried: list[float] = []  # seconds of the updates since this trial began
+        self._recent: deque[float] = deque(maxlen=9)
+        self._best, self._said = math.inf, False
+        self._elsewhere, self._before = 0.0, self.most
+
+    def __enter__(self) -> Threads:
+        self._before = torch.get_num_threads()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._set(self._before)
+
+    @contextlib.contextmanager
+    def update(self, *, left: int) -> Iterator[None]:
+        """Time an update, after which about ``left`` are to be made."""
+        self._set(self.count if self._settled else self.most if self._tries_all(len(self._tried)) else 1)
+        began, self._elsewhere = time.perf_counter(), 0.0
+        yield
+        seconds = time.perf_counter() - began - self._elsewhere
+        if self._settled:
+            self._watch(seconds)
+        else:
+            self._try(seconds, left)
+
+    @contextlib.contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Do not count what happens meanwhile, such as collecting: it differs from update to update."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._elsewhere += time.perf_counter() - began
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs to compute with the same threads, JSON-able."""
+        return {"count": self.count, "most": self.most, "settled": self._settled, "tried": list(self._tried)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on as saved, unless a number is asked for."""
+        if self._chooses:
+            self.count, self.most, self._settled = int(state["count"]), int(state["most"]), bool(state["settled"])
+            self._tried = [float(seconds) for seconds in state["tried"]]
+
+    def _set(self, count: int) -> None:
+        if torch.get_num_threads() != count:
+            torch.set_num_threads(count)
+
+    @staticmethod
+    def _tries_all(number: int) -> bool:
+        return number >= WARM_UP and bool(ORDER[number - WARM_UP])
+
+    def _try(self, seconds: float, left: int) -> None:
+        number = len(self._tried)
+        self._tried.append(seconds)
+        took: dict[bool, list[float]] = {False: [], True: []}
+        for i, value in enumerate(self._tried[WARM_UP:], WARM_UP):
+            took[self._tries_all(i)].append(value)
+        if number + 1 < WARM_UP:
+            return
+        one = median(took[False] or self._tried[:WARM_UP])
+        if (number + 1 == WARM_UP and left * one < WORTH) or (self._tries_all(number) and seconds > HOPELESS * one):
+            self._settle(1, one, seconds)
+        elif len(self._tried) == WARM_UP + len(ORDER):
+            every = median(took[True])
+            self._settle(self.most if one > CLEARLY * every else 1, one, every)
+
+    def _settle(self, count: int, one: float, every: float) -> None:
+        tried = f"{every * 1e3:.3g} ms with {self.most} threads"
+        logger.debug("an update takes %.3g ms with one thread, %s: going on with %d", one * 1e3, tried, count)
+        self.count, self._settled, self._tried = count, True, []
+        self._recent.clear()
+        self._best = math.inf
+
+    def _watch(self, seconds: float) -> None:
+        self._recent.append(seconds)
+        if len(self._recent) < (self._recent.maxlen or 0):
+            return
+        now = median(self._recent)
+        self._best = min(self._best, now)
+        again = self._chooses and self.count > 1 and now > BUSY * self._best
+        if again or (now > FAR_TOO_BUSY * self._best and not self._said):
+            self._said = True
+            logger.warning(
+                "updates take %.1f times as long as they did (load average %.1f on %d processors: other programs are "
+                "busy here, or other trainings)%s", now / self._best, _load(), os.cpu_count() or 1,
+                "; seeing whether one thread is faster now" if again else "",
+            )  # fmt: skip
+        if again:
+            self._settled, self._tried = False, []
+
+
+def _load() -> float:
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan  # Windows has none
