@@ -12,6 +12,7 @@ from worldflux.core import legacy
 from worldflux.core.backends import NATIVE_BACKEND, OfficialBackendHandle
 from worldflux.core.errors import ConfigurationError, ModelNotFoundError, did_you_mean
 from worldflux.core.events import announce
+from worldflux.core.files import expanded
 from worldflux.core.registry import WorldModelRegistry
 from worldflux.plugins.catalog import Resolved
 from worldflux.plugins.kernel import get_kernel
@@ -125,8 +126,7 @@ def get_model_info(model: str) -> dict[str, Any]:
     found = get_kernel().resolve(model)
     if found.preset is None and found.plugin is not None:
         raise get_kernel().catalog.unknown_size(found.family, found.size)
-    info = found.entry() | {"model_id": found.model_id}
-    return info | {"alias": found.alias} if found.alias else info
+    return found.entry() | {"model_id": found.model_id} | ({"alias": found.alias} if found.alias else {})
 
 
 def get_config(
@@ -147,7 +147,8 @@ def import_weights(source: Any, *, importer: str, config: Mapping[str, Any] | No
         ConfigurationError: no such importer, or (from the importer) weights and settings that do not fit.
     """
     _expect("importer", importer, str, "the id of an importer such as 'official-dreamerv3'")
-    built: WorldModel = get_kernel().target("importers", importer)(source, config=config)
+    found = expanded(source) if isinstance(source, (str, os.PathLike)) else source
+    built: WorldModel = get_kernel().target("importers", importer)(found, config=config)
     announce("model_created", built)
     return built
 
@@ -162,7 +163,7 @@ def _listed() -> list[Resolved]:
 def _find(model: str | os.PathLike[str]) -> Resolved | Path:
     """A preset, or a folder with a saved model; what looks like a path is never taken for anything else."""
     text = os.fspath(model)
-    path = Path(text).expanduser()
+    path = expanded(text)
     if not isinstance(model, str) or "/" in text or "\\" in text or text.startswith((".", "~")):
         if path.is_dir():
             return path
@@ -219,8 +220,7 @@ def _config(found: Resolved, given: Mapping[str, Any]) -> WorldModelConfig:
         return config_class.from_size(found.size, **{"model_type": found.family, **given})
     if (values := kernel.preset_config(found)) is None:
         raise kernel.catalog.unknown_size(found.family, found.size)
-    base = {"model_type": found.family, "model_name": found.size}
-    return config_class.from_dict({**base, **values, **given})
+    return config_class.from_dict({"model_type": found.family, "model_name": found.size, **values, **given})
 
 
 def _load(path: Path, given: Mapping[str, Any]) -> WorldModel:

@@ -24,12 +24,13 @@ def new(
     Example:
       worldflux plugins new demo
     """
+    from worldflux.core.files import expanded
     from worldflux.plugins import get_kernel
     from worldflux.scaffold import choose_names, render, write
 
     kernel = get_kernel()
     names = choose_names(name, family=family, plugins=kernel.plugins, kernel=kernel.version)
-    place, contents = directory or Path(name), render(names)
+    place, contents = expanded(directory or name), render(names)
     write(contents, place.absolute())
     shown = place if place.is_absolute() or place.parts[:1] == ("..",) else f"./{place}"
     steps = [f'pip install "{shown}[test]"', f"pytest {place}"]

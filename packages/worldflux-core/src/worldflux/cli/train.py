@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from worldflux.core.errors import ConfigurationError, TrainingError
+from worldflux.core.files import expanded
 
 from .assignments import assignments
 from .compute import ThreadsOption, threads_asked
@@ -94,6 +95,7 @@ def train(
         "model_options": assignments(set_) if set_ else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    run = None if run is None else expanded(run)
     with narrated(), _way_back(run):
         if resume:
             if run is None:

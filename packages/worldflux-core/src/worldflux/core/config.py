@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 from .errors import ConfigurationError, ContractValidationError, did_you_mean
 from .fields import Count, Fields, Positive, option_names
-from .files import read_json, write_json
+from .files import expanded, read_json, write_json
 from .spec import ActionSpec, ModalityKind, ModalitySpec, modality
 
 ConfigT = TypeVar("ConfigT", bound="WorldModelConfig")
@@ -85,8 +85,7 @@ class WorldModelConfig(Fields):
     @property
     def actions(self) -> ActionSpec:
         """The action as a spec."""
-        given = dict(self.action_spec)
-        return ActionSpec(**{**given, "parts": tuple(given.get("parts", ()))})
+        return ActionSpec(**{**self.action_spec, "parts": tuple(self.action_spec.get("parts", ()))})
 
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:
@@ -95,8 +94,7 @@ class WorldModelConfig(Fields):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the config as JSON-able data."""
-        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return data
+        return dict(json.loads(json.dumps(asdict(self))))
 
     @classmethod
     def from_dict(cls: type[ConfigT], data: Mapping[str, Any]) -> ConfigT:
@@ -120,16 +118,16 @@ class WorldModelConfig(Fields):
 
     def save(self, path: str | Path) -> None:
         """Write ``config.json`` into a folder (or to the given .json file). Raises CheckpointError."""
-        write_json(_config_file(Path(path)), self.to_dict())
+        write_json(_config_file(path), self.to_dict())
 
     @classmethod
     def load(cls: type[ConfigT], path: str | Path) -> ConfigT:
         """Read a config written by ``save``. Raises CheckpointError if it is missing or not JSON."""
-        return cls.from_dict(read_json(_config_file(Path(path))))
+        return cls.from_dict(read_json(_config_file(path)))
 
 
-def _config_file(path: Path) -> Path:
-    return path if path.suffix == ".json" else path / "config.json"
+def _config_file(path: str | Path) -> Path:
+    return expanded(path) if str(path).endswith(".json") else expanded(path) / "config.json"
 
 
 def _refuse_channels_last(name: str, spec: ModalitySpec) -> None:

@@ -53,6 +53,11 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path that a user gave, ``~`` being their home."""
+    return Path(os.path.expanduser(path))
+
+
 def write_text(file: Path, text: str) -> None:
     """Write a text whole or not at all. Raises OSError."""
     with replacing(file) as (stage,):

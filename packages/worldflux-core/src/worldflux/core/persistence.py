@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from .config import WorldModelConfig
 from .errors import CheckpointError, ConfigurationError
-from .files import read_json, replacing, sha256
+from .files import expanded, read_json, replacing, sha256
 from .legacy import API_VERSIONS
 from .registry import WorldModelRegistry
 from .spec import ModelIOContract
@@ -52,7 +52,7 @@ class Saved(nn.Module):
                 f"component {anonymous[0]!r} was given as a class or instance and cannot be found again when loading: "
                 "register it with WorldModelRegistry.register_component and pass its id"
             )
-        folder, entry = Path(path), WorldModelRegistry.model(self.config.model_type)
+        folder, entry = expanded(path), WorldModelRegistry.model(self.config.model_type)
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.state_dict().items()}
         about = {
             "save_format_version": FORMAT_VERSION,
@@ -82,7 +82,7 @@ class Saved(nn.Module):
         components or its contract are not what is installed here, or it is no ``cls``. Nothing found in a file is
         imported or unpickled.
         """
-        folder = Path(name_or_path)
+        folder = expanded(name_or_path)
         if not folder.exists():
             folder = WorldModelRegistry.hub().download(str(name_or_path))
         config_data, meta = read_json(folder / CONFIG), read_json(folder / META)

@@ -13,6 +13,7 @@ import torch
 
 from worldflux.core.batch import Batch
 from worldflux.core.errors import BufferError, CheckpointError, ShapeMismatchError
+from worldflux.core.files import expanded
 from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 from worldflux.envs import Step
 
@@ -117,7 +118,7 @@ class ReplayBuffer:
         saved = {name: arrays[key][0][order] for name, key in names.items()}
         sizes = {"obs_shape": self.obs_shape, "action_dim": self.action_dim, "capacity": self.capacity}
         everything: dict[str, Any] = saved | {name: np.array(value) for name, value in sizes.items()}
-        with open(path, "wb") as file:
+        with expanded(path).open("wb") as file:
             np.savez_compressed(file, **everything)
 
     @classmethod
@@ -128,7 +129,7 @@ class ReplayBuffer:
             CheckpointError: it is missing, damaged, or would need pickle.
         """
         try:
-            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            with expanded(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return cls._of({name: file[name] for name in file.files}, seed)
         except (OSError, ValueError, LookupError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise CheckpointError(f"{path} is not a readable replay buffer: {error}") from error

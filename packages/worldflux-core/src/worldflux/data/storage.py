@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from worldflux.core.errors import CheckpointError
-from worldflux.core.files import read_json, replacing
+from worldflux.core.files import expanded, read_json, replacing
 
 ARRAYS_FILE = "arrays.json"
 
@@ -22,7 +22,7 @@ def save_arrays(directory: str | Path, arrays: Mapping[str, np.ndarray], meta: M
     Raises:
         OSError: the disk is full or not writable.
     """
-    target = Path(directory)
+    target = expanded(directory)
     files = {name: f"{i:02d}-{re.sub('[^A-Za-z0-9_-]', '_', name)}.npy" for i, name in enumerate(arrays)}
     page = json.dumps({"files": files, "meta": dict(meta)})
     # The page takes its place last: a directory without it is an unfinished one.
@@ -40,7 +40,7 @@ def load_arrays(directory: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
     Raises:
         CheckpointError: something is missing, truncated, or would need pickle.
     """
-    source = Path(directory)
+    source = expanded(directory)
     try:
         page = read_json(source / ARRAYS_FILE)
         files, meta = dict(page["files"]), dict(page["meta"])

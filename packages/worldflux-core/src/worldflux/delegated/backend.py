@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.backends import OfficialBackendHandle
 from ..core.errors import ConfigurationError, did_you_mean
+from ..core.files import expanded
 from .job import Job
 from .processes import program_environment
 from .program import Program, Request
@@ -88,7 +89,7 @@ class SubprocessBackend(ABC):
             raise ConfigurationError(f"official programs run in process groups, which {sys.platform} does not have")
         if env_steps is not None and env_steps < 1:
             raise ConfigurationError(f"env_steps is {env_steps!r}, expected at least 1")
-        job = Job(Path(os.path.abspath(os.path.expanduser(os.fspath(run_dir)))))
+        job = Job(Path(os.path.abspath(expanded(run_dir))))
         refuse_taken(job)
         self.check_training(training or {})
         request = Request(
@@ -142,7 +143,7 @@ class SubprocessBackend(ABC):
                 f"backend {self.id!r} runs a checkout of the official program, and none is named: {get}, then "
                 f"pass checkout='...' or set {self.checkout_variable}"
             )
-        folder = Path(os.path.abspath(os.path.expanduser(text)))
+        folder = Path(os.path.abspath(expanded(text)))
         if not folder.is_dir():
             raise ConfigurationError(f"{named} is {text!r}, which is no folder; expected a checkout: {get}")
         lacking = [name for name in self.checkout_files if not (folder / name).exists()]

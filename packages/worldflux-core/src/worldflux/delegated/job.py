@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import CheckpointError, ConfigurationError
-from ..core.files import read_json, write_json
+from ..core.files import expanded, read_json, write_json
 from .files import is_locked, tail, take_lock
 from .processes import birth, group_lives, signal_group
 
@@ -73,7 +73,7 @@ class Job:
     @classmethod
     def open(cls, run_dir: str | os.PathLike[str]) -> Job:
         """The job of a run directory. Raises ConfigurationError if it holds none."""
-        job = cls(Path(os.path.abspath(os.path.expanduser(os.fspath(run_dir)))))
+        job = cls(Path(os.path.abspath(expanded(run_dir))))
         if not job.job_path.is_file():
             raise ConfigurationError(f"{str(run_dir)!r} holds no delegated job (job.json); submit() makes one")
         return job

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from worldflux.core.errors import ConfigurationError
+from worldflux.core.files import expanded
 
 from .extras import require_viz
 
@@ -17,7 +18,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         ConfigurationError: the file is missing, or a line before the last is not a JSON object.
     """
-    path = Path(path)
+    path = expanded(path)
     if not path.is_file():
         raise ConfigurationError(f"no metrics at {path}; a run writes them as metrics.jsonl in its directory")
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -79,7 +80,7 @@ def save_learning_curve(
     axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend(loc="best")
-    path = Path(path)
+    path = expanded(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     return path

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worldflux.core.errors import ConfigurationError, did_you_mean
+from worldflux.core.files import expanded
 
 from .extras import require_viz
 
@@ -64,7 +65,7 @@ def animation_path(path: str | Path) -> Path:
     Raises:
         ConfigurationError: its suffix is neither ``.gif`` nor ``.webp``, or pillow is missing.
     """
-    path = Path(path)
+    path = expanded(path)
     if path.suffix.lower() not in (".gif", ".webp"):
         raise ConfigurationError(f"an animation is written as .gif or .webp, got {path.name!r}")
     require_viz("PIL.Image", "writing an animation")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from worldflux.core.errors import ConfigurationError
-from worldflux.core.files import write_json
+from worldflux.core.files import expanded, write_json
 from worldflux.core.model import WorldModel
 from worldflux.data import EnvironmentSource
 from worldflux.evals import EvalResult, evaluate_policy
@@ -58,7 +58,7 @@ def fit(
     name = env if isinstance(env, str) else getattr(env, "__qualname__", type(env).__name__)
     asked = {"model": model, "env": name, **options}
     settings = Settings.from_dict(asked)
-    directory = Path(run) if run is not None else default_directory(settings)
+    directory = expanded(run) if run is not None else default_directory(settings)
     if resume:
         stored = read_settings(directory)
         settings = Settings.from_dict({**stored.asked(), **asked}).resuming(stored)

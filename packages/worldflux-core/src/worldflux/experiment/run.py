@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from worldflux.core.errors import ConfigurationError
-from worldflux.core.files import write_json
+from worldflux.core.files import expanded, write_json
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import load_weights
 from worldflux.core.policy import Policy
@@ -65,7 +65,7 @@ class Run:
         model: WorldModel | None = None,
         status: str = "finished",
     ) -> None:
-        self.directory, self.settings, self.status = Path(directory), settings, status
+        self.directory, self.settings, self.status = expanded(directory), settings, status
         self.evaluation: Evaluation | None = None
         self._env: str | Callable[[], Any] = settings.env if env is None else env
         self._model = model
@@ -78,7 +78,7 @@ class Run:
             CheckpointError: there is no run.
         """
         settings = read_settings(directory)
-        status = read_json(Path(directory) / "run_manifest.json").get("status", "unknown")
+        status = read_json(expanded(directory) / "run_manifest.json").get("status", "unknown")
         return cls(directory, settings, env=env, status=str(status))
 
     @property
@@ -199,7 +199,7 @@ def create_model(settings: Settings, env: VectorEnv) -> WorldModel:
             raise ConfigurationError(
                 f"model_options cannot set {name}: it follows from the run's model and environment"
             )
-    seed = {} if Path(settings.model).is_dir() else {"seed": settings.seed}
+    seed = {} if expanded(settings.model).is_dir() else {"seed": settings.seed}
     model = create_world_model(
         settings.model,
         observation_modalities=dict(env.obs_spec),

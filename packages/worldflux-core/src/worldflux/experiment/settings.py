@@ -155,7 +155,7 @@ def make_plan(settings: Settings, model: WorldModel) -> Plan:
 
 def read_settings(directory: str | Path) -> Settings:
     """Return what the run in a directory was asked for. Raises CheckpointError if there is no run."""
-    config = read_json(Path(directory) / "config.json")
+    config = read_json(files.expanded(directory) / "config.json")
     config.pop("training", None)
     try:
         return Settings.from_dict(config)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigurationError
-from ..core.files import write_text
+from ..core.files import expanded, write_text
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -71,7 +71,7 @@ class JSONLCallback(Callback):
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else expanded(path)
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self.path = self.path or trainer.run_dir / "metrics.jsonl"

@@ -19,7 +19,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ..core.errors import CheckpointError
-from ..core.files import read_json, sha256, sync, write_text
+from ..core.files import expanded, read_json, sha256, sync, write_text
 
 FORMAT, VERSION = "worldflux.checkpoint", 1
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def find_checkpoint(path: str | Path) -> Path:
     In a run, a damaged checkpoint is named in a warning and the one before it is taken. Raises CheckpointError if there
     is none, or if ``path`` is one checkpoint and that is damaged.
     """
-    path = Path(path)
+    path = expanded(path)
     if _step(path) is not None or (path / "manifest.json").is_file():
         read_manifest(path)
         return path

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.backends import OfficialBackendHandle
 from ..core.errors import ConfigurationError
+from ..core.files import expanded
 from ..delegated import Job, JobStatus
 from ..delegated.job import GRACE
 from .checks import check_config
@@ -34,7 +35,7 @@ class Delegating:
             )
         check_config(config)
         self.handle, self.config = handle, config or TrainingConfig()
-        self.run_dir = Path(self.config.output_dir)
+        self.run_dir = expanded(self.config.output_dir)
         self.status = self._job_status
 
     def submit(self, **asked: Any) -> Job:

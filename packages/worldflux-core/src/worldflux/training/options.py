@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..core.errors import ConfigurationError
 from ..core.fields import Fields, option_names, refuse_unknown
-from ..core.files import read_json, write_json
+from ..core.files import expanded, read_json, write_json
 from ..core.recipe import Recipe
 
 Self = TypeVar("Self", bound="Options")
@@ -78,9 +78,9 @@ class Options(Fields):
 
     def save(self, path: str | Path) -> None:
         """Write the options to a JSON file. Raises CheckpointError if it cannot be written."""
-        write_json(Path(path), self.to_dict())
+        write_json(expanded(path), self.to_dict())
 
     @classmethod
     def load(cls: type[Self], path: str | Path) -> Self:
         """Read options from a JSON file. Raises ConfigurationError if it is missing or not a JSON object."""
-        return cls.from_dict(read_json(Path(path), error=ConfigurationError))
+        return cls.from_dict(read_json(expanded(path), error=ConfigurationError))

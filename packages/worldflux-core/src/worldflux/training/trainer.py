@@ -16,7 +16,7 @@ from ..core.backends import OfficialBackendHandle
 from ..core.batch import Batch
 from ..core.errors import CheckpointError, ConfigurationError, TrainingError, WorldFluxError
 from ..core.events import announce
-from ..core.files import write_json
+from ..core.files import expanded, write_json
 from ..core.model import WorldModel
 from ..data.providers import BatchRequest, as_batch, as_provider
 from .callbacks import Callback, CheckpointCallback, JSONLCallback
@@ -73,7 +73,7 @@ class Trainer(Delegating):
         self.callbacks: list[Callback] = []
         for callback in (*(callbacks or ()), JSONLCallback(), CheckpointCallback()):
             self.add_callback(callback)
-        self.run_dir = Path(self.config.output_dir)
+        self.run_dir = expanded(self.config.output_dir)
         self.run_info = dict(run_info or {})
         self.source: Any = None
         self._given: Any = None
