@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any, Literal
@@ -21,6 +20,8 @@ ORDER = (0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0)  # 1: with all threads;
 CLEARLY = 1.1  # all threads are taken where they are this many times as fast as one
 HOPELESS = 3.0  # and not tried on where they are this many times as slow
 WORTH = 10.0  # seconds: for less than that there is nothing to gain
+LEAST = 2.0  # seconds that a trial takes, so that a moment's hiccup does not decide
+WINDOW = (5, 3.0)  # updates and seconds over which speed is judged later
 BUSY, FAR_TOO_BUSY = 1.4, 3.0  # times as slow as before: tried again; said
 
 
@@ -50,7 +51,7 @@ class Threads:
         self.count = self.most if asked == "auto" and not on_cpu else 1 if asked == "auto" else asked
         self._settled = not self._chooses or self.most == 1
         self._tried: list[float] = []  # seconds of the updates since this trial began
-        self._recent: deque[float] = deque(maxlen=9)
+        self._recent: list[float] = []
         self._best, self._said = math.inf, False
         self._elsewhere, self._before = 0.0, self.most
 
@@ -98,20 +99,23 @@ class Threads:
 
     @staticmethod
     def _tries_all(number: int) -> bool:
-        return number >= WARM_UP and bool(ORDER[number - WARM_UP])
+        return number >= WARM_UP and bool(ORDER[(number - WARM_UP) % len(ORDER)])
 
     def _try(self, seconds: float, left: int) -> None:
         number = len(self._tried)
         self._tried.append(seconds)
+        made = number + 1 - WARM_UP
+        if made < 0:
+            return
         took: dict[bool, list[float]] = {False: [], True: []}
         for i, value in enumerate(self._tried[WARM_UP:], WARM_UP):
             took[self._tries_all(i)].append(value)
-        if number + 1 < WARM_UP:
-            return
-        one = median(took[False] or self._tried[:WARM_UP])
-        if (number + 1 == WARM_UP and left * one < WORTH) or (self._tries_all(number) and seconds > HOPELESS * one):
+        one = median(took[False] or self._tried)
+        if made == 0 and left * one < WORTH:
+            self._tried = []  # one thread, until there is more to do (a run that is gone on with for longer)
+        elif self._tries_all(number) and seconds > HOPELESS * one:
             self._settle(1, one, seconds)
-        elif len(self._tried) == WARM_UP + len(ORDER):
+        elif made and made % len(ORDER) == 0 and sum(self._tried) >= LEAST:
             every = median(took[True])
             self._settle(self.most if one > CLEARLY * every else 1, one, every)
 
@@ -119,14 +123,13 @@ class Threads:
         tried = f"{every * 1e3:.3g} ms with {self.most} threads"
         logger.debug("an update takes %.3g ms with one thread, %s: going on with %d", one * 1e3, tried, count)
         self.count, self._settled, self._tried = count, True, []
-        self._recent.clear()
-        self._best = math.inf
+        self._recent, self._best = [], math.inf
 
     def _watch(self, seconds: float) -> None:
         self._recent.append(seconds)
-        if len(self._recent) < (self._recent.maxlen or 0):
+        if len(self._recent) < WINDOW[0] or sum(self._recent) < WINDOW[1]:
             return
-        now = median(self._recent)
+        now, self._recent = median(self._recent), []
         self._best = min(self._best, now)
         again = self._chooses and self.count > 1 and now > BUSY * self._best
         if again or (now > FAR_TOO_BUSY * self._best and not self._said):
