@@ -64,11 +64,19 @@ def test_threads_that_wait_for_one_another_are_not_tried_for_long(machine):
     assert machine.used.count(4) == 1
 
 
-def test_a_trial_of_fast_updates_goes_on_for_seconds(machine):
+@pytest.mark.parametrize("second", [0.002, 2.0])
+def test_a_trial_is_of_so_many_updates_however_fast_they_are(machine, second):
     threads = auto()
-    machine.run(threads, lambda n: 0.01 / (2 if n == 4 else 1), updates=100, left=10_000)
+    machine.run(threads, lambda n: second / n, updates=TRIAL - 1, left=10**5)
     assert not threads.state_dict()["settled"]
-    assert machine.run(threads, lambda n: 0.01 / (2 if n == 4 else 1), updates=200) == 4
+    assert machine.run(threads, lambda n: second / n, updates=1, left=10**5) == 4
+
+
+def test_a_trial_that_was_saved_at_its_last_update_is_made_again(machine):
+    first, second = auto(), auto()
+    machine.run(first, lambda n: 0.3 / n, updates=TRIAL - 1)
+    second.load_state_dict(first.state_dict())
+    assert machine.run(second, lambda n: 0.3 / n, updates=1 + len(ORDER)) == 4
 
 
 def test_a_training_of_seconds_tries_nothing_until_there_is_more_to_do(machine):

@@ -16,11 +16,10 @@ import torch
 logger = logging.getLogger(__name__)
 
 WARM_UP = 3  # updates that load, compile and allocate
-ORDER = (0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0)  # 1: with all threads; no period that updates could share
+ORDER = 2 * (0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0)  # 1: with all threads; without the periods of updates
 CLEARLY = 1.1  # all threads are taken where they are this many times as fast as one
 HOPELESS = 3.0  # and not tried on where they are this many times as slow
 WORTH = 10.0  # seconds: for less than that there is nothing to gain
-LEAST = 2.0  # seconds that a trial takes, so that a moment's hiccup does not decide
 WINDOW = (5, 3.0)  # updates and seconds over which speed is judged later
 BUSY, FAR_TOO_BUSY = 1.4, 3.0  # times as slow as before: tried again; said
 
@@ -49,8 +48,9 @@ class Threads:
         self.asked, self._chooses = asked, asked == "auto" and on_cpu
         self.most = torch.get_num_threads()
         self.count = self.most if asked == "auto" and not on_cpu else 1 if asked == "auto" else asked
-        self._settled = not self._chooses or self.most == 1
-        self._tried: list[float] = []  # seconds of the updates since this trial began
+        self._settled = not self._chooses
+        self._tried: list[tuple[bool, float]] = []  # updates of this trial: whether with all threads, and seconds
+        self._before_resuming = 0  # of these the first, which were made before a checkpoint: no seconds are in it
         self._recent: list[float] = []
         self._best, self._said = math.inf, False
         self._elsewhere, self._before = 0.0, self.most
@@ -65,14 +65,16 @@ class Threads:
     @contextlib.contextmanager
     def update(self, *, left: int) -> Iterator[None]:
         """Time an update, after which about ``left`` are to be made."""
-        self._set(self.count if self._settled else self.most if self._tries_all(len(self._tried)) else 1)
+        every = not self._settled and self._tries_all
+        self._set(self.count if self._settled else self.most if every else 1)
         began, self._elsewhere = time.perf_counter(), 0.0
         yield
         seconds = time.perf_counter() - began - self._elsewhere
         if self._settled:
             self._watch(seconds)
         else:
-            self._try(seconds, left)
+            self._tried.append((every, seconds))
+            self._try(left)
 
     @contextlib.contextmanager
     def elsewhere(self) -> Iterator[None]:
@@ -85,44 +87,50 @@ class Threads:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training needs to compute with the same threads, JSON-able."""
-        return {"count": self.count, "most": self.most, "settled": self._settled, "tried": list(self._tried)}
+        return {"count": self.count, "settled": self._settled, "tried": self._number}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as saved, unless a number is asked for."""
         if self._chooses:
-            self.count, self.most, self._settled = int(state["count"]), int(state["most"]), bool(state["settled"])
-            self._tried = [float(seconds) for seconds in state["tried"]]
+            self.count, self._settled = int(state["count"]), bool(state["settled"])
+            self._tried, self._before_resuming = [], int(state["tried"])
 
     def _set(self, count: int) -> None:
         if torch.get_num_threads() != count:
             torch.set_num_threads(count)
 
-    @staticmethod
-    def _tries_all(number: int) -> bool:
-        return number >= WARM_UP and bool(ORDER[(number - WARM_UP) % len(ORDER)])
+    @property
+    def _number(self) -> int:
+        """How many updates this trial has made."""
+        return self._before_resuming + len(self._tried)
 
-    def _try(self, seconds: float, left: int) -> None:
-        number = len(self._tried)
-        self._tried.append(seconds)
-        made = number + 1 - WARM_UP
+    @property
+    def _tries_all(self) -> bool:
+        return self._number >= WARM_UP and bool(ORDER[(self._number - WARM_UP) % len(ORDER)])
+
+    def _try(self, left: int) -> None:
+        made, (every, seconds) = self._number - WARM_UP, self._tried[-1]
         if made < 0:
             return
-        took: dict[bool, list[float]] = {False: [], True: []}
-        for i, value in enumerate(self._tried[WARM_UP:], WARM_UP):
-            took[self._tries_all(i)].append(value)
-        one = median(took[False] or self._tried)
+        skip = max(0, WARM_UP - self._before_resuming) if made else 0
+        took = {kind: [value for with_all, value in self._tried[skip:] if with_all is kind] for kind in (False, True)}
+        one = median(took[False] or [value for _, value in self._tried])
         if made == 0 and left * one < WORTH:
-            self._tried = []  # one thread, until there is more to do (a run that is gone on with for longer)
-        elif self._tries_all(number) and seconds > HOPELESS * one:
+            self._begin()  # one thread, until there is more to do (a run that is gone on with for longer)
+        elif every and seconds > HOPELESS * one:
             self._settle(1, one, seconds)
-        elif made and made % len(ORDER) == 0 and sum(self._tried) >= LEAST:
-            every = median(took[True])
-            self._settle(self.most if one > CLEARLY * every else 1, one, every)
+        elif made and made % len(ORDER) == 0 and all(took.values()):
+            with_all = median(took[True])
+            self._settle(self.most if one > CLEARLY * with_all else 1, one, with_all)
+
+    def _begin(self) -> None:
+        self._tried, self._before_resuming = [], 0
 
     def _settle(self, count: int, one: float, every: float) -> None:
         tried = f"{every * 1e3:.3g} ms with {self.most} threads"
         logger.debug("an update takes %.3g ms with one thread, %s: going on with %d", one * 1e3, tried, count)
-        self.count, self._settled, self._tried = count, True, []
+        self.count, self._settled = count, True
+        self._begin()
         self._recent, self._best = [], math.inf
 
     def _watch(self, seconds: float) -> None:
@@ -140,7 +148,8 @@ class Threads:
                 "; seeing whether one thread is faster now" if again else "",
             )  # fmt: skip
         if again:
-            self._settled, self._tried = False, []
+            self._settled = False
+            self._begin()
 
 
 def _load() -> float:
