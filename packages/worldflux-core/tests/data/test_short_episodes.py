@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worldflux.core.errors import BufferError, ConfigurationError
-from worldflux.data import BatchRequest, EnvironmentSource, Replay, environment_source as module
+from worldflux.data import BatchRequest, EnvironmentSource, Replay
 from worldflux.envs import RandomPolicy, make_env
 
 
@@ -43,16 +43,14 @@ def test_episodes_that_are_too_short_are_refused_at_the_step_limit(source):
         collecting.sample(BatchRequest(2, 4))
 
 
-def test_a_large_replay_is_not_filled_before_episodes_are_called_too_short(source, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 100)
-    collecting = source([1], capacity=10_000)
+def test_a_large_replay_is_not_filled_before_episodes_are_called_too_short(source):
+    collecting = source([1], capacity=10_000, patience=100)
     with pytest.raises(BufferError, match="after 100 environment steps"):
         collecting.sample(BatchRequest(2, 4))
 
 
-def test_patience_is_longer_where_many_streams_need_long_sequences(source, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 1)
-    source([7], capacity=10_000).sample(BatchRequest(2, 8))
+def test_patience_is_longer_where_many_streams_need_long_sequences(source):
+    source([7], capacity=10_000, patience=0).sample(BatchRequest(2, 8))
 
 
 def test_one_long_episode_among_short_ones_is_trained_from(source):

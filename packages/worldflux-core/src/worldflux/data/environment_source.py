@@ -29,7 +29,6 @@ from .replay import Replay, as_numpy
 from .saved import check_source
 
 _LOG = logging.getLogger(__name__)
-PATIENCE = 10_000  # environment steps without one sequence after which the episodes are taken to be too short
 
 
 class EnvironmentSource:
@@ -53,6 +52,8 @@ class EnvironmentSource:
             every row before the first batch. Their latents are zeros. Without ``min_rows`` the first batch comes after
             them. A policy that has ``restrict(obs, action)`` says
             what of a random action ``[N, A]`` an environment uses.
+        patience: without a single sequence after so many rows (at least ten times as many as one of each stream takes)
+            the episodes are too short.
         step_limit: once so many rows were collected, over all environments, every batch is drawn from what there is.
 
     Raises:
@@ -70,15 +71,17 @@ class EnvironmentSource:
         context_rows: int = 0,
         catch_up: bool = False,
         random_steps: int = 0,
+        patience: int = 10_000,
         step_limit: int | None = None,
         seed: int = 0,
     ) -> None:
-        counts = {"context_rows": context_rows, "random_steps": random_steps, "seed": seed}
+        counts = {"context_rows": context_rows, "random_steps": random_steps, "patience": patience, "seed": seed}
         _check_options(replay_ratio, min_rows=min_rows, step_limit=step_limit, **counts)
         _check_fit(env, policy, replay)
         self.env, self.policy, self.replay = env, policy, replay
         self.replay_ratio, self._min_rows, self._context_rows = float(replay_ratio), min_rows, context_rows
-        self._catch_up, self._random_steps, self._step_limit = catch_up, random_steps, step_limit
+        self._catch_up, self._random_steps = catch_up, random_steps
+        self._patience, self._step_limit = patience, step_limit
         seeds = [int(number) for number in np.random.SeedSequence(seed).generate_state(2)]
         self._env_seed: int | None = seeds[0]
         self._random = RandomPolicy(env.action_spec, seed=seeds[1])
@@ -107,7 +110,7 @@ class EnvironmentSource:
         Raises:
             ConfigurationError: this is no request, or the replay can never hold what it asks for.
             BufferError: no episode is as long as a sequence, and the replay is full, ``step_limit`` is reached, or
-                10,000 steps (or ten times what one sequence of each stream takes) gave not one.
+                ``patience`` is at its end.
             TrainingError: an environment raised, or gave a row that cannot be stored; the message names the
                 environment and the step. What was collected is kept, and the next call begins new episodes.
         """
@@ -174,7 +177,7 @@ class EnvironmentSource:
     def _fill(self, length: int, wanted: int) -> None:
         """Step until ``wanted`` sequences can be drawn, or as many as there will be; raise if there will be none."""
         first = self._random_steps if self._min_rows is None else 0
-        patience = max(PATIENCE, 10 * length * self.replay.num_streams)
+        patience = max(self._patience, 10 * length * self.replay.num_streams)
         while True:
             starts, full = self.replay.num_valid_starts(length), len(self.replay) == self.replay.capacity
             # A full replay loses some start with every row: there will not be more.

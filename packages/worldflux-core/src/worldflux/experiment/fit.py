@@ -76,8 +76,7 @@ def fit(
         )  # fmt: skip
     finished = Run(directory, plan.settings, env=env, model=built, status="running")
     trainer = _trainer(built, plan, directory, callbacks)
-    limit = max(plan.settings.steps or 0, plan.warmup)  # short episodes must not make a run longer than was asked
-    with _collecting(finished, trainer, limit) as source, _periodic_evaluation(finished) as evaluate:
+    with _collecting(finished, trainer, plan) as source, _periodic_evaluation(finished) as evaluate:
         trainer.add_callback(EvalCallback(evaluate))
         trainer.train(source, resume_from=directory if resume else None)
         finished.status = trainer.status
@@ -123,13 +122,14 @@ def _trainer(model: WorldModel, plan: Plan, directory: Path, callbacks: Sequence
 
 
 @contextlib.contextmanager
-def _collecting(run: Run, trainer: Trainer, step_limit: int) -> Iterator[EnvironmentSource]:
+def _collecting(run: Run, trainer: Trainer, plan: Plan) -> Iterator[EnvironmentSource]:
     """Give the environments and their replay as a source, and close them in the end."""
     collect = run.settings.collect
     collect = replace(collect, given=collect.names())  # all of it was chosen
+    steps = plan.settings.steps or 0
+    limits = {"patience": min(steps, 10_000), "step_limit": max(steps, plan.warmup)}  # episodes may be short
     with contextlib.closing(run.make_env(num_envs=collect.num_envs, seed=run.settings.training.seed)) as env:
-        source = environment_source(trainer.model, env, training=trainer.config, collect=collect, step_limit=step_limit)
-        yield source
+        yield environment_source(trainer.model, env, training=trainer.config, collect=collect, **limits)
 
 
 @contextlib.contextmanager

@@ -55,11 +55,12 @@ def environment_source(
     training: TrainingConfig,
     collect: CollectConfig | None = None,
     policy: Policy | None = None,
+    patience: int = 10_000,
     step_limit: int | None = None,
 ) -> EnvironmentSource:
     """Return a source in which the model's policy (or another one) acts in ``env`` while its replay is sampled.
 
-    After ``step_limit`` environment steps no more are taken: batches go on from what there is.
+    ``patience`` and ``step_limit`` are those of ``EnvironmentSource``.
 
     Raises ConfigurationError if the model was built for other observations or actions, CapabilityError if it has no
     policy.
@@ -88,6 +89,7 @@ def environment_source(
         random_steps=collect.random_steps,
         context_rows=model.context_rows,
         catch_up=collect.catch_up,
+        patience=patience,
         step_limit=step_limit,
         seed=training.seed,
     )
