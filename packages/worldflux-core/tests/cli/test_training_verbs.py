@@ -20,6 +20,9 @@ def calls(worldflux):
     several = {
         "train": [*TRAIN, *SHORT, *run, "--json"],
         "eval": ["eval", "runs/a", "--episodes", "3", "--json"],
+        "threads": ["eval", "runs/a", "--episodes", "1", "--threads", "2", "--json"],
+        "no threads": ["eval", "runs/a", "--threads", "0"],
+        "threads of training": [*TRAIN, *SHORT, "--run", "runs/t", "--threads", "1", "--json"],
         "eval text": ["eval", "runs/a", "--episodes", "2"],
         "plan": [*PLAN, "--plan-horizon", "3", "--set", "num_samples=8", "--json"],
         "plan text": [*PLAN, "--set", "num_samples=8"],
@@ -88,6 +91,13 @@ def test_the_runs_config_says_what_was_trained_where(calls, worldflux):
     config = json.loads((worldflux.cwd / "runs/a/config.json").read_text())
     assert (config["model"], config["env"], config["seed"]) == ("toyworld:ci", "CartPole-v1", 0)
     assert (config["num_envs"], config["batch_size"], config["sequence_length"]) == (2, 2, 4)
+
+
+def test_threads_are_taken_and_told(calls, worldflux):
+    assert calls["threads"].code == calls["threads of training"].code == 0
+    assert json.loads((worldflux.cwd / "runs/t/config.json").read_text())["threads"] == 1
+    assert json.loads((worldflux.cwd / "runs/t/run_manifest.json").read_text())["threads"] == 1
+    assert json.loads((worldflux.cwd / "runs/a/config.json").read_text())["threads"] == "auto"
 
 
 def test_steps_are_environment_steps(calls, worldflux):
@@ -183,6 +193,7 @@ def test_without_a_directory_the_runs_name_says_what_it_is(calls, worldflux):
         ("unknown model", 2, "Did you mean 'untried'"),
         ("unknown env", 2, "Did you mean 'CartPole-v1'"),
         ("unknown setting", 2, "Did you mean 'explode_at'"),
+        ("no threads", 2, "--threads is '0', expected auto or a number of at least 1"),
         ("not a setting", 2, "--set takes KEY=VALUE, got 'explode_at'"),
         ("no env", 2, "--env ID is missing"),
         ("no run", 1, "Did you mean 'a'"),
