@@ -20,7 +20,7 @@ _HOME = {
     "ModelNotFoundError PluginError ShapeMismatchError StateError TrainingError ValidationError WorldFluxError "
     "did_you_mean",
     "core.fields": "Amount Count Field Fields NonNegative Positive Share json_schema",
-    "core.latent_space": "CategoricalLatentSpace GaussianLatentSpace LatentSpace SimNormLatentSpace",
+    "blocks.latent_space": "CategoricalLatentSpace GaussianLatentSpace LatentSpace SimNormLatentSpace",
     "core.model": "WorldModel",
     "core.output": "LossOutput ModelOutput",
     "core.payloads": "Action ActionPayload ActionSequence ConditionPayload Observations WorldModelInput",
@@ -77,9 +77,13 @@ def _load(kind: str, name: str) -> Any:
 
 
 def _tell(event: str, model: Any, **facts: Any) -> None:
-    from worldflux.plugins.kernel import get_kernel
+    from worldflux.plugins import ModelSpec, get_kernel
 
-    get_kernel().announce(event, model, **facts)
+    family, size = model.config.model_type, model.config.model_name
+    plugin = WorldModelRegistry.model(family).plugin if WorldModelRegistry.registered(family) else None
+    handle = getattr(model, "backend_handle", None)  # what the front door built it from
+    spec = ModelSpec(handle.model_id if handle else f"{family}:{size}", family, plugin, model.api_version)
+    get_kernel().notify(event, model=model, spec=spec, **facts)
 
 
 # core itself knows no plugins: an unknown id starts the one that declares it, and events reach those that listen

@@ -1,4 +1,5 @@
 from worldflux.blocks import decoder_losses
+from worldflux.blocks.latent_space import CategoricalLatentSpace, GaussianLatentSpace, LatentSpace, SimNormLatentSpace
 from worldflux.core.backends import OfficialBackendHandle
 from worldflux.core.batch import Batch
 from worldflux.core.components import (
@@ -27,7 +28,6 @@ from worldflux.core.errors import (
     did_you_mean,
 )
 from worldflux.core.fields import Amount, Count, Field, Fields, NonNegative, Positive, Share, json_schema
-from worldflux.core.latent_space import CategoricalLatentSpace, GaussianLatentSpace, LatentSpace, SimNormLatentSpace
 from worldflux.core.model import WorldModel
 from worldflux.core.output import LossOutput, ModelOutput
 from worldflux.core.payloads import (

@@ -27,7 +27,7 @@ LOWER, DIGITS = set("abcdefghijklmnopqrstuvwxyz"), set("0123456789")
 
 def is_line(value):
     """One line of text that does nothing to a terminal."""
-    return isinstance(value, str) and not any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in value)
+    return isinstance(value, str) and not any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") for c in value)
 
 
 def is_id(value):

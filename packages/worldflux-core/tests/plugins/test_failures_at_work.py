@@ -47,17 +47,15 @@ def ran(house):
 # Interrupts
 
 
-@pytest.mark.parametrize("stop", ["KeyboardInterrupt", "GeneratorExit"])
-def test_an_interrupt_passes_leaves_no_trace_and_does_not_count_as_a_failure(house, text, stop):
+def test_an_interrupt_passes_leaves_no_trace_and_does_not_count_as_a_failure(house, text):
     before = house.snapshot()
-    house.add_broken(code="".join(vars(text.hooks).values()) + f"raise {stop}\n")
-    with pytest.raises(BaseException) as error:
+    house.add_broken(code="".join(vars(text.hooks).values()) + "raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
         house.kernel.ensure("model", "broken_world")
-    assert type(error.value).__name__ == stop
     assert house.snapshot() == before
     assert house.broken.state == "indexed"
     file = house.site.root / "broken_world" / "plugin.py"
-    file.write_text(file.read_text().replace(f"raise {stop}", "# this time nobody interrupts"))
+    file.write_text(file.read_text().replace("raise KeyboardInterrupt", "# this time nobody interrupts"))
     importlib.invalidate_caches()
     house.kernel.ensure("model", "broken_world")
     assert house.broken.state == "active"

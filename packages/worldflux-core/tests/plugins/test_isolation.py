@@ -201,6 +201,23 @@ ASKED = {
     "import raises": (lambda h: h.head + "import acme_cuda", "ModuleNotFoundError: No module named 'acme_cuda'"),
     "import exits": (lambda h: h.head + "import sys; sys.exit(3)", "SystemExit: 3"),
     "import exits without a word": (lambda h: h.head + "raise SystemExit", "SystemExit"),
+    "raises what is no Exception": (
+        lambda h: h.head + "class Own(BaseException): pass\nraise Own('out')",
+        "Own: out",
+    ),
+    "raises a GeneratorExit": (lambda h: h.head + "raise GeneratorExit", "GeneratorExit"),
+    "raises what has no text": (
+        lambda h: h.head + "class Own(Exception):\n    __str__ = __repr__ = lambda self: 1 / 0\nraise Own",
+        "Own: (its text cannot be read)",
+    ),
+    "raises what a terminal obeys": (
+        lambda h: h.head + "raise ValueError('\\x1b[2J\\u202e\\nx')",
+        r"ValueError: \x1b[2J\u202e x",
+    ),
+    "ends the process": (
+        lambda h: h.head + "import os; os._exit(0)",
+        "it ends the process, by os._exit(0), while it is imported",
+    ),
     "not Python": (lambda h: h.head + "def x(:", "SyntaxError: ...(plugin.py, line ...)"),
     "recurses": (lambda h: h.head + "def f(): f()\nf()", "RecursionError: maximum recursion depth exceeded..."),
     "raises after its hooks": (lambda h: whole(h) + "assert False, 'no'", "AssertionError: no"),

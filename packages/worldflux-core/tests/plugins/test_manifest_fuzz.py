@@ -264,7 +264,8 @@ def packages(tmp_path_factory):
     """A folder on the path with a package for each seed; returns where its manifest goes."""
     root = tmp_path_factory.mktemp("packages")
     for one in SEEDS:
-        one.package = f"fuzzed_{one.package}"
+        if not one.package.startswith("worldflux_"):  # ours are in the packages of their names
+            one.package = f"fuzzed_{one.package}"
         one.raw = json.loads(json.dumps(one.raw).replace(one.package.removeprefix("fuzzed_"), one.package))
         (root / one.package).mkdir()
         (root / one.package / "__init__.py").write_text("raise AssertionError('imported')")

@@ -5,13 +5,13 @@ Nothing here initialises weights, draws from the process's generator or knows a 
 
 from __future__ import annotations
 
-from ..core.latent_space import class_softmax, gaussian_kl, simnorm, unimix_probs
 from .acting import ActingModel, MemorylessPolicy
 from .actors import CategoricalActor, SquashedNormal, log_slope
 from .averages import Standardiser, ema_
 from .conditioners import KnownActions, PlainActions, action_in
 from .ensemble import Ensemble, EnsembleLayer, EnsembleNorm
 from .judging import decoder_losses
+from .latent_space import class_softmax, gaussian_kl, simnorm, unimix_probs
 from .layers import Conv, KernelConv, KernelDeconv, KernelLinear, Linear, dense
 from .modalities import folded, joined_vectors, split_modalities, unfit, unusable
 from .numeric import one_hot, percentiles, symexp, symlog

@@ -14,10 +14,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     lets the traceback through. Anything unforeseen is a fault of worldflux and keeps its traceback.
     """
     from .app import app
-    from .output import report
+    from .output import report, speak_plainly
 
     args = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in args
+    speak_plainly()
     try:
         code = app(args=args, prog_name="worldflux", standalone_mode=not as_json)  # alone it prints mistakes itself
         sys.exit(code if isinstance(code, int) else 0)

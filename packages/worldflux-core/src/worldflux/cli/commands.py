@@ -10,7 +10,7 @@ import typer.main
 from worldflux.core.errors import WorldFluxError, did_you_mean
 
 from .light import Command, Group
-from .output import apart
+from .output import apart, as_it_likes
 
 VERBS = {
     "train": "Train a model in an environment.",
@@ -58,7 +58,9 @@ class PluginCommand(Command):
 
         with apart():  # what a plugin prints when it is imported is not its command's result
             target = get_kernel().target("commands", str(self.name))
-        ctx.exit(int(target(list(ctx.args)) or 0))
+        with as_it_likes():
+            code = target(list(ctx.args))
+        ctx.exit(int(code or 0))
 
 
 def _summaries() -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
 from .light import Command, Group
-from .output import JsonOption, apart, emit, fields, table
+from .output import MANY, JsonOption, apart, emit, fields, table
 
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
@@ -25,9 +26,10 @@ app = typer.Typer(
 def list_(
     advanced: Annotated[bool, typer.Option("--advanced", help="Also the presets for those who know.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Every preset, also experimental ones.")] = False,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Every line, not the first 50.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """List model presets; by default the supported ones.
+    """List model presets; by default the supported ones, and a page of them. JSON has every one.
 
     \b
     Example:
@@ -39,9 +41,11 @@ def list_(
     found = list_models(verbose=True, surface=surface)
     rows = [
         (name, info.get("params", ""), info.get("maturity", ""), info.get("description", ""))
-        for name, info in found.items()
+        for name, info in islice(found.items(), None if no_page else MANY)
     ]
     text = table(("MODEL", "PARAMS", "MATURITY", "DESCRIPTION"), rows)
+    if len(rows) < len(found):
+        text += f"\n{len(rows)} of {len(found):,}: --no-page lists every one"
     if not rows:
         text = (
             "No model is installed that fits. Install a family, such as: pip install worldflux-dreamer; "

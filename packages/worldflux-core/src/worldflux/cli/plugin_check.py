@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import PROBLEM, JsonOption, apart, emit, table
+from .output import PROBLEM, JsonOption, apart, emit, live, table
 
 if TYPE_CHECKING:
     from worldflux.plugins.discovery import Plugin
@@ -77,9 +76,9 @@ def doctor(
 
     data: list[dict[str, Any]] = []
     for plugin in get_kernel().plugins:
-        _live(f"starting {plugin.name}")
+        live(f"starting {plugin.name}")
         data.append({"name": plugin.name, "version": plugin.version, **_observed(plugin, timeout)})
-    _live("")
+    live("")
     emit(data, _report(data), as_json=json)
     if any(plugin["outcome"] not in ("started", "blocked") for plugin in data):
         raise typer.Exit(PROBLEM)
@@ -90,17 +89,10 @@ def _run(subject: Any, checks: list[Any]) -> list[CheckResult]:
 
     found = []
     for number, one in enumerate(checks, 1):
-        _live(f"{subject.name}: {one.name} ({number} of {len(checks)})")
+        live(f"{subject.name}: {one.name} ({number} of {len(checks)})")
         found.append(run(one, subject))
-    _live("")
+    live("")
     return found
-
-
-def _live(text: str) -> None:
-    """Show on a terminal what is going on, in one line that the next one replaces."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
 
 
 def _table(results: list[CheckResult]) -> str:

@@ -62,5 +62,4 @@ def show(
         near = did_you_mean(name, names)
         raise ConfigurationError(f"no plugin {name!r} is installed; there are {sorted(names)}.{near}")
     data = plugin.to_dict()
-    provides = {kind: ", ".join(ids) for kind, ids in data["provides"].items()}
-    emit(data, fields({**{k: v for k, v in data.items() if k != "provides"}, **provides}), as_json=json)
+    emit(data, fields({**{k: v for k, v in data.items() if k != "provides"}, **data["provides"]}), as_json=json)

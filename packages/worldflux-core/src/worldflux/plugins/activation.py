@@ -11,16 +11,19 @@ import faulthandler
 import functools
 import inspect
 import logging
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Set
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pluggy
 
 from worldflux.core.errors import PluginError, did_you_mean
 from worldflux.core.registry import BackendEntry, ComponentEntry, ComponentSpec, Entries, Registry, model_entry
+from worldflux.core.text import visible
 from worldflux.plugins import hookspecs
 from worldflux.plugins.discovery import COMPONENTS, MODELS, Plugin
 
@@ -35,11 +38,6 @@ class Stage:
     def __init__(self, plugin: Plugin) -> None:
         self.plugin = plugin
         self.entries: Entries = {}
-        self.registrars = {
-            "worldflux_register_models": SimpleNamespace(add=self.add_model),
-            "worldflux_register_components": SimpleNamespace(add=self.add_component),
-            "worldflux_register_backends": SimpleNamespace(add=self.add_backend),
-        }
 
     def declared(self, kind: str) -> dict[str, Any]:
         """Manifest items of a kind ("model", "component", "backend"), by id."""
@@ -98,15 +96,19 @@ class Host:
 
     def start(self, plugin: Plugin) -> None:
         """Bring a plugin to work, or raise and leave hooks, registry and ``sys.modules`` as they were."""
-        before, modules = self.registry.snapshot(), set(sys.modules)
+        before, modules, threads = self.registry.snapshot(), dict(sys.modules), set(threading.enumerate())
         try:
-            with _watched(plugin):
+            with contained(plugin):
                 stage = self._load(plugin)
             self._commit(stage, self._kept(before))
         except BaseException:
-            self.stop(plugin, modules)
             self.registry.restore(self._kept(before))
+            sys.modules.update(modules)
+            self.stop(plugin, modules.keys())
             raise
+        finally:
+            left = [thread.name for thread in set(threading.enumerate()) - threads if not thread.daemon]
+            plugin.notes += [f"leaves a thread that keeps the program from ending: {visible(name)}" for name in left]
 
     def stop(self, plugin: Plugin, keep: Set[str] = frozenset()) -> None:
         """Take a plugin's hooks, registrations and modules away, except the modules to ``keep``."""
@@ -143,8 +145,9 @@ class Host:
                     continue
                 if impl.hookwrapper or impl.wrapper:
                     raise PluginError(f"{hook} is a wrapper; plugin API 1 has plain hooks only")
-                if hook in stage.registrars:
-                    _call(impl, registrar=stage.registrars[hook])
+                if hook.startswith("worldflux_register_"):
+                    kind = hook.removeprefix("worldflux_register_").removesuffix("s")
+                    _call(impl, registrar=SimpleNamespace(add=getattr(stage, f"add_{kind}")))
         stage.check_complete()
         return stage
 
@@ -166,7 +169,7 @@ def _modules(plugin: Plugin) -> set[str]:
     own = []
     for parts in [ep.module.split(".") for ep in plugin.entry_points]:
         heads = [".".join(parts[: n + 1]) for n in range(len(parts))]
-        own += [head for head in heads if getattr(sys.modules.get(head, sys), "__file__", head)][:1]
+        own += [head for head in heads if inspect.getattr_static(sys.modules.get(head, sys), "__file__", head)][:1]
     return {name for name in set(sys.modules) if any(f"{name}.".startswith(f"{head}.") for head in own)}
 
 
@@ -184,14 +187,28 @@ def _call(impl: Any, **arguments: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _watched(plugin: Plugin) -> Iterator[None]:
-    """Show where a plugin hangs, and say when it was slow; nothing in this process could safely stop it."""
-    started = time.monotonic()
+def contained(plugin: Plugin) -> Iterator[None]:
+    """Keep the program's life, streams and modules while a plugin is imported, show where it hangs, say if it was slow.
+
+    Nothing in this process could safely stop it, and what else it does with Python is its own affair.
+    """
+    started, streams, modules, leave = time.monotonic(), (sys.stdout, sys.stderr), dict(sys.modules), os._exit
+    guarded = {(os.getpid(), threading.get_ident())}
+
+    def refuse(status: int) -> NoReturn:
+        if (os.getpid(), threading.get_ident()) in guarded:
+            raise PluginError(f"it ends the process, by os._exit({status}), while it is imported")
+        leave(status)  # another thread, a process it forked, or later
+
     with contextlib.suppress(AttributeError, ValueError, OSError):  # where there is a stderr to write to
         faulthandler.dump_traceback_later(HANG_SECONDS, file=sys.__stderr__ or 2)
+    os._exit = refuse
     try:
         yield
     finally:
+        guarded.clear()
+        os._exit, (sys.stdout, sys.stderr) = leave, streams
+        sys.modules.update({name: modules[name] for name in modules.keys() - sys.modules.keys()})
         faulthandler.cancel_dump_traceback_later()
         if (seconds := time.monotonic() - started) > SLOW_SECONDS:
             log.warning("plugin %s took %.0f s to start", plugin.label, seconds)

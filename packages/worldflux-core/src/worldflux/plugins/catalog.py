@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from worldflux.core.errors import ConfigurationError, ModelNotFoundError, PluginError, did_you_mean
+from worldflux.core.text import some
 from worldflux.plugins.discovery import FIRST_PARTY, Plugin
+from worldflux.plugins.lookalikes import looks, one_slip
 from worldflux.plugins.manifest import Preset
-from worldflux.plugins.versions import canonical
+from worldflux.plugins.versions import KERNEL, canonical
 
 _FIRST_PARTY_OF = {name: dist for dist, names in FIRST_PARTY.items() for name in names}
+_OURS = (*_FIRST_PARTY_OF, *FIRST_PARTY, KERNEL)
 _ALIAS_WORDS = ("ci", "small", "medium", "large", "legacy", "proof")
 _OF_A_SCRIPT = Preset("registered by a script", "unknown", "unknown", "experimental")
 _SHOWN = ("description", "params", "default_obs", "maturity", "support_tier", "parity_role")
@@ -34,8 +37,7 @@ class Resolved:
     def entry(self) -> dict[str, Any]:
         """The catalogue entry, as ``get_model_info`` gives it."""
         preset, plugin = self.preset or _OF_A_SCRIPT, self.plugin and self.plugin.name
-        entry = {"name": self.model_id, "type": self.family, "plugin": plugin}
-        entry |= {name: getattr(preset, name) for name in _SHOWN}
+        entry = {"name": self.model_id, "type": self.family, "plugin": plugin} | {n: getattr(preset, n) for n in _SHOWN}
         return entry | ({"canonical_display_name": preset.display_name} if preset.display_name else {})
 
 
@@ -47,10 +49,12 @@ class Catalog:
         self._owner: dict[tuple[str, str], tuple[Plugin, Any]] = {}  # (kind, id) -> who has it, and its manifest table
         self._presets: dict[str, Resolved] = {}
         self.aliases: dict[str, str] = {}  # alias -> preset
+        self._seen = {looks(name): name for name in _OURS}  # and of other plugins: the first that looks so
         usable = [plugin for plugin in self.plugins if plugin.state in ("indexed", "active")]
         for first in (True, False):
             group = [plugin for plugin in usable if (canonical(plugin.name) in FIRST_PARTY) is first]
             for plugin in [plugin for plugin in group if self._claim(plugin)]:
+                self._doubt(plugin)
                 self._take_aliases(plugin)  # once all ids are known: an alias cannot shadow a later plugin's model
 
     def _claim(self, plugin: Plugin) -> bool:
@@ -73,6 +77,16 @@ class Catalog:
             for size, preset in model.presets.items():
                 self._presets[f"{model.id}:{size}"] = Resolved(model.preset_name(size), model.id, size, preset, plugin)
         return True
+
+    def _doubt(self, plugin: Plugin) -> None:
+        """Note which names of a plugin could be taken for one of ours, or for another plugin's."""
+        ids = sorted({name.partition(":")[0] for kind, name in plugin.ids if kind == "models"})
+        names = (plugin.name, *ids) if canonical(plugin.name) not in FIRST_PARTY else ()
+        for name in (name for name in names if first_party_of(name) is None):
+            word = _without_size(name).lower()
+            near = self._seen.get(looks(word)) or next((our for our in _OURS if one_slip(word, our)), name)
+            plugin.notes += [f"its name {name!r} is easily taken for {near!r}, which is another's"] * (near != name)
+        self._seen = {looks(name): name for name in ids} | self._seen
 
     def _take_aliases(self, plugin: Plugin) -> None:
         assert plugin.manifest is not None
@@ -123,7 +137,7 @@ class Catalog:
         if (found := self.find(kind, name)) is None:
             known = [*others, *self.items(kind)]
             near = did_you_mean(name, known)
-            raise ConfigurationError(f"Unknown {kind.removesuffix('s')} {name!r}. Available: {known}.{near}")
+            raise ConfigurationError(f"Unknown {kind.removesuffix('s')} {name!r}. Available: {some(known)}.{near}")
         return found
 
     def blame(self, kind: str, *names: str) -> None:
@@ -172,7 +186,7 @@ class Catalog:
         """The error for a size that neither the manifest nor a hook of the family knows."""
         sizes = self.sizes(family)
         near = did_you_mean(size, sizes)
-        return ModelNotFoundError(f"Unknown size: {size}. Available: {sizes}.{near} (model type {family!r})")
+        return ModelNotFoundError(f"Unknown size: {size}. Available: {some(sizes)}.{near} (model type {family!r})")
 
     def _not_found(self, asked: str, family: str, size: str, registered: Iterable[str]) -> str:
         home = first_party_of(family)
@@ -184,12 +198,17 @@ class Catalog:
         if size:
             families = list(dict.fromkeys((*self.families, *registered)))  # an active plugin's are in both
             near = near or did_you_mean(family, families)
-            return f"Unknown model type: {family}. Available: {families}.{near} ({listing})"
-        return f"Unknown model {asked!r}. Available models: {names}.{near} ({listing})"
+            return f"Unknown model type: {family}. Available: {some(families)}.{near} ({listing})"
+        return f"Unknown model {asked!r}. Available models: {some(names)}.{near} ({listing})"
 
 
 def first_party_of(name: str) -> str | None:
     """The package of ours that a family, preset or alias name belongs to, installed or not."""
     family = name.lower().partition(":")[0]
-    word, _, rest = family.rpartition("-")
-    return _FIRST_PARTY_OF.get(family) or (_FIRST_PARTY_OF.get(word) if rest in _ALIAS_WORDS else None)
+    return _FIRST_PARTY_OF.get(family) or _FIRST_PARTY_OF.get(_without_size(family))
+
+
+def _without_size(name: str) -> str:
+    """The family's part of an alias such as "dreamer-ci"."""
+    family, _, size = name.rpartition("-")
+    return family if size in _ALIAS_WORDS else name

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any, Literal
 
 import importlib_metadata
 
+from worldflux.core.text import say, visible
 from worldflux.plugins import versions
-from worldflux.plugins.manifest import MANIFEST_VERSION, Manifest, ManifestError, parse
+from worldflux.plugins.manifest import MANIFEST_VERSION, MAX_BYTES, Manifest, ManifestError, load, parse
 
 MANIFEST = "worldflux.toml"
+MAX_ENTRY_POINTS = 1 << 17  # characters of a distribution's entry_points.txt
 MODELS, COMPONENTS = GROUPS = ("worldflux.models", "worldflux.components")
 #: Our own families: listed first, in this order; their ids stay theirs even where they are not installed.
 FIRST_PARTY: dict[str, tuple[str, ...]] = {
@@ -82,15 +85,13 @@ class Plugin:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able description, for ``worldflux plugins list --json``."""
-        kinds = sorted({kind for kind, _ in self.ids})
+        told = {name: getattr(self, name) for name in ("name", "version", "state", "reason")}
         about = {name: getattr(self.manifest, name, None) for name in ("plugin_api_version", "worldflux_version_range")}
-        return {
-            **{name: getattr(self, name) for name in ("name", "version", "state", "reason")},
-            "notes": list(self.notes),
-            **about,
-            "experimental": bool(self.manifest and self.manifest.experimental),
-            "provides": {kind: sorted(name for of, name in self.ids if of == kind) for kind in kinds},
-        }
+        provides: dict[str, list[str]] = {}
+        for kind, name in sorted(self.ids):
+            provides.setdefault(kind, []).append(name)
+        experimental = self.manifest is not None and self.manifest.experimental
+        return {**told, "notes": list(self.notes), **about, "experimental": experimental, "provides": provides}
 
 
 def find_plugins(distributions: Iterable[importlib_metadata.Distribution], kernel: str) -> list[Plugin]:
@@ -98,12 +99,13 @@ def find_plugins(distributions: Iterable[importlib_metadata.Distribution], kerne
     found: dict[str, Plugin] = {}
     for dist in distributions:
         try:
-            points = _entry_points(dist.read_text("entry_points.txt") or "")
+            text = dist.read_text("entry_points.txt") or ""
         except Exception:  # a neighbour nobody can read says nothing about worldflux
             continue
-        if points:
-            plugin = _candidate(dist, points)
-            found.setdefault(versions.canonical(plugin.name), plugin)  # first on sys.path is the one imported
+        if "worldflux." in text and (plugin := _candidate(dist, text)) is not None:
+            first = found.setdefault(versions.canonical(plugin.name), plugin)  # first on sys.path: it is imported
+            if (first.label, first.entry_points) != (plugin.label, plugin.entry_points):
+                first.notes.append(f"hides {plugin.label}, which is installed, too, further down sys.path")
     for plugin in found.values():
         if plugin.state == "indexed":
             _judge(plugin, kernel)
@@ -111,25 +113,33 @@ def find_plugins(distributions: Iterable[importlib_metadata.Distribution], kerne
     return [found[name] for name in sorted(found, key=lambda name: (rank.get(name, len(rank)), name))]
 
 
+def _candidate(dist: importlib_metadata.Distribution, text: str) -> Plugin | None:
+    """The distribution as a plugin, if it has lines of our groups; rejected if it cannot be read. Never raises."""
+    folder = Path(str(getattr(dist, "_path", ""))).name  # such as acme_world-1.0.dist-info
+    plugin = Plugin(visible(re.split(r"\.egg-info|-", folder)[0]) or "unknown", "unknown")
+    try:
+        if len(text) > MAX_ENTRY_POINTS:
+            raise ValueError(f"its entry_points.txt has more than {MAX_ENTRY_POINTS:,} characters")
+        plugin.entry_points = _entry_points(text)
+        name, plugin.version = versions.name_and_version(dist)
+        if folder and versions.canonical(name) != versions.canonical(plugin.name):
+            raise ValueError(f"it calls itself {name!r}")
+        plugin.name = name
+    except Exception as error:
+        plugin.state, plugin.reason = "rejected", f"its metadata cannot be read: {say(error, kind=False)}"
+    return plugin if plugin.entry_points or plugin.reason else None
+
+
 def _entry_points(text: str) -> tuple[EntryPoint, ...]:
     """The lines of our groups."""
     found, group = [], ""
-    for line in map(str.strip, text.splitlines() if "worldflux." in text else ()):
+    for line in map(str.strip, text.splitlines()):
         name, equals, value = map(str.strip, line.partition("="))
         if line.startswith("["):
             group = line.strip("[]")
         elif equals and group in GROUPS and not line.startswith("#"):
-            found.append(EntryPoint(group, name, value))
+            found.append(EntryPoint(group, visible(name), visible(value)))
     return tuple(found)
-
-
-def _candidate(dist: importlib_metadata.Distribution, points: tuple[EntryPoint, ...]) -> Plugin:
-    """The distribution as a plugin, rejected if its name and version cannot be read. Never raises."""
-    try:
-        return Plugin(str(dist.metadata["Name"]), str(dist.metadata["Version"]), points)
-    except Exception as error:
-        reason = f"its metadata cannot be read: {say(error)}"
-        return Plugin(Path(str(getattr(dist, "_path", "unknown"))).stem, "unknown", points, None, "rejected", reason)
 
 
 def _judge(plugin: Plugin, kernel: str) -> None:
@@ -139,32 +149,24 @@ def _judge(plugin: Plugin, kernel: str) -> None:
         raw = _raw_manifest(plugin)
         reason = _version_mismatch(raw, kernel)  # first: a manifest of a later API may well look broken to us
         plugin.manifest, unknown = parse(raw)  # even so: who asks for one of its aliases is told the reason
-        plugin.notes += [f"unknown key {key!r} in {MANIFEST}" for key in unknown]
+        plugin.notes += [visible(f"unknown key {key[:100]!r} in {MANIFEST}") for key in unknown[:20]]
         _check_entry_points(plugin, plugin.manifest)
         reason = reason or versions.requires_unmet(plugin.manifest.requires, versions.installed_version)
-    except ManifestError as error:
-        reason = reason or f"broken {MANIFEST}: {error}"
     except Exception as error:
-        reason = reason or say(error)
-    if reason is not None:  # on one line, and with nothing a terminal obeys: it may quote the file
-        plugin.state, plugin.reason = "rejected", "".join(c if c.isprintable() else " " for c in reason)[:500]
+        broken = f"broken {MANIFEST}: {say(error, kind=False)}"
+        reason = reason or (broken if isinstance(error, ManifestError) else say(error))
+    if reason is not None:
+        plugin.state, plugin.reason = "rejected", reason
 
 
 def _raw_manifest(plugin: Plugin) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     for ep in plugin.entry_points:
         if importlib_metadata.EntryPoint.pattern.match(ep.value) is None:
             raise ManifestError(f"entry point {ep.name!r}: expected 'module' or 'module:object', not {ep.value!r}")
     texts = {read_manifest(module) for module in sorted({ep.module for ep in plugin.entry_points})}
     if len(texts) > 1:
         raise ManifestError("its entry points lead to different manifests; a distribution has one")
-    try:
-        raw = tomllib.loads(texts.pop().decode())
-    except (ValueError, RecursionError) as error:  # bad TOML, bad UTF-8, nested without end
-        raise ManifestError(str(error)) from None
+    raw = load(texts.pop())
     name = raw.get("name")
     if not isinstance(name, str) or versions.canonical(name) != versions.canonical(plugin.name):
         where = plugin.entry_points[0].module.partition(".")[0]
@@ -194,47 +196,42 @@ def _check_entry_points(plugin: Plugin, manifest: Manifest) -> None:
     for _, name in sorted(points - need - {(MODELS, name) for name in more}):
         raise ManifestError(f"entry point {name!r} is not declared: expected an id or alias of the manifest")
     roots = {ep.module.partition(".")[0] for ep in plugin.entry_points}
+    name = versions.canonical(plugin.name)
+    if name in FIRST_PARTY and roots != {name.replace("-", "_")}:
+        raise ManifestError(f"{name!r} is a package of ours, but its entry points lead to {sorted(roots)}")
     for target in [*(i.target for i in manifest.importers), *(c.target for c in manifest.commands)]:
         if re.split("[.:]", target)[0] not in roots:
             raise ManifestError(f"target {target!r} is outside the plugin's own package {sorted(roots)}")
 
 
-def find_spec_static(name: str) -> ModuleSpec | None:
-    """Like ``importlib.util.find_spec``, but never imports a parent package."""
-    path: Any = None
-    head = ""
-    for part in name.split("."):
-        head = f"{head}.{part}" if head else part
-        for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
-            if find and (spec := find(head, path, None)) is not None:
-                break
-        else:
-            return None
+def _specs(name: str) -> list[ModuleSpec]:
+    """The specs of a module's packages, outermost first, and its own; up to the first that is not there."""
+    found: list[ModuleSpec] = []
+    parts, path = name.split("."), None
+    for n in range(1, len(parts) + 1):
+        head = ".".join(parts[:n])
+        finders = (finder.find_spec for finder in sys.meta_path if hasattr(finder, "find_spec"))
+        spec = next(filter(None, (find(head, path, None) for find in finders)), None)
+        if spec is None:
+            break
+        found.append(spec)
         path = spec.submodule_search_locations
-        if path is None and head != name:
-            return None
+        if path is None:
+            break
         if spec.loader is None and head != name:
             importlib.import_module(head)  # a namespace package: no code to run, and nested ones need it
-    return spec  # type: ignore[no-any-return]
+    return found
 
 
 def read_manifest(module: str) -> bytes:
     """The manifest of the nearest package that encloses ``module``; works in folders, zips and editable installs."""
-    parts = module.split(".")
-    for n in range(len(parts), 0, -1):
-        spec = find_spec_static(".".join(parts[:n]))
-        if spec is None or spec.submodule_search_locations is None:
-            continue
-        read: Callable[[str], bytes] = getattr(spec.loader, "get_data", None) or (lambda path: Path(path).read_bytes())
-        for location in spec.submodule_search_locations:
-            try:
-                return read(os.path.join(location, MANIFEST))
-            except OSError:
-                continue
+    for spec in reversed(_specs(module)):
+        for location in spec.submodule_search_locations or ():
+            path = os.path.join(location, MANIFEST)
+            if os.path.isfile(path):
+                with open(path, "rb") as file:
+                    return file.read(MAX_BYTES + 1)
+            if not os.path.isdir(location):  # inside of a zip
+                with contextlib.suppress(AttributeError, OSError):
+                    return bytes(spec.loader.get_data(path))  # type: ignore[union-attr]
     raise ManifestError(f"there is none beside {module!r}; is it package data of the wheel?")
-
-
-def say(error: BaseException) -> str:
-    """The error as a traceback ends with it."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

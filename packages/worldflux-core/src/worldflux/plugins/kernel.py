@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from importlib_metadata import distributions
 
 from worldflux.core.errors import ConfigurationError, PluginError
 from worldflux.core.registry import Registry, WorldModelRegistry
+from worldflux.core.text import say
 from worldflux.plugins.catalog import Catalog, Resolved, first_party_of
-from worldflux.plugins.discovery import Plugin, find_plugins, say
+from worldflux.plugins.discovery import EntryPoint, Plugin, find_plugins
 from worldflux.plugins.versions import canonical, kernel_version
 
 if TYPE_CHECKING:
-    from worldflux.core.model import WorldModel
     from worldflux.plugins.activation import Host
 
 ALLOW, DENY, STRICT = "WORLDFLUX_PLUGINS", "WORLDFLUX_DISABLED_PLUGINS", "WORLDFLUX_STRICT_PLUGINS"
-FAULTS = (Exception, SystemExit)  # what a plugin's code may raise at us: sys.exit() in it must not end the program
 log = logging.getLogger("worldflux.plugins")
 
 
@@ -72,8 +72,7 @@ class Kernel:
             active = {p.label: p for p in (self.plugins if self._catalog else ()) if p.state == "active"}
             self._catalog = self._index()
             for plugin in self._catalog.plugins:
-                old = active.get(plugin.label)
-                if old is not None and plugin.state == "indexed" and plugin.manifest == old.manifest:
+                if plugin.state == "indexed" and (old := active.get(plugin.label)) and plugin.manifest == old.manifest:
                     plugin.state = active.pop(plugin.label).state
             for gone in active.values():
                 self._hooks().stop(gone)
@@ -89,8 +88,7 @@ class Kernel:
         Raises:
             PluginError: the plugin is rejected, blocked, or fails to start.
         """
-        found = self.catalog.find(f"{kind}s", name)
-        if found is not None:
+        if (found := self.catalog.find(f"{kind}s", name)) is not None:
             self.activate(found[0])
         elif kind == "model" and (home := first_party_of(name)) is not None:
             raise ConfigurationError(f"model {name!r} is provided by {home}: pip install {home}")
@@ -111,13 +109,16 @@ class Kernel:
                 raise PluginError(f"plugin {plugin.label} asks for one of its own ids while it is being started")
             self._starting.append(plugin.label)
             try:
-                self._hooks().start(plugin)
+                with _blaming():
+                    self._hooks().start(plugin)
                 plugin.state = "active"
-            except FAULTS as error:
-                plugin.state, plugin.reason = "failed", str(error) if isinstance(error, PluginError) else say(error)
-                raise PluginError(plugin.problem) from error
+            except PluginError as error:
+                plugin.state, plugin.reason = "failed", str(error)
+                raise PluginError(plugin.problem) from error.__cause__
             finally:
                 self._starting.remove(plugin.label)
+                for note in plugin.notes:
+                    log.warning("plugin %s: %s", plugin.label, note)
 
     def target(self, kind: str, name: str) -> Callable[..., Any]:
         """The callable behind an importer or command, its plugin started.
@@ -127,12 +128,10 @@ class Kernel:
         """
         plugin, item = self.catalog.provider(kind, name)
         self.activate(plugin)
-        module, _, attribute = item.target.partition(":")
-        try:
-            called: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        except FAULTS as error:
-            raise PluginError(f"plugin {plugin.label}: {kind}:{name} cannot be loaded: {say(error)}") from error
-        return called
+        from worldflux.plugins.activation import contained
+
+        with _blaming(f"plugin {plugin.label}: {kind}:{name} cannot be loaded: "), contained(plugin):
+            return EntryPoint(kind, name, item.target).load()  # type: ignore[no-any-return]
 
     def backend(self, name: str) -> Callable[..., Any]:
         """The adapter factory of a backend, its plugin started. Raises ConfigurationError if nobody has it."""
@@ -147,22 +146,10 @@ class Kernel:
         if found.preset is not None:
             return dict(found.preset.config)
         for plugin, call in self._implementations("resolve_preset"):
-            try:
+            with _blaming(f"plugin {plugin} could not resolve {found.model_id!r}: "):
                 if (values := call(family=found.family, preset=found.size)) is not None:
                     return dict(values)
-            except FAULTS as error:
-                raise PluginError(f"plugin {plugin} could not resolve {found.model_id!r}: {say(error)}") from error
         return None
-
-    def announce(self, event: str, model: WorldModel, **facts: Any) -> None:
-        """Tell plugins of an event about ``model``: what listens to ``core.events``."""
-        from worldflux.plugins.hookspecs import ModelSpec
-
-        family, size = model.config.model_type, model.config.model_name
-        plugin = self.registry.model(family).plugin if self.registry.registered(family) else None
-        handle = getattr(model, "backend_handle", None)  # what the front door built it from
-        spec = ModelSpec(handle.model_id if handle else f"{family}:{size}", family, plugin, model.api_version)
-        self.notify(event, model=model, spec=spec, **facts)
 
     def notify(self, event: str, **arguments: Any) -> None:
         """Tell plugins of an event ("model_created", "checkpoint_saved"); one that raises is logged, by name."""
@@ -174,8 +161,9 @@ class Kernel:
                     log.error("%s", error)
         for name, call in self._implementations(event):
             try:
-                call(**arguments)
-            except FAULTS:
+                with _blaming():
+                    call(**arguments)
+            except PluginError:
                 log.exception("plugin %s: its worldflux_%s raised", name, event)
 
     def _implementations(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
@@ -198,9 +186,8 @@ class Kernel:
         notes = [f"{plugin.name}: {note}" for plugin in plugins for note in plugin.notes if plugin.state == "indexed"]
         if self._environ.get(STRICT) not in (None, "", "0") and wrong + notes:
             raise PluginError("; ".join(wrong + notes) + f" ({STRICT} is set)")
-        for note in notes:
-            if ": alias " in note:
-                warnings.warn(note, stacklevel=2)
+        for note in (note for note in notes if ": alias " in note):
+            warnings.warn(note, stacklevel=2)
         return catalog
 
     def _blocked(self, plugin: Plugin) -> str:
@@ -210,6 +197,17 @@ class Kernel:
         if ALLOW in self._environ and name not in _names(self._environ[ALLOW]):
             return f"by {ALLOW}, which does not name it"
         return ""
+
+
+@contextlib.contextmanager
+def _blaming(what: str = "") -> Iterator[None]:
+    """Turn whatever a plugin's code raises (sys.exit() included, but not Ctrl-C) into a PluginError that says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginError(what + say(error, kind=type(error) is not PluginError)) from error
 
 
 def _names(text: str) -> set[str]:

@@ -8,21 +8,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import importlib_metadata
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+
+from worldflux.core.text import visible
 
 KERNEL = "worldflux-core"
 #: API major -> the highest minor of it that this kernel implements.
 PLUGIN_API: Mapping[int, int] = {1: 0}
 
 
+def name_and_version(dist: Any) -> list[str]:
+    """What a distribution says it is, from the head of its metadata alone: parsing all of it is slow.
+
+    Raises:
+        ValueError: it does not say so.
+    """
+    files = map(dist.read_text, ("METADATA", "PKG-INFO", ""))
+    head = next(filter(None, files), "").partition("\n\n")[0]
+    found = [re.search(rf"^{key}:[ \t]*(.*\S)", head, re.IGNORECASE | re.MULTILINE) for key in ("Name", "Version")]
+    if None in found:
+        raise ValueError("it has no Name or no Version")
+    return [visible(match[1])[:200] for match in found if match]
+
+
 def installed_version(name: str) -> str | None:
     """The version of an installed distribution; None if there is none of that name."""
     try:
-        return importlib_metadata.version(name)
-    except importlib_metadata.PackageNotFoundError:
+        return name_and_version(importlib_metadata.distribution(name))[1]
+    except (importlib_metadata.PackageNotFoundError, ValueError):
         return None
 
 
@@ -53,10 +70,9 @@ def range_mismatch(declared: str, kernel: str) -> str | None:
     # base_version with prereleases=True is the one form that means the same in packaging 23 to 26,
     # and lets a development version of the kernel count as the release it will become.
     version = Version(Version(kernel).base_version)
-    specifiers = SpecifierSet(declared)
-    if specifiers.contains(version, prereleases=True):
+    unmet = [part for part in SpecifierSet(declared) if not part.contains(version, prereleases=True)]
+    if not unmet:
         return None
-    unmet = [part for part in specifiers if not part.contains(version, prereleases=True)]
     lower = [part for part in unmet if part.operator in (">=", ">", "~=", "==")]
     newer = lower == unmet and all(version < Version(part.version.removesuffix(".*")) for part in lower)
     move = f"update {KERNEL}" if newer else "update the plugin"
@@ -68,7 +84,7 @@ def requires_unmet(requires: Iterable[str], installed: Callable[[str], str | Non
 
     ``installed`` gives the version of a distribution or None. Nothing is imported.
     """
-    lacking = []
+    lacking = {}
     for line in requires:
         from packaging.requirements import Requirement  # rarely needed, and slow to import
 
@@ -77,7 +93,5 @@ def requires_unmet(requires: Iterable[str], installed: Callable[[str], str | Non
             continue
         version = installed(requirement.name)
         if version is None or not requirement.specifier.contains(version, prereleases=True):
-            lacking.append((f"{requirement} ({version or 'absent'})", f"'{requirement}'"))
-    if not lacking:
-        return None
-    return f"needs {', '.join(what for what, _ in lacking)}: pip install {' '.join(line for _, line in lacking)}"
+            lacking[f"{requirement} ({version or 'absent'})"] = f"'{requirement}'"
+    return f"needs {', '.join(lacking)}: pip install {' '.join(lacking.values())}" if lacking else None

@@ -7,12 +7,13 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from packaging.version import Version
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.plugins.catalog import first_party_of
-from worldflux.plugins.discovery import FIRST_PARTY, Plugin, find_spec_static
+from worldflux.plugins.discovery import FIRST_PARTY, Plugin
 from worldflux.plugins.versions import KERNEL, canonical
 
 DISTRIBUTION = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
@@ -69,6 +70,6 @@ def _refuse_taken(name: str, module: str, family: str, plugins: list[Plugin]) ->
             raise ConfigurationError(f"the family {family!r} comes with {plugin.name}: give another id with --family")
     if keyword.iskeyword(module) or module in sys.stdlib_module_names:
         raise ConfigurationError(f"the module would be {module!r}, which is Python's own: choose another name")
-    spec = find_spec_static(module)
+    spec = find_spec(module)
     if spec is not None and spec.origin is not None:  # a folder of that name without code is no obstacle
         raise ConfigurationError(f"module {module!r} is already installed ({spec.origin}): choose another name")

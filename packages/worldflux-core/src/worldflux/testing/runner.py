@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worldflux.core.errors import ConfigurationError, PluginError, did_you_mean
+from worldflux.core.text import say
 from worldflux.plugins import get_kernel
 from worldflux.plugins.versions import canonical
 
@@ -88,7 +89,9 @@ def run(check: Check, subject: Subject, *, expected: str | None = None) -> Check
             check.run(subject)
     except CheckSkipped as skipped:
         reason = str(skipped)
-    except (Exception, SystemExit) as raised:  # sys.exit() in a family must not end the run
+    except KeyboardInterrupt:
+        raise
+    except BaseException as raised:  # sys.exit() in a family must not end the run
         error, reason = raised, None
     seconds = time.perf_counter() - started
     if reason is not None:
@@ -127,7 +130,4 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 def _say(error: BaseException) -> str:
-    text = str(error)
-    if isinstance(error, CheckFailed):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return str(error) if isinstance(error, CheckFailed) else say(error, most=None)

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
+from worldflux.blocks.latent_space import CategoricalLatentSpace, GaussianLatentSpace, SimNormLatentSpace
 from worldflux.core.errors import ConfigurationError
-from worldflux.core.latent_space import CategoricalLatentSpace, GaussianLatentSpace, SimNormLatentSpace
 
 SPACES = [GaussianLatentSpace(6), CategoricalLatentSpace(3, 4), SimNormLatentSpace(16, 4)]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .errors import ConfigurationError
+from ..core.errors import ConfigurationError
 
 # What the spaces are made of, for models that keep their parameters otherwise.
 
