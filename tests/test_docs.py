@@ -81,3 +81,45 @@ def test_result_says_what_was_measured_and_how(path):
     result = json.loads(path.read_text(encoding="utf-8"))
     missing = {"what", "command", "date", "machine", "versions", "results"} - set(result)
     assert not missing, f"{path.name} does not say {sorted(missing)}"
+
+
+FAMILIES = {"dreamer": "DreamerV3", "planet": "PlaNet", "tdmpc2": "TD-MPC2", "mbpo": "MBPO"}
+ASK_FAMILIES = """
+import json, sys
+import worldflux
+from worldflux.cli.about import taken
+from worldflux.plugins import get_kernel
+
+told = {}
+for family in sys.argv[1:]:
+    _, model = get_kernel().catalog.find("models", family)
+    told[family] = {"takes": taken(f"{family}:ci"), "can": model.capabilities}
+print(json.dumps(told))
+"""
+
+
+def family_row(family: str, takes: dict[str, list[str]], can: list[str]) -> str:
+    """A family's line of the table in docs/families/index.md."""
+    sizes = [size for size in ("32", "64", "96") if takes[f"image {size}x{size}"]]
+    together = [what for what in ("several vectors", "images and vectors") if takes[what]]
+    kinds = {"continuous": "continuous", "discrete": "discrete", "multi": "several parts"}
+    cells = [
+        f"[{FAMILIES[family]}]({family}.md), `{family}:ci`",
+        "yes" if takes["vector"] else "no",
+        "no" if not sizes else "any" if len(sizes) == 3 else ", ".join(sizes),
+        "vectors and images" if len(together) == 2 else "vectors" if together == ["several vectors"] else "no",
+        ", ".join(word for kind, word in kinds.items() if kind in takes["vector"]),
+        ", ".join(word for word, name in (("reward", "reward_pred"), ("end", "continue_pred")) if name in can),
+        "yes" if "obs_decoder" in can else "no",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def test_the_table_of_families_is_what_can_be_built(fresh_python):
+    result = fresh_python("-c", ASK_FAMILIES, *FAMILIES)
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout.splitlines()[-1])
+    rows = [family_row(family, **facts) for family, facts in told.items()]
+    text = (ROOT / "docs/families/index.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- families: begin")[2].partition("<!-- families: end -->")[0]
+    assert [line for line in table.splitlines() if line.startswith("| [")] == rows, "\n".join(rows)

@@ -25,11 +25,12 @@ MAY_IMPORT = {
     "scaffold": {"core", "plugins"},
     "envs": {"core"},
     "data": {"core", "envs"},
+    "agent": {"core", "envs"},
     "planners": {"core", "blocks"},
     "delegated": {"core"},
     "training": {"core", "data", "delegated", "envs"},
     "evals": {"core", "data", "envs"},
-    "experiment": {"core", "factory", "data", "envs", "planners", "training", "evals"},
+    "experiment": {"core", "agent", "factory", "data", "envs", "planners", "training", "evals"},
     "testing": {
         *("core", "blocks", "plugins", "factory", "the front door", "delegated"),
         *("data", "envs", "planners", "training", "evals", "experiment"),

@@ -24,7 +24,7 @@ class TestTDMPC2WithImages(FamilyConformance):
 
 class TestTDMPC2WithDiscreteActions(FamilyConformance):
     family_id = "tdmpc2"
-    options = {"obs_shape": (6,), "action_spec": {"kind": "discrete", "dim": 3}, "prior": "categorical"}
+    options = {"obs_shape": (6,), "action_spec": {"kind": "discrete", "dim": 3}}
 
 
 class TestTDMPC2WithSeveralTasks(FamilyConformance):

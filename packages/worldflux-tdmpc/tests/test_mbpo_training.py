@@ -183,7 +183,7 @@ def test_a_config_survives_json():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"action_type": "discrete"}, "continuous actions, not 'discrete'.*prior='categorical'"),
+        ({"action_type": "discrete"}, "continuous actions, not 'discrete': take 'dreamer:ci' or 'tdmpc2:ci'"),
         ({"obs_shape": (3, 64, 64)}, "MBPO observes vectors; 'obs' is 'image'.*'dreamer:ci'"),
         ({"num_elites": 9}, "num_elites 9 must not exceed num_nets 4"),
         ({"num_nets": 0}, "num_nets is 0, expected a whole number of at least 1"),

@@ -18,7 +18,7 @@ def build(**options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"action_type": "discrete"}, "set prior='categorical'"),
+        ({"action_type": "discrete", "prior": "gaussian"}, "set prior='categorical', or leave it out"),
         ({"prior": "categorical"}, "set prior='gaussian'"),
         ({"prior": "gausian"}, "Did you mean 'gaussian'"),
         ({"action_type": "token"}, "continuous or discrete actions, not 'token'"),

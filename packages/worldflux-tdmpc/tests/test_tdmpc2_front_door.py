@@ -43,7 +43,7 @@ class Unbounded(Arm):
 @pytest.mark.parametrize(
     ("env", "options", "message"),
     [
-        ("CartPole-v1", {}, "actions are discrete.*set prior='categorical'"),
+        ("CartPole-v1", {"prior": "gaussian"}, "actions are discrete.*set prior='categorical'"),
         ("Pendulum-v1", {"prior": "categorical"}, "actions are continuous.*set prior='gaussian'"),
         (Unbounded, {}, "has no finite bounds.*give it the bounds that make sense, as in .*TransformAction"),
         (Arm, {"num_elites": 200}, "num_elites 200 must not exceed num_samples 128"),
@@ -62,7 +62,7 @@ def test_a_run_that_cannot_work_does_not_begin(tmp_path, env, options, message):
 @pytest.mark.parametrize(
     ("env", "setting", "message"),
     [
-        ("CartPole-v1", "horizon=3", "set prior='categorical'"),
+        ("CartPole-v1", "prior=gaussian", "set prior='categorical'"),
         ("Pendulum-v1", "num_elites=200", "num_elites 200 must not exceed num_samples 128"),
         ("Pendulum-v1", "num_pi_trajs=128", "num_pi_trajs 128 must be below num_samples 128"),
         ("Pendulum-v1", "horizon=0", "horizon is 0, expected a whole number"),

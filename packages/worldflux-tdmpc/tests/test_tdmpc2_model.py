@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -152,7 +153,16 @@ def test_terminal_rows_stop_the_bootstrap(build, shaken, rows):
 
 
 CONTINUOUS = {"action_dim": 3}
-DISCRETE = {"action_spec": {"kind": "discrete", "dim": 3}, "prior": "categorical"}
+DISCRETE = {"action_spec": {"kind": "discrete", "dim": 3}}
+
+
+@pytest.mark.parametrize(("actions", "prior"), [(CONTINUOUS, "gaussian"), (DISCRETE, "categorical")])
+def test_the_prior_follows_the_actions_and_is_saved_as_what_it_is(tmp_path, actions, prior):
+    model = worldflux.create_world_model("tdmpc2:ci", obs_shape=(6,), **actions)
+    assert model.config.prior == prior
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["prior"] == prior
+    assert worldflux.create_world_model(tmp_path).config == model.config
 
 
 @pytest.mark.parametrize("actions", [CONTINUOUS, DISCRETE], ids=["continuous", "discrete"])

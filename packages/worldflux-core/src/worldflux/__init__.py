@@ -12,6 +12,7 @@ from worldflux.core.events import listeners
 from worldflux.core.registry import WorldModelRegistry
 
 _HOME = {
+    "agent": "Agent",
     "core.backends": "OfficialBackendHandle",
     "core.batch": "Batch",
     "core.components": "ActionConditioner Decoder DynamicsModel ObservationEncoder RolloutExecutor SLOTS arrival",
@@ -41,7 +42,7 @@ _HOME = {
     "training": "Trainer TrainingConfig train",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
-_SUBMODULES = ("blocks", "core", "data", "envs", "evals", "experiment", "factory", "plugins", "training")
+_SUBMODULES = ("agent", "blocks", "core", "data", "envs", "evals", "experiment", "factory", "plugins", "training")
 __all__ = ["__version__", *sorted(_MODULE_OF)]
 
 

@@ -1,3 +1,4 @@
+from worldflux.agent import Agent
 from worldflux.blocks import decoder_losses
 from worldflux.blocks.latent_space import CategoricalLatentSpace, GaussianLatentSpace, LatentSpace, SimNormLatentSpace
 from worldflux.core.backends import OfficialBackendHandle
@@ -76,6 +77,7 @@ __all__ = [
     "ActionPayload",
     "ActionSequence",
     "ActionSpec",
+    "Agent",
     "Amount",
     "Batch",
     "BatchProvider",

@@ -7,6 +7,7 @@ import torch
 
 from worldflux.blocks import ActingModel, MemorylessPolicy
 from worldflux.core.config import WorldModelConfig
+from worldflux.core.errors import ConfigurationError
 from worldflux.core.output import LossOutput
 from worldflux.core.policy import Policy
 from worldflux.core.state import State
@@ -90,3 +91,11 @@ def test_a_model_that_does_not_say_how_it_acts_cannot_be_made():
 
     with pytest.raises(TypeError, match="act"):
         Mute(CounterConfig())
+
+
+@pytest.mark.parametrize("arguments", [(), ("obs",), ("obs", {})])
+def test_a_policy_called_as_a_function_of_observations_says_what_it_wants(model, arguments):
+    policy, obs = MemorylessPolicy(model), torch.zeros(1, 1)
+    with pytest.raises(ConfigurationError, match=r"policy.obs, carry, is_first=.*agent = model.agent.env.*agent.act"):
+        policy(*(obs if argument == "obs" else argument for argument in arguments))
+    assert policy(obs, {}, is_first=torch.ones(1, dtype=torch.bool), explore=False)[1] == {}

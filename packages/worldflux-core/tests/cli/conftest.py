@@ -45,7 +45,7 @@ class Terminal:
     """Runs ``worldflux`` in a directory, sparing it the caller's settings."""
 
     def __init__(self, cwd: Path, site: Path) -> None:
-        self.cwd = cwd
+        self.cwd, self.site = cwd, site
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("WORLDFLUX_", "PYTHON"))}
         self.env = {
             **kept,

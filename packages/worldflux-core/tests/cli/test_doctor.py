@@ -39,3 +39,11 @@ def test_a_plugin_that_does_not_start_is_a_problem(worldflux, site):
         code.write_text(text)
     assert report.code == 1
     assert any("no luck" in problem for problem in json.loads(report.out)["problems"])
+
+
+def test_an_extra_is_told_what_it_lacks():
+    from worldflux.cli.doctor import _text
+
+    extras = {"dmc": {"present": False, "packages": {"dm-control": None, "mujoco": "3.3", "numpy": None}}}
+    data = {"python": "3", "executable": "", "platform": "", "packages": {}, "torch": {}, "plugins": [], "problems": []}
+    assert "extra dmc: lacks dm-control, numpy (pip install 'worldflux-core[dmc]')" in _text({**data, "extras": extras})

@@ -41,11 +41,14 @@ def listed(worldflux):
         "text": ["models", "list"],
         "json": ["models", "list", "--json"],
         "all": ["models", "list", "--all", "--json"],
-        "info": ["models", "info", "toy-world-model", "--json"],
-        "info text": ["models", "info", "toyworld:ci"],
+        "info": ["models", "info", "toy-world-model", "--no-options", "--json"],
+        "info text": ["models", "info", "toyworld:ci", "--no-options"],
         "plugins": ["plugins", "list", "--json"],
         "plugins text": ["plugins", "list"],
         "show": ["plugins", "show", "Toy_World", "--json"],
+        "show a model": ["plugins", "show", "toyworld:ci", "--json"],
+        "show an alias": ["plugins", "show", "toy-world-model", "--json"],
+        "show a command": ["plugins", "show", "toy-greet", "--json"],
         "unknown plugin": ["plugins", "show", "toy-word"],
         "unknown model": ["models", "info", "toyworld:cj"],
         "unknown model json": ["models", "info", "toyworld:cj", "--json"],
@@ -63,7 +66,7 @@ def listed(worldflux):
 def told(worldflux):
     """The same model asked for three times, with its options from the second time on."""
     ask = ["models", "info", "toyworld:ci"]
-    calls = {"plain": [*ask, "--json"], "options": [*ask, "--options", "--json"], "text": [*ask, "--options"]}
+    calls = {"plain": [*ask, "--no-options", "--json"], "options": [*ask, "--options", "--json"], "text": ask}
     return dict(zip(calls, worldflux.several(*calls.values()), strict=True))
 
 
@@ -102,6 +105,31 @@ def test_options_are_told_with_what_they_take_their_default_and_the_presets_valu
     assert rows["model_type"] == ["string", "toyworld", "toyworld"]
 
 
+def test_its_training_recipe_is_told(told):
+    recipe = json.loads(told["options"].out)["recipe"]
+    assert (recipe["num_envs"], recipe["env_steps"]) == (2, 120)
+    assert ["env_steps", "120"] in [line.split() for line in told["text"].out.splitlines()]
+
+
+def test_what_it_takes_is_found_out_by_building_it(told):
+    takes = json.loads(told["options"].out)["takes"]
+    assert takes["vector"] == takes["image 64x64"] == ["continuous", "discrete", "multi"]
+
+
+def test_a_family_that_does_not_start_is_described_by_its_manifest_and_its_reason(worldflux, tmp_path):
+    plugin = worldflux.site / "toy_world" / "plugin.py"
+    whole = plugin.read_text()
+    try:
+        for last_words in ("raise RuntimeError('no oracle')", "import os; os._exit(0)"):
+            plugin.write_text(f"{last_words}\n")
+            result = worldflux("models", "info", "toyworld:ci", "--json")
+            told = json.loads(result.out)
+            assert (result.code, told["description"]) == (1, "Toy for tests")
+            assert "toyworld" in told["problem"] or "no oracle" in told["problem"]
+    finally:
+        plugin.write_text(whole)
+
+
 def test_a_family_is_imported_for_its_options_only(told):
     talk = "a plugin that talks when it is imported"
     assert talk in told["options"].err
@@ -133,6 +161,11 @@ def test_plugins_are_listed_with_their_state(listed):
 
 def test_a_plugin_is_found_however_its_name_is_written(listed):
     assert json.loads(listed["show"].out)["provides"]["commands"] == ["toy-greet"]
+
+
+@pytest.mark.parametrize("call", ["show a model", "show an alias", "show a command"])
+def test_a_plugin_is_found_by_what_it_brings(listed, call):
+    assert json.loads(listed[call].out)["name"] == "toy-world"
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,9 @@ def test_eval_sets_the_random_policy_beside_the_trained_one(calls):
 
 def test_eval_as_text_has_a_line_for_each_policy(calls):
     lines = calls["eval text"].out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["POLICY", "trained", "random"]
+    assert [line.split()[0] for line in lines[1:4]] == ["POLICY", "trained", "random"]
+    assert lines[4].startswith("The trained policy earns less than acting at random")  # it always pushes to one side
+    assert json.loads(calls["eval"].out)["in_words"][0][:30] == lines[4][:30]
 
 
 def test_plan_sets_planning_beside_the_runs_policy_and_the_random_one(calls):
@@ -135,7 +137,7 @@ def test_plan_sets_planning_beside_the_runs_policy_and_the_random_one(calls):
 def test_plan_as_text_names_the_planner_and_has_a_line_for_each_policy(calls):
     lines = calls["plan text"].out.splitlines()
     assert "random, 20 steps ahead" in lines[1]
-    assert [line.split()[0] for line in lines[2:]] == ["POLICY", "planned", "trained", "random"]
+    assert [line.split()[0] for line in lines[2:6]] == ["POLICY", "planned", "trained", "random"]
 
 
 def test_eval_may_plan_too(calls):

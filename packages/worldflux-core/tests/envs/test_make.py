@@ -131,3 +131,34 @@ def test_random_actions_cover_the_space_and_follow_the_seed():
     after = draw(policy)
     policy.set_rng_state(state)
     assert np.array_equal(draw(policy), after)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        (
+            "HalfCheetah-v5",
+            ModuleNotFoundError("No module named 'imageio'"),
+            "'imageio': pip install .gymnasium.mujoco",
+        ),
+        (
+            "CartPole-v1",
+            gymnasium.error.DependencyNotInstalled("pygame is not installed"),
+            "pip install .worldflux-core.env",
+        ),
+        (
+            "LunarLander-v3",
+            gymnasium.error.DependencyNotInstalled("pip install swig"),
+            "pip install swig$",
+        ),  # said already
+    ],
+)
+def test_what_an_environment_or_its_renderer_lacks_is_named_with_the_line_that_brings_it(
+    monkeypatch, name, error, said
+):
+    def lacking(*args, **options):
+        raise error
+
+    monkeypatch.setattr(gymnasium, "make", lacking)
+    with pytest.raises(ConfigurationError, match=f"environment '{name}' needs something that is not installed.*{said}"):
+        make_env(name)

@@ -66,6 +66,36 @@ def test_image_panels_are_truth_prediction_and_error(pictures, pillow, tmp_path)
     assert error[inside, inside].max() == 0
 
 
+def test_a_title_tells_what_is_real_and_what_is_imagined(pictures, pillow, tmp_path, monkeypatch):
+    from worldflux.evals import strips
+
+    said, band = [], strips.band
+    for module in ("strips", "video"):
+        spy = lambda width, lines, **colours: said.append(lines) or band(width, lines, **colours)
+        monkeypatch.setattr(f"worldflux.evals.{module}.band", spy)
+    save_animation(pictures(images=True), tmp_path / "imagined.gif")
+    titles = [lines for lines in said if len(lines) == 2]
+    assert [lines[0] for lines in titles] == [["what happened", "imagined", "absolute error"]] * 6
+    assert titles[1][1] == ["row 2/6: context (the model sees it)"]
+    assert titles[2][1] == ["row 3/6: open loop, step 1 of 4"]
+
+
+def test_a_strip_has_a_line_for_each_number_and_a_column_for_each_row_of_time(pictures):
+    from worldflux.evals.strips import HIGH, LINE, LOW, PAPER, TEXT, strips
+
+    result = pictures(images=False)
+    truth = np.stack([np.arange(6.0), np.arange(6.0)[::-1]], 1)[None]
+    result = dataclasses.replace(result, truth={"obs": truth}, prediction={"obs": truth})
+    picture = strips(result, "obs", now=3, width=192)[TEXT + 4 :]
+    assert picture.shape == (2 * LINE + 2, 192, 3)
+    happened, imagined, error = np.split(picture, 3, axis=1)
+    assert (happened == imagined).all()
+    column = [happened[LINE // 2, 10 * t + 5] for t in range(6)]
+    assert (column[0] == LOW).all() and (column[4] == PAPER).all() and (column[5] == PAPER).all()
+    assert (happened[LINE + LINE // 2, 5] == HIGH).all()  # the second number begins with its highest
+    assert (error[: 2 * LINE, :39] == LOW).all()
+
+
 def test_another_suffix_is_refused(pictures, tmp_path):
     with pytest.raises(ConfigurationError, match=r"\.gif or \.webp, got 'x.mp4'"):
         save_animation(pictures(images=True), tmp_path / "x.mp4")

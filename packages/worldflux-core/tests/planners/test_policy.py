@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worldflux.core.errors import ShapeMismatchError
+from worldflux.core.errors import ConfigurationError, ShapeMismatchError
 from worldflux.core.policy import Policy
 from worldflux.core.state import State
 from worldflux.planners import CEMPlanner, GoalObjective, ICEMPlanner, MPPIPlanner, PlannerPolicy, make_planner
@@ -178,3 +178,9 @@ def test_the_same_plan_is_not_searched_with_the_same_numbers_at_every_step(world
     assert actions[:, 0].unique(dim=0).shape[0] == 40
     assert torch.equal(actions[:10, 0], actions[:10, 1]) and torch.equal(actions[:30, 0], actions[10:, 1])
     assert actions[:, 0].mean(0).abs().max() < actions[:, 0].std(0).max()
+
+
+def test_a_policy_called_as_a_function_of_observations_says_what_it_wants(worlds):
+    policy = PlannerPolicy(worlds.PointMass(), CEMPlanner(**WEAK))
+    with pytest.raises(ConfigurationError, match=r"PlannerPolicy keeps nothing.*agent.act"):
+        policy(torch.zeros(1, 2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.training import Callback, EarlyStopping, EvalCallback, JSONLCallback, ProgressCallback
+from worldflux.training.progress import fitted, terminal_width
 
 
 def records(directory: Path) -> list[dict[str, float]]:
@@ -178,6 +180,22 @@ def test_on_a_terminal_progress_is_one_live_line(toy, tmp_path: Path) -> None:
     lines = stream.getvalue().splitlines()
     assert "\x1b[" in stream.getvalue()  # drawn over, not one below the other
     assert "finished · update 12/12" in lines[-1]
+
+
+def test_a_live_line_uses_the_width_of_the_terminal_and_drops_what_matters_least() -> None:
+    line = "env step 1,000 · update 5/10 · replay ratio 128 · 9.6 updates/s, 57 env steps/s · ETA 0:01 · return 13"
+    assert fitted(line, 200) == line
+    assert fitted(line, 90) == "env step 1,000 · update 5/10 · 9.6 updates/s, 57 env steps/s · ETA 0:01 · return 13"
+    assert fitted(line, 60) == "env step 1,000 · update 5/10 · ETA 0:01 · return 13"
+    assert fitted(line, 10) == "env step 1"
+
+
+def test_the_width_is_that_of_the_terminal_behind_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((123, 40)))
+    with open(os.devnull) as stream:
+        assert terminal_width(stream) == 123
+    monkeypatch.setenv("COLUMNS", "77")
+    assert terminal_width(io.StringIO()) == 77
 
 
 def test_nothing_is_logged_at_a_level_that_shows_by_default(

@@ -16,6 +16,7 @@ from .layers import Conv, KernelConv, KernelDeconv, KernelLinear, Linear, dense
 from .modalities import folded, joined_vectors, split_modalities, unfit, unusable
 from .numeric import one_hot, percentiles, symexp, symlog
 from .official import ImportReport, load_official
+from .policies import policy_call
 from .presets import preset_values
 from .rows import Arrivals, arrivals, forget, valid_steps
 from .states import compare_states
@@ -53,6 +54,7 @@ __all__ = [
     "log_slope",
     "one_hot",
     "percentiles",
+    "policy_call",
     "preset_values",
     "simnorm",
     "split_modalities",

@@ -13,6 +13,8 @@ from worldflux.core.payloads import WorldModelInput
 from worldflux.core.policy import Carry, Policy
 from worldflux.core.state import State
 
+from .policies import policy_call
+
 
 class ActingModel(WorldModel):
     """A world model whose actor reads a state that is complete: no memory beyond it is needed to act.
@@ -66,6 +68,7 @@ class MemorylessPolicy:
         """Nothing: it remembers nothing."""
         return {}
 
+    @policy_call
     @torch.no_grad()
     def __call__(
         self, obs: dict[str, Tensor] | Tensor | WorldModelInput, carry: Carry, *, is_first: Tensor, explore: bool

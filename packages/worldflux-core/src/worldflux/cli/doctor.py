@@ -137,7 +137,7 @@ def _text(data: dict[str, Any]) -> str:
         fields({f"torch {key}": value for key, value in torch.items()}),
         fields({name: version or "missing" for name, version in data["packages"].items()}),
         "\n".join(
-            f"extra {name}: " + ("present" if extra["present"] else f"missing (pip install 'worldflux-core[{name}]')")
+            f"extra {name}: " + ("present" if extra["present"] else _lacking(name, extra["packages"]))
             for name, extra in data["extras"].items()
         ),
         table(("PLUGIN", "VERSION", "STATE"), [(p["name"], p["version"], p["state"]) for p in plugins])
@@ -146,3 +146,9 @@ def _text(data: dict[str, Any]) -> str:
         "\n".join(f"problem: {problem}" for problem in data["problems"]) or "No problems found.",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _lacking(extra: str, packages: dict[str, str | None]) -> str:
+    """What an extra lacks of its packages, and how to get it."""
+    lacks = ", ".join(name for name, version in packages.items() if version is None)
+    return f"lacks {lacks} (pip install 'worldflux-core[{extra}]')"

@@ -34,7 +34,7 @@ def imagine(
     Example:
       worldflux imagine runs/cartpole --horizon 15 --out imagined.webp
     """
-    from worldflux.evals import animation_path
+    from worldflux.evals import animation_path, imagination_in_words
     from worldflux.experiment import Run
 
     animation_path(run / "imagined.gif" if out is None else out)  # before the work, not after it
@@ -58,4 +58,6 @@ def imagine(
         for measure, values in measures.items()
     ]
     text = table(("PREDICTED", "ERROR", *(f"STEP {h}" for h in shown)), rows)
-    emit(data, f"{text}\n\nanimation  {animation}\nnumbers    {numbers}", as_json=json)
+    said = data["in_words"] = imagination_in_words(result)
+    text = "\n".join([text, "", *said, ""] if said else [text, ""])
+    emit(data, f"{text}\nanimation  {animation}\nnumbers    {numbers}", as_json=json)

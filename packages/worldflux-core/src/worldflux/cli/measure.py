@@ -28,6 +28,7 @@ def measure(
 
     All meet the same starts. Raises ConfigurationError where model, planner and objective do not fit.
     """
+    from worldflux.evals import returns_in_words
     from worldflux.experiment import Run
     from worldflux.planners import PLANNERS
 
@@ -56,5 +57,7 @@ def measure(
         for name, r in results.items()
     ]
     lines.append(table(("POLICY", "RETURN (MEAN ± STD)", "MIN", "MAX", "LENGTH"), rows))
+    data["in_words"] = returns_in_words(results)
+    lines += data["in_words"]
     data |= {name: result.to_dict() for name, result in results.items()}
     emit(data, "\n".join(lines), as_json=as_json)

@@ -1,4 +1,4 @@
-"""``worldflux models``: what there is to train, from the manifests alone; only ``--options`` imports a family."""
+"""``worldflux models``: what there is to train, from the manifests, and what a family says of a preset itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .light import Command, Group
-from .output import MANY, JsonOption, apart, emit, fields, table
+from .output import MANY, PROBLEM, JsonOption, emit, fields, table
 
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
@@ -57,35 +57,54 @@ def list_(
 @app.command(cls=Command)
 def info(
     model: Annotated[str, typer.Argument(help="A preset or an alias, such as dreamer:ci.")],
-    options: Annotated[bool, typer.Option("--options", help="Also what can be set; this imports the family.")] = False,
+    options: Annotated[
+        bool,
+        typer.Option(
+            "--options/--no-options",
+            help="Also what it takes, how it is trained and what can be set, which its family is started for.",
+        ),
+    ] = True,
     json: JsonOption = False,
 ) -> None:
-    """Show what is known of a model.
+    """Show what is known of a model: what it observes and does, its training recipe, and every option with its rule.
+
+    The training recipe is what training takes where nothing else is given. With --no-options only the manifest is
+    read. Exits with 1 if the family does not start.
 
     \b
     Example:
-      worldflux models info dreamerv3:size12m --options
+      worldflux models info dreamerv3:size12m
     """
     from worldflux import get_model_info
+    from worldflux.core.errors import PluginError
 
     found = get_model_info(model)
-    text = fields(found)
+    text, problem = fields(found), None
     if options:
-        known = _options(model)
-        rows = [(name, takes(o), o.get("default", ""), o["value"]) for name, o in known.items()]
-        text += "\n\n" + table(("OPTION", "TAKES", "DEFAULT", "HERE"), rows)
-        found = {**found, "options": known}
+        try:
+            told, more = _told(model)
+            found, text = {**found, **told}, f"{text}\n\n{more}"
+        except PluginError as error:
+            problem = str(error)
+            found, text = {**found, "problem": problem}, f"{text}\n\nproblem  {problem}"
     emit(found, text, as_json=json)
+    if problem is not None:
+        raise typer.Exit(PROBLEM)
 
 
-def _options(model: str) -> dict[str, dict[str, Any]]:
-    """The options of a model's config by name: rule and default as JSON schema, and the value that the preset has."""
-    from worldflux import get_config, json_schema
+def _told(model: str) -> tuple[dict[str, Any], str]:
+    """What the family's code says of a preset, as data and as text."""
+    from .about import DONE, about
 
-    with apart():
-        config = get_config(model)
-        values = config.to_dict()
-        return {name: {**rule, "value": values[name]} for name, rule in json_schema(type(config))["properties"].items()}
+    told = about(model)
+    takes_rows = [(seen, *("yes" if kind in kinds else "no" for kind in DONE)) for seen, kinds in told["takes"].items()]
+    options = [(name, takes(o), o.get("default", ""), o["value"]) for name, o in told["options"].items()]
+    parts = [
+        table(("OBSERVES", *(f"{kind.upper()} ACTIONS" for kind in DONE)), takes_rows),
+        table(("TRAINED WITH", "UNLESS SET"), list(told["recipe"].items())),
+        table(("OPTION", "TAKES", "DEFAULT", "HERE"), options),
+    ]
+    return told, "\n\n".join(parts)
 
 
 def takes(rule: Mapping[str, Any]) -> str:

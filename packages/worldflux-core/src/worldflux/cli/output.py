@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from worldflux.core.errors import ConfigurationError, PluginError, WorldFluxError
+from worldflux.core.errors import CapabilityError, ConfigurationError, PluginError, WorldFluxError
 from worldflux.core.text import say as said, visible
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
@@ -108,7 +108,8 @@ def report(error: Exception, *, as_json: bool) -> int | None:
     """Print an expected error and return its exit code; return None for one that nobody foresaw, for its traceback."""
     told = getattr(error, "format_message", None)  # by what typer raises, whichever click it has
     foreseen = told is not None or isinstance(error, (WorldFluxError, OSError))
-    usage = told is not None or (isinstance(error, ConfigurationError) and not isinstance(error, PluginError))
+    asked = isinstance(error, (ConfigurationError, CapabilityError))  # for what is not there, or cannot be done
+    usage = told is not None or (asked and not isinstance(error, PluginError))
     message = said(error, kind=not foreseen, most=None) if told is None else visible(" ".join(told().split()))
     if foreseen:
         say(f"error: {message}")
@@ -143,12 +144,14 @@ def narrated() -> Iterator[None]:
 
     logger, handler = logging.getLogger("worldflux"), logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    level = logger.level
+    level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
+    logger.propagate = False  # others, such as dm_control's absl, may have a handler of their own above it
     logger.setLevel(logging.INFO)
     try:
         with apart():
             yield
     finally:
         logger.removeHandler(handler)
+        logger.propagate = propagate
         logger.setLevel(level)

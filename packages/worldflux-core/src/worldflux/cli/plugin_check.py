@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from worldflux.plugins.discovery import Plugin
     from worldflux.testing.check import Level
     from worldflux.testing.results import CheckResult
+
+SAME = 2  # checks may say the same; where more do, it is said once
 
 
 def check(
@@ -96,17 +99,32 @@ def _run(subject: Any, checks: list[Any]) -> list[CheckResult]:
 
 
 def _table(results: list[CheckResult]) -> str:
-    """One line a check; further lines of a message follow below it."""
-    rows, lines = [], {}
-    for number, result in enumerate(results, 2):
+    """One line a check; further lines of a message follow below it. What many checks say is said once."""
+    rows, lines, said = [], {}, collections.Counter((result.outcome, result.message) for result in results)
+    shared: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        what = result.outcome, result.message
+        if result.message and said[what] > SAME:
+            shared.setdefault(what, []).append(result.check)
+            if len(shared[what]) > 1:
+                continue
         first, _, rest = result.message.partition("\n")
         rows.append((result.check, result.outcome, first))
-        lines[number] = rest
+        lines[len(rows) + 1] = rest
     text = table(("CHECK", "OUTCOME", "MESSAGE"), rows).splitlines()
     return "\n".join(
         line + (f"\n{textwrap.indent(lines[number], '    ')}" if lines.get(number) else "")
         for number, line in enumerate(text, 1)
-    )
+    ) + "".join(f"\n{_same(outcome, checks)}" for (outcome, _), checks in shared.items())
+
+
+def _same(outcome: str, checks: list[str]) -> str:
+    """Name the checks that say the same as the first."""
+    first, *others = checks
+    return textwrap.fill(
+        f"{len(others)} more {outcome}, for the same reason as {first}: {', '.join(others)}",
+        width=120, initial_indent="… ", subsequent_indent="  ", break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _observed(plugin: Plugin, timeout: float) -> dict[str, Any]:

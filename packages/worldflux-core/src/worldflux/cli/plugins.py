@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import contextlib
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +11,9 @@ from .light import Command, Group
 from .output import JsonOption, emit, fields, table
 from .plugin_check import check, doctor
 from .plugin_new import new
+
+if TYPE_CHECKING:
+    from worldflux.plugins.discovery import Plugin
 
 app = typer.Typer(
     cls=Group,
@@ -43,7 +47,7 @@ def list_(json: JsonOption = False) -> None:
 
 @app.command(cls=Command)
 def show(
-    name: Annotated[str, typer.Argument(help="The plugin's distribution, such as worldflux-dreamer.")],
+    name: Annotated[str, typer.Argument(help="A plugin's distribution, or an id it brings, such as dreamer:ci.")],
     json: JsonOption = False,
 ) -> None:
     """Show what a plugin provides and how it stands.
@@ -52,14 +56,28 @@ def show(
     Example:
       worldflux plugins show worldflux-dreamer
     """
-    from worldflux.core.errors import ConfigurationError, did_you_mean
-    from worldflux.plugins import get_kernel
-
-    found = get_kernel().plugins
-    names = {p.name.lower().replace("_", "-"): p for p in found}
-    plugin = names.get(name.lower().replace("_", "-"))
-    if plugin is None:
-        near = did_you_mean(name, names)
-        raise ConfigurationError(f"no plugin {name!r} is installed; there are {sorted(names)}.{near}")
+    plugin = _named(name)
     data = plugin.to_dict()
     emit(data, fields({**{k: v for k, v in data.items() if k != "provides"}, **data["provides"]}), as_json=json)
+
+
+def _named(name: str) -> Plugin:
+    """The plugin of a name: its own, or that of a family, preset, alias, component, backend, importer or command."""
+    from worldflux.core.errors import ConfigurationError, ModelNotFoundError, PluginError, did_you_mean
+    from worldflux.plugins import get_kernel
+
+    kernel = get_kernel()
+    names = {p.name.lower().replace("_", "-"): p for p in kernel.plugins}
+    if (plugin := names.get(name.lower().replace("_", "-"))) is not None:
+        return plugin
+    for plugin in kernel.plugins:  # those that cannot be used, too
+        if any(id == name.lower() for _, id in plugin.ids):
+            return plugin
+    with contextlib.suppress(ModelNotFoundError, PluginError):
+        if (plugin := kernel.resolve(name).plugin) is not None:
+            return plugin
+    ids = {id for plugin in kernel.plugins for _, id in plugin.ids}
+    raise ConfigurationError(
+        f"no plugin is called {name!r} or brings something of that name; there are {sorted(names)}."
+        + did_you_mean(name, [*names, *ids, *(found.model_id for found in kernel.catalog.presets)])
+    )

@@ -57,7 +57,7 @@ class OfficialBackendHandle:
     def _adapter(self) -> Any:
         if self.is_native_torch:
             raise ConfigurationError(f"{self.model_id!r} is trained in this process: Trainer(model).train(source)")
-        adapter = WorldModelRegistry.backend(self.backend)()
+        adapter = WorldModelRegistry.reach("backend", self.backend)()
         if not (hasattr(adapter, "submit") and hasattr(adapter, "job")):
             what = "expected a worldflux.delegated.SubprocessBackend"
             raise ConfigurationError(f"the adapter of backend {self.backend!r} is {adapter!r}, {what}")

@@ -22,6 +22,7 @@ from .errors import CapabilityError, ConfigurationError, ShapeMismatchError
 from .output import LossOutput, ModelOutput
 from .payloads import Action, ActionPayload, ActionSequence, ConditionPayload, Observations
 from .recipe import Recipe
+from .registry import WorldModelRegistry
 from .rollout import OpenLoop
 from .spec import Capability, ConditionSpec, ModelIOContract, PredictionSpec, StateSpec, stated
 from .state import State
@@ -92,8 +93,7 @@ class WorldModel(Doors, ABC):
 
     def advance(self, state: State, action: Tensor, conditioned: dict[str, Tensor], *, deterministic: bool) -> State:
         """The prior: the state after ``action [B, A]``, which the conditioner made ``conditioned`` of."""
-        ahead: State = self.component("dynamics_model").transition(state, conditioned, deterministic=deterministic)
-        return ahead
+        return cast(State, self.component("dynamics_model").transition(state, conditioned, deterministic=deterministic))
 
     def correct(
         self,
@@ -139,6 +139,15 @@ class WorldModel(Doors, ABC):
     def policy(self, **options: Any) -> Policy:
         """Return the family's policy. Raises CapabilityError if it has none."""
         raise CapabilityError(f"{type(self).__name__} has no policy of its own; it declares {self._declared()}")
+
+    def agent(self, env: Any = None, **options: Any) -> Any:
+        """Return what acts in an environment's own terms: ``agent.act(obs)`` is the action ``env.step`` takes.
+
+        ``env`` is an environment, its id, a factory, or its two spaces; without it discrete actions are whole numbers,
+        continuous ones in [-1, 1], several parts a dict. Options: ``image_size`` and ``frame_stack`` as ``make_env``
+        takes them, ``explore``, ``seed``, ``policy``; see ``worldflux.agent.Agent``. Raises ConfigurationError.
+        """
+        return WorldModelRegistry.reach("integration", "agent").agent_of(self, env, **options)
 
     # --- the contract ---------------------------------------------------------------------------------------------
 
@@ -211,8 +220,7 @@ class WorldModel(Doors, ABC):
         self.check_conditions(conditions)
         actions = self.action_sequence(action_sequence, batch_size=initial_state.batch_size)
         executor = self.component("rollout_executor")
-        imagined: Trajectory = executor.rollout_open_loop(self, initial_state, actions, conditions, deterministic)
-        return imagined
+        return cast(Trajectory, executor.rollout_open_loop(self, initial_state, actions, conditions, deterministic))
 
     def imagined(
         self, state: State, action: Tensor, conditions: ConditionPayload | None = None, deterministic: bool = False

@@ -84,7 +84,7 @@ class Saved(nn.Module):
         """
         folder = expanded(name_or_path)
         if not folder.exists():
-            folder = WorldModelRegistry.hub().download(str(name_or_path))
+            folder = WorldModelRegistry.reach("integration", "hub").download(str(name_or_path))
         config_data, meta = read_json(folder / CONFIG), read_json(folder / META)
         _check_meta(folder, meta)
         family = config_data.get("model_type")
@@ -111,7 +111,7 @@ class Saved(nn.Module):
         self, repo_id: str, *, token: str | None = None, private: bool = False, commit_message: str = "Upload model"
     ) -> str:
         """Upload the saved model to the Hub and return its URL."""
-        hub = WorldModelRegistry.hub()
+        hub = WorldModelRegistry.reach("integration", "hub")
         return str(hub.push(self, repo_id, token=token, private=private, commit_message=commit_message))
 
 

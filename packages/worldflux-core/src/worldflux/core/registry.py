@@ -72,7 +72,7 @@ class Registry:
         """Install what is called with ``("model" | "component", id)`` when an id is not yet registered.
 
         Called with ``("backend", id)``, it returns the factory of that backend's adapter, and with
-        ``("integration", "hub")`` what can talk to the Hub.
+        ``("integration", name)`` the module ``worldflux.<name>``.
         """
         self._loader = loader
 
@@ -140,13 +140,9 @@ class Registry:
         specs = {name: entry.spec for (kind, name), entry in sorted(self._entries.items()) if kind == "component"}
         return {name: spec for name, spec in specs.items() if component_type in (None, spec.component_type)}
 
-    def backend(self, backend_id: str) -> Callable[[], Any]:
-        """Return the factory of a backend's adapter. Raises ConfigurationError if unknown, or its plugin's reason."""
-        return self._loader("backend", backend_id)  # type: ignore[no-any-return, misc]
-
-    def hub(self) -> Any:
-        """What moves saved models from and to the Hub: ``worldflux.hub``, which is no part of the kernel."""
-        return self._loader("integration", "hub")  # type: ignore[misc]
+    def reach(self, kind: str, name: str) -> Any:
+        """Return what the loader has for ``("backend", id)`` or ``("integration", name)``. Raises its reason."""
+        return self._loader(kind, name)  # type: ignore[misc]
 
     def snapshot(self) -> Entries:
         """What is registered now, to ``restore`` later."""

@@ -135,11 +135,20 @@ def log_budget(layout: Mapping[str, Field], streams: int, capacity: int) -> None
     """Say how much memory a full replay takes, and warn where the machine has less."""
     row = row_bytes(layout)
     total = row * streams * capacity
-    _LOG.info("replay: %s rows of %s bytes = %.2f GB when full", f"{streams * capacity:,}", f"{row:,}", total / 1e9)
+    _LOG.info("replay: %s rows of %s bytes = %s when full", f"{streams * capacity:,}", f"{row:,}", in_bytes(total))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else total
     if total > 0.8 * memory:
         _LOG.warning(
-            "replay: %.1f GB when full, but this machine has %.1f GB of memory: lower the capacity",
-            total / 1e9,
-            memory / 1e9,
+            "replay: %s when full, but this machine has %s of memory: lower the capacity",
+            in_bytes(total),
+            in_bytes(memory),
         )
+
+
+def in_bytes(size: float) -> str:
+    """Return a number of bytes with three digits and the unit that suits it, such as ``1.25 MB``."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 999.5:  # which three digits would show as a thousand
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

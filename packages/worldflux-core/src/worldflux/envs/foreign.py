@@ -62,6 +62,16 @@ class ForeignVectorEnv:
         """The flat action."""
         return self._act.spec
 
+    @property
+    def single_observation_space(self) -> Any:
+        """The space of what one environment shows."""
+        return self._env.single_observation_space
+
+    @property
+    def single_action_space(self) -> Any:
+        """The space of one environment's own action."""
+        return self._env.single_action_space
+
     def reset(self, seed: int | None = None) -> Step:
         """Begin a new episode everywhere. Raises EnvironmentFailure."""
         if seed is not None:

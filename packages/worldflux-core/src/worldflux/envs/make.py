@@ -127,10 +127,9 @@ def _make(gym: ModuleType, name: str, image_size: int | None, options: dict[str,
         options.setdefault("render_mode", "rgb_array")
     try:
         return gym.make(name, **copy.deepcopy(options))
-    except gym.error.DependencyNotInstalled as error:
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise ConfigurationError(
-            f"environment {name!r} needs something that is not installed: {error}. "
-            'For the classic environments: pip install "worldflux-core[env]"'
+            f"environment {name!r} needs something that is not installed: {error}{_pip_line(gym, name, str(error))}"
         ) from error
     except gym.error.UnregisteredEnv as error:
         near = did_you_mean(name, gym.registry) or task_hint(name) or f" {error}"
@@ -138,6 +137,17 @@ def _make(gym: ModuleType, name: str, image_size: int | None, options: dict[str,
     except Exception as error:  # whatever its constructor raises
         what = f"{type(error).__name__}: {error}"
         raise ConfigurationError(f"environment {name!r} could not be made: {what}") from error
+
+
+def _pip_line(gym: ModuleType, name: str, said: str) -> str:
+    """What brings all that an environment of Gymnasium's own needs, its renderer included, if that is not said yet."""
+    if "pip install" in said:
+        return ""
+    entry = str(getattr(gym.registry.get(name), "entry_point", ""))
+    kind = entry.removeprefix("gymnasium.envs.").partition(".")[0] if entry.startswith("gymnasium.envs.") else ""
+    extras = {"mujoco": "gymnasium[mujoco]", "box2d": "gymnasium[box2d]"}
+    extras |= dict.fromkeys(("classic_control", "toy_text"), "worldflux-core[env]")
+    return f': pip install "{extras[kind]}"' if kind in extras else ""
 
 
 def _atari(name: str) -> None:

@@ -56,6 +56,16 @@ class FrameStack:
         """The flat action."""
         return self._env.action_spec
 
+    @property
+    def single_observation_space(self) -> Any:
+        """The space of one frame, where the environments tell it, else None."""
+        return getattr(self._env, "single_observation_space", None)
+
+    @property
+    def single_action_space(self) -> Any:
+        """The space of one environment's own action, where they tell it, else None."""
+        return getattr(self._env, "single_action_space", None)
+
     def reset(self, seed: int | None = None) -> Step:
         """Begin a new episode everywhere; see :class:`~worldflux.envs.VectorEnv`."""
         return self._stack(self._env.reset(seed=seed))
@@ -105,16 +115,23 @@ class FrameStack:
 
     def _stack(self, step: Step) -> Step:
         for name, shown in self._shown.items():
-            newest = step.obs[name]
-            copies = np.tile(newest, (1, self._frames, 1, 1))
-            if shown is not None:
-                going = ~step.is_first
-                copies[going] = np.concatenate([shown[going, newest.shape[1] :], newest[going]], 1)
-            self._shown[name] = copies
+            self._shown[name] = stacked(shown, step.obs[name], step.is_first, frames=self._frames)
         return replace(step, obs=self._seen(step))
 
     def _seen(self, step: Step) -> dict[str, np.ndarray]:
         return {**step.obs, **{name: shown.copy() for name, shown in self._shown.items() if shown is not None}}
+
+
+def stacked(shown: np.ndarray | None, newest: np.ndarray, is_first: np.ndarray, *, frames: int) -> np.ndarray:
+    """Return images ``[N, frames * C, H, W]``: what was ``shown`` last, moved on by the ``newest`` ``[N, C, H, W]``.
+
+    Where ``is_first [N]``, or nothing was shown, there are copies of the newest.
+    """
+    copies = np.tile(newest, (1, frames, 1, 1))
+    if shown is not None:
+        going = ~is_first
+        copies[going] = np.concatenate([shown[going, newest.shape[1] :], newest[going]], 1)
+    return copies
 
 
 def check_frames(frames: int) -> None:

@@ -80,6 +80,16 @@ class SyncVectorEnv:
         """The flat action."""
         return self._act.spec
 
+    @property
+    def single_observation_space(self) -> Any:
+        """The space of what one environment shows."""
+        return self._envs[0].observation_space
+
+    @property
+    def single_action_space(self) -> Any:
+        """The space of one environment's own action."""
+        return self._envs[0].action_space
+
     def reset(self, seed: int | None = None) -> Step:
         """Begin a new episode everywhere; a seed restarts the sequence of episodes. Raises EnvironmentFailure."""
         if seed is not None:

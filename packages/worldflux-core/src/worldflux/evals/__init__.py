@@ -7,6 +7,7 @@ from .imagination import Imagination, imagine
 from .policy import EvalResult, evaluate_policy, random_baseline
 from .segments import Segments, record_segments
 from .video import animation_path, save_animation
+from .words import imagination_in_words, returns_in_words
 
 __all__ = [
     "EvalResult",
@@ -14,10 +15,12 @@ __all__ = [
     "Segments",
     "animation_path",
     "evaluate_policy",
+    "imagination_in_words",
     "imagine",
     "random_baseline",
     "read_metrics",
     "record_segments",
+    "returns_in_words",
     "save_animation",
     "save_learning_curve",
     "series",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +75,13 @@ class EvalResult:
             "unfinished": self.unfinished,
             "explore": self.explore,
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EvalResult:
+        """Return what ``to_dict`` made JSON-able. Raises KeyError or TypeError for anything else."""
+        known = {item.name: values[item.name] for item in fields(cls) if item.name in values}
+        numbers = {name: tuple(map(kind, values[name])) for name, kind in (("returns", float), ("lengths", int))}
+        return cls(**{**known, **numbers})
 
 
 def evaluate_policy(

@@ -11,13 +11,14 @@ from worldflux.core.errors import ConfigurationError, did_you_mean
 from worldflux.core.files import expanded
 
 from .extras import require_viz
+from .strips import INK, PAPER, TITLED, band, phase, strips
 
 if TYPE_CHECKING:
     from .imagination import Imagination
 
 CONTEXT, OPEN_LOOP = (46, 160, 67), (207, 72, 60)  # border: the model sees this row | it imagines it
 TRUTH, PREDICTION, ERROR = (40, 90, 200), (220, 120, 20), (120, 120, 120)
-INK, GRID, PAPER = (30, 30, 30), (225, 225, 225), (255, 255, 255)
+GRID = (225, 225, 225)
 MAX_CURVES = 8
 
 
@@ -33,10 +34,11 @@ def save_animation(
     """Write ``result`` as an animation, one frame per row, and return its path.
 
     Images: a line per sequence with truth, prediction and absolute error, each at least ``size`` pixels wide,
-    the frames the model has seen with a green border and the imagined ones with a red border. Vectors: the
-    first sequence's curves, a line per dimension (8 at most), truth and prediction on the left and the
-    absolute error on the right, the context shaded green; of a model that decodes no observation, the reward's. The
-    suffix decides the format: ``.gif`` or ``.webp``.
+    the frames the model has seen with a green border and the imagined ones with a red border; below them the first
+    sequence's vectors and rewards as strips. Vectors: the first sequence's curves, a line per dimension (8 at most),
+    truth and prediction on the left and the absolute error on the right, the context shaded green, and all of it (32
+    dimensions at most) as strips; of a model that decodes no observation, the reward's. A title says which is which,
+    and whether the model sees the row. The suffix decides the format: ``.gif`` or ``.webp``.
 
     Raises:
         ConfigurationError: another suffix, an unknown modality, or pillow is missing.
@@ -83,8 +85,20 @@ def _image_frames(result: Imagination, name: str, *, sequences: int, size: int) 
         colour = CONTEXT if t < result.context else OPEN_LOOP
         panels = (truth[:, t], prediction[:, t], np.abs(prediction[:, t] - truth[:, t]))
         columns = [[_framed(_rgb(image), scale, border, colour) for image in panel] for panel in panels]
-        frames.append(np.concatenate([np.concatenate(column, 0) for column in columns], 1))
+        frame = np.concatenate([np.concatenate(column, 0) for column in columns], 1)
+        frames.append(_explained(frame, result, t, colour))
     return frames
+
+
+def _explained(frame: np.ndarray, result: Imagination, t: int, colour: tuple[int, int, int]) -> np.ndarray:
+    """A frame of images under its title and above what else there is as strips, if it is wide enough for words."""
+    if (width := frame.shape[1]) < TITLED:
+        return frame
+    words = [["what happened", "imagined", "absolute error"], [phase(t, result.context, result.horizon)]]
+    vectors = [name for name in result.truth if name not in result.images]
+    vectors += [] if result.predicted_reward is None else ["reward"]
+    below = [strips(result, name, now=t, width=width) for name in vectors]
+    return np.concatenate([band(width, words, ink=PAPER, paper=colour), frame, *below])
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
@@ -112,7 +126,13 @@ def _curve_frames(result: Imagination, name: str) -> list[Any]:
         assert result.predicted_reward is not None
         truth, prediction = result.reward, result.predicted_reward
     truth, prediction = (values[0].reshape(rows, -1)[:, :MAX_CURVES] for values in (truth, prediction))
-    return [_curve_frame(truth, prediction, name, now=t, context=result.context) for t in range(rows)]
+    image_module = require_viz("PIL.Image", "writing an animation")
+    frames = []
+    for t in range(rows):
+        curves = np.asarray(_curve_frame(truth, prediction, name, now=t, context=result.context))
+        below = strips(result, name, now=t, width=curves.shape[1])
+        frames.append(image_module.fromarray(np.concatenate([curves, below])))
+    return frames
 
 
 def _curve_frame(truth: np.ndarray, prediction: np.ndarray, name: str, *, now: int, context: int) -> Any:
@@ -122,10 +142,9 @@ def _curve_frame(truth: np.ndarray, prediction: np.ndarray, name: str, *, now: i
     rows, dims = truth.shape
     image = image_module.new("RGB", (left + 2 * width + 2 * gap, top + dims * (height + gap) + gap), PAPER)
     draw = draw_module.Draw(image)
-    phase = "context (the model sees it)" if now < context else f"open loop, step {now - context + 1}"
-    draw.text((left, 8), f"row {now + 1}/{rows}: {phase}", fill=CONTEXT if now < context else OPEN_LOOP)
-    draw.text((left + width - 110, 8), "truth", fill=TRUTH)
-    draw.text((left + width - 70, 8), "prediction", fill=PREDICTION)
+    draw.text((left, 8), phase(now, context, rows - context), fill=CONTEXT if now < context else OPEN_LOOP)
+    draw.text((left + width - 90, 8), "truth", fill=TRUTH)
+    draw.text((left + width - 55, 8), "imagined", fill=PREDICTION)
     draw.text((left + width + gap, 8), "absolute error", fill=ERROR)
     error = np.abs(prediction - truth)
     for d in range(dims):

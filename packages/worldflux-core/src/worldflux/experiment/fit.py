@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from worldflux.agent import Spaces, spaces_of, write_spaces
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.files import expanded, write_json
 from worldflux.core.model import WorldModel
@@ -24,7 +25,7 @@ from worldflux.training import (
 from worldflux.training.threads import using
 
 from .run import Evaluation, Run, create_model, eval_envs, seeded_policy
-from .settings import Plan, Settings, make_plan, read_settings
+from .settings import Plan, Settings, make_plan, read_asked, read_settings, resolved
 
 logger = logging.getLogger(__name__)
 
@@ -57,17 +58,20 @@ def fit(
     """
     name = env if isinstance(env, str) else getattr(env, "__qualname__", type(env).__name__)
     asked = {"model": model, "env": name, **options}
-    settings = Settings.from_dict(asked)
+    settings, told = Settings.from_dict(asked), set(asked)
     directory = expanded(run) if run is not None else default_directory(settings)
+    if directory.is_file():
+        raise ConfigurationError(f"{directory} is a file, expected the directory of a run")
     if resume:
         stored = read_settings(directory)
         settings = Settings.from_dict({**stored.asked(), **asked}).resuming(stored)
+        told |= read_asked(directory)
     elif any((directory / "checkpoints").glob("step-*")):
         raise ConfigurationError(
             f"{directory} already holds a run; resume it (--resume, or resume=True), or choose another directory"
         )
     with contextlib.closing(Run(directory, settings, env=env).make_env(seed=settings.seed)) as probe:
-        built = create_model(settings, probe)
+        built, spaces = create_model(settings, probe), spaces_of(probe)
     plan = make_plan(settings, built)
     if (plan.settings.steps or 0) < plan.warmup:
         logger.warning(
@@ -75,7 +79,7 @@ def fit(
             "steps, or lower what comes first (a model's seed_steps, or the batch)", plan.settings.steps, plan.warmup,
         )  # fmt: skip
     finished = Run(directory, plan.settings, env=env, model=built, status="running")
-    trainer = _trainer(built, plan, directory, callbacks)
+    trainer = _trainer(built, plan, directory, told, [*callbacks, *([] if spaces is None else [_KeepSpaces(spaces)])])
     with _collecting(finished, trainer, plan) as source, _periodic_evaluation(finished) as evaluate:
         trainer.add_callback(EvalCallback(evaluate))
         trainer.train(source, resume_from=directory if resume else None)
@@ -95,9 +99,19 @@ def resume_run(directory: str | Path, *, env: Callable[[], Any] | None = None, *
         CheckpointError: nothing to resume from.
     """
     stored = read_settings(directory)
-    options = {**stored.asked(), **changes}
+    options = {"model": stored.model, "env": stored.env, **changes}
     model, name = options.pop("model"), options.pop("env")
     return fit(model, env=env or name, run=directory, resume=True, **options)
+
+
+class _KeepSpaces(Callback):
+    """Keeps the environment's spaces with the run, so that its model can act where the environment cannot be made."""
+
+    def __init__(self, spaces: Spaces) -> None:
+        self.spaces = spaces
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        write_spaces(trainer.run_dir, self.spaces)
 
 
 def default_directory(settings: Settings) -> Path:
@@ -106,7 +120,7 @@ def default_directory(settings: Settings) -> Path:
     return Path("runs") / "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
 
 
-def _trainer(model: WorldModel, plan: Plan, directory: Path, callbacks: Sequence[Callback]) -> Trainer:
+def _trainer(model: WorldModel, plan: Plan, directory: Path, told: set[str], callbacks: Sequence[Callback]) -> Trainer:
     settings = plan.settings
     config = replace(
         settings.training,
@@ -118,7 +132,8 @@ def _trainer(model: WorldModel, plan: Plan, directory: Path, callbacks: Sequence
         keep_checkpoints=KEEP_CHECKPOINTS,
         output_dir=str(directory),
     )
-    return Trainer(model, config, [ProgressCallback(), *callbacks], run_info=settings.to_dict())
+    choices = {"asked": sorted(told), "resolved": resolved(plan, model, config.resolve_device())}
+    return Trainer(model, config, [ProgressCallback(), *callbacks], run_info={**settings.to_dict(), **choices})
 
 
 @contextlib.contextmanager

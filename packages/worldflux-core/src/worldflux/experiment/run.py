@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from worldflux.core.errors import ConfigurationError
+from worldflux.agent import Agent, read_spaces, spaces_of
+from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.core.files import expanded, write_json
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import load_weights
@@ -48,12 +49,23 @@ class Evaluation:
         """Return both as JSON-able values."""
         return {"trained": self.trained.to_dict(), "random": self.random.to_dict()}
 
+    @classmethod
+    def read(cls, file: Path) -> Evaluation | None:
+        """Return what a file of a run holds; None if there is none. Raises CheckpointError if it is damaged."""
+        if not file.is_file():
+            return None
+        stored = read_json(file)
+        try:
+            return cls(EvalResult.from_dict(stored["trained"]), EvalResult.from_dict(stored["random"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{file} holds no evaluation: {error!r}") from error
+
 
 class Run:
     """A directory with a trained model.
 
     ``settings`` is what it was asked for; ``status`` is how its training ended ("finished", "preempted", …);
-    ``evaluation`` is what ``fit`` measured at its end (None in a run that was opened from its directory).
+    ``evaluation`` is what ``fit`` measured at its end, None before that.
     """
 
     def __init__(
@@ -79,7 +91,18 @@ class Run:
         """
         settings = read_settings(directory)
         status = read_json(expanded(directory) / "run_manifest.json").get("status", "unknown")
-        return cls(directory, settings, env=env, status=str(status))
+        run = cls(directory, settings, env=env, status=str(status))
+        run.evaluation = Evaluation.read(run.directory / "evaluation.json")
+        return run
+
+    def __repr__(self) -> str:
+        told = [f"{self.settings.model} in {self.settings.env}", self.status]
+        if self.settings.steps:
+            told.append(f"{self.settings.steps:,} steps asked for")
+        if self.evaluation is not None:
+            trained, random = self.evaluation.trained.mean, self.evaluation.random.mean
+            told.append(f"return {trained:.2f} (random {random:.2f})")
+        return f"Run({str(self.directory)!r}: {', '.join(told)})"
 
     @property
     def weights(self) -> Path:
@@ -111,6 +134,31 @@ class Run:
             image_size=self.settings.image_size,
             frame_stack=self.settings.frame_stack,
             env_options=options,
+        )
+
+    def agent(self, *, explore: bool | None = None, seed: int | None = None, policy: Policy | None = None) -> Agent:
+        """Return what acts in the run's environment: ``agent.act(obs)`` is the action ``env.step`` takes.
+
+        Observations are as the environment gives them; pictures are resized and stacked as in training. The environment
+        itself is not made: its spaces are kept with the run. ``explore`` (by default as the run is evaluated), ``seed``
+        and ``policy`` are as in ``worldflux.agent.Agent``.
+
+        Raises:
+            CheckpointError: the model or the spaces are missing or damaged.
+            CapabilityError: the model has no policy of its own, and none is given.
+        """
+        spaces = read_spaces(self.directory)
+        if spaces is None:  # a run of an earlier version
+            with contextlib.closing(self.make_env()) as env:
+                spaces = spaces_of(env)
+        return Agent(
+            self.model,
+            spaces,
+            image_size=self.settings.image_size,
+            frame_stack=self.settings.frame_stack,
+            explore=bool(self.settings.eval_explore) if explore is None else explore,
+            seed=self.eval_seed(seed),
+            policy=policy,
         )
 
     def evaluate(self, *, episodes: int = 20, seed: int | None = None, explore: bool | None = None) -> EvalResult:
@@ -204,6 +252,7 @@ def create_model(settings: Settings, env: VectorEnv) -> WorldModel:
         settings.model,
         observation_modalities=dict(env.obs_spec),
         action_spec=env.action_spec,
+        component_overrides=settings.component_overrides,
         **{**seed, **settings.model_options},
     )
     if not isinstance(model, WorldModel):

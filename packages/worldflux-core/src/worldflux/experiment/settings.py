@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from worldflux.core import files
 from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
 from worldflux.core.fields import Amount, Count
@@ -17,10 +19,15 @@ from worldflux.training import CollectConfig, TrainingConfig
 from worldflux.training.options import Options
 
 DEFAULT_STEPS = 100_000
+TOLD = ("asked", "resolved")  # of config.json: for those who read it, and no settings themselves
 MAX_REPLAY_ROWS = 1_000_000
 FREE_TO_CHANGE = frozenset(
     {"steps", "replay_capacity", "eval_every", "eval_episodes", "eval_explore", "save_every", "device", "threads"}
 )
+
+
+class NoRunError(CheckpointError, ConfigurationError):
+    """There is no run where one was said to be: the caller's mistake, and no damage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +37,9 @@ class Settings(Options):
     ``steps``, ``eval_every`` and ``save_every`` count environment steps, over all environments (0: only at the end);
     None leaves a choice to the model's recipe, then to ``fit``. ``eval_explore`` evaluates the policy as it explores,
     or (False) its best actions; families differ in the custom. ``model_options`` go to ``create_world_model``,
-    ``env_options`` to the environment's constructor. ``from_dict`` takes ``batch_size`` and the like beside these, and
-    they can be read here, too. Raises ConfigurationError.
+    as do ``component_overrides`` (ids of registered components by slot); ``env_options`` go to the environment's
+    constructor. ``from_dict`` takes ``batch_size`` and the like beside these, and they can be read here, too. Raises
+    ConfigurationError.
     """
 
     model: str
@@ -43,8 +51,19 @@ class Settings(Options):
     eval_explore: bool | None = None
     save_every: Amount | None = None
     model_options: dict[str, Any] = field(default_factory=dict)
+    component_overrides: dict[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(seed=0))
     collect: CollectConfig = field(default_factory=CollectConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for slot, component in self.component_overrides.items():
+            if not isinstance(component, str):
+                raise self.error(
+                    f"component_overrides[{slot!r}] is {component!r}, expected the id of a registered component: a run "
+                    "keeps it, to go on and to be opened again; WorldModelRegistry.register_component(id, factory, "
+                    "ComponentSpec(id, slot)) gives it one, and a Trainer takes any model"
+                )
 
     def __getattr__(self, name: str) -> Any:  # of what is not found here
         for part in PARTS:
@@ -153,10 +172,31 @@ def make_plan(settings: Settings, model: WorldModel) -> Plan:
     return Plan(settings=settings, updates=updates, warmup=warmup, steps_per_update=rows / collect.replay_ratio)
 
 
+def resolved(plan: Plan, model: WorldModel, device: torch.device) -> dict[str, Any]:
+    """Return what a run's settings amount to, ready for JSON: where, how often, and every option of the model."""
+    training, collect = plan.settings.training, plan.settings.collect
+    return {
+        "device": str(device),
+        "updates": plan.updates,
+        "steps_before_the_first_update": plan.warmup,
+        "min_rows": collect.min_rows or training.batch_size * training.sequence_length,
+        "recipe": model.recipe().chosen(),
+        "components": dict(model.component_ids),
+        "model_options": model.config.to_dict(),
+    }
+
+
+def read_asked(directory: Path) -> set[str]:
+    """Return the names of what the run in a directory was told, and did not choose itself."""
+    asked = read_json(directory / "config.json").get("asked")
+    return {name for name in asked if isinstance(name, str)} if isinstance(asked, list) else set()
+
+
 def read_settings(directory: str | Path) -> Settings:
     """Return what the run in a directory was asked for. Raises CheckpointError if there is no run."""
     config = read_json(files.expanded(directory) / "config.json")
-    config.pop("training", None)
+    for told in (*TOLD, "training"):
+        config.pop(told, None)
     try:
         return Settings.from_dict(config)
     except (ConfigurationError, TypeError) as error:
@@ -166,7 +206,7 @@ def read_settings(directory: str | Path) -> Settings:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file of a run. Raises CheckpointError if it is missing or damaged."""
     if not path.is_file():
-        raise CheckpointError(f"{path.parent} holds no run: {path.name} is missing{_near(path.parent)}")
+        raise NoRunError(f"{path.parent} holds no run: {path.name} is missing{_near(path.parent)}")
     return files.read_json(path)
 
 

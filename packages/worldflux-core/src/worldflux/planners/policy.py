@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from worldflux.blocks import policy_call
 from worldflux.core.errors import ConfigurationError, ShapeMismatchError
 from worldflux.core.model import WorldModel
 from worldflux.core.payloads import ConditionPayload, Observations
@@ -61,6 +62,7 @@ class PlannerPolicy:
         step = torch.zeros(batch_size, dtype=torch.int64, device=device)
         return {"action": action, "step": step, **_prefixed(_STATE, state.tensors), **_prefixed(_PLAN, warm)}
 
+    @policy_call
     @torch.no_grad()
     def __call__(self, obs: Observations, carry: Carry, *, is_first: Tensor, explore: bool) -> tuple[Tensor, Carry]:
         """Actions ``[N, A]`` for observations ``[N, ...]`` and the next carry."""

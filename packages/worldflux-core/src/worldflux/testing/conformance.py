@@ -66,6 +66,8 @@ class BoundCheck:
         if result.outcome == "expected":
             pytest.xfail(result.message)
         if result.outcome == "failed":
+            if (first := self.subject.causes.setdefault(result.message, self.check.name)) != self.check.name:
+                pytest.fail(f"{self.check.rule}\nIt fails of the same as {first}, which shows where", pytrace=False)
             if result.error is None or isinstance(result.error, CheckFailed):
                 pytest.fail(f"{self.check.rule}\n{result.message}", pytrace=False)
             raise result.error

@@ -45,6 +45,7 @@ class Subject:
         self.plugin: Plugin = plugin or self._plugin_of(name)
         self.name = name
         self.options = None if options is None else dict(options)
+        self.causes: dict[str, str] = {}  # what checks failed of, and the first that did
 
     @staticmethod
     def _plugin_of(name: str) -> Plugin:

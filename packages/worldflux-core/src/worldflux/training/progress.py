@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -57,7 +59,9 @@ class ProgressCallback(Callback):
 
     def _show(self, line: str) -> None:
         if self._status:
-            self._status.update(line)
+            width = terminal_width(self.stream)
+            self._status.console.width = width
+            self._status.update(fitted(line, width - 2))  # a spinner is in front
         else:
             self.stream.write(line + "\n")
             self.stream.flush()
@@ -77,6 +81,23 @@ class ProgressCallback(Callback):
         shown = ("loss",) if set(self._last) == {"loss"} else ("episode/return", "eval/return")
         parts += [f"{names[key]} {self._last[key]:.4g}" for key in shown if key in self._last]
         return " · ".join(parts)
+
+
+def terminal_width(stream: TextIO) -> int:
+    """Return how many columns the terminal behind a stream has now; 80 if it does not tell."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):
+        return shutil.get_terminal_size().columns
+
+
+def fitted(line: str, width: int) -> str:
+    """Return a line without the parts that matter least, so that it fits into ``width`` columns."""
+    parts = line.split(" · ")
+    for least in ("replay ratio", "updates/s", "eval return", "ETA"):
+        if len(" · ".join(parts)) > width:
+            parts = [part for part in parts if least not in part]
+    return " · ".join(parts)[:width]
 
 
 def _clock(seconds: float) -> str:

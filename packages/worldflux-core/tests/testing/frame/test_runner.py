@@ -188,3 +188,31 @@ def test_an_expected_failure_is_a_check_and_a_reason(acme, expected, near):
     acme()
     with pytest.raises(ConfigurationError, match=near):
         run_checks("acme-world", level="static", expected_failures=expected)
+
+
+def test_a_cause_that_many_checks_share_is_said_once(acme):
+    from worldflux.cli.plugin_check import _table
+    from worldflux.testing.results import CheckResult
+
+    cause = "TypeError: encoder of nothing\nand where"
+    results = [CheckResult("check_first", "failed", "another"), CheckResult("check_builds", "failed", cause)]
+    results += [CheckResult(f"check_{i}", "failed", cause) for i in range(30)] + [CheckResult("check_last", "passed")]
+    text = _table(results)
+    assert text.count("encoder of nothing") == text.count("and where") == 1
+    assert "30 more failed, for the same reason as check_builds: check_0, check_1," in text
+    assert "check_first" in text and "check_last" in text
+
+
+def test_in_pytest_a_cause_is_shown_where_it_is_first_met(acme):
+    from worldflux.testing.conformance import BoundCheck
+
+    def breaks(subject):
+        raise TypeError("encoder of nothing")
+
+    subject = acme()
+    first, second = (BoundCheck(Check(name, breaks, "static", frozenset(), "1.0"), subject) for name in ("one", "two"))
+    with pytest.raises(TypeError, match="encoder of nothing"):
+        first()
+    with pytest.raises(pytest.fail.Exception, match="the same as one") as told:
+        second()
+    assert "encoder" not in str(told.value)

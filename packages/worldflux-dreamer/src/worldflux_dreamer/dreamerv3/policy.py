@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from worldflux import Carry, Observations, State
-from worldflux.blocks import forget
+from worldflux.blocks import forget, policy_call
 
 from .rssm import features
 
@@ -38,6 +38,7 @@ class DreamerPolicy:
         state = self.model.initial_state(batch_size)
         return {**state.tensors, "action": state["deter"].new_zeros(batch_size, self.model.config.actions.dim)}
 
+    @policy_call
     @torch.no_grad()
     def __call__(self, obs: Observations, carry: Carry, *, is_first: Tensor, explore: bool) -> tuple[Tensor, Carry]:
         """Actions ``[N, A]`` for observations ``[N, ...]`` and the next carry; ``is_first [N]`` forgets the carry."""

@@ -85,10 +85,8 @@ class MBPOConfig(WorldModelConfig):
         if why := unfit(self.modalities, reserved=("reward", "continue"), layers=False):
             raise self.error(why)
         if self.action_type != "continuous":
-            raise self.error(
-                f"MBPO takes continuous actions, not {self.action_type!r}: take 'dreamer:ci', or 'tdmpc2:ci' with "
-                "prior='categorical'"
-            )
+            others = "'dreamer:ci' or 'tdmpc2:ci'" if self.action_type == "discrete" else "'dreamer:ci'"
+            raise self.error(f"MBPO takes continuous actions, not {self.action_type!r}: take {others}")
 
     def rollout_length(self, env_steps: float) -> int:
         """Steps of a rollout when so many environment steps were taken. Source: Janner et al. 2019, appendix C."""

@@ -27,12 +27,13 @@ class TDMPC2Config(WorldModelConfig):
     every network an embedding of ``task_dim`` numbers; ``action_dims`` says how many actions each task has and
     ``episode_lengths`` how many decisions its episodes last. ``episodic`` learns where episodes end. ``discount``
     None takes the official rule, ``(n - 1) / n`` with n a fifth of the episode's length, cut to ``discount_min`` and
-    ``discount_max``. ``horizon`` is that of training and of planning. ``prior`` is "gaussian", or "categorical" for
-    discrete actions. ``vmax`` bounds rewards and values in symlog space. ``updates_per_step`` updates follow each
-    decision, after ``seed_steps`` decisions at random (None takes the official rule: five of the longest episodes, but
-    at least 1,000). ``reference`` always computes every head of the critics. ``compiled`` computes losses and plans
-    with ``torch.compile`` (minutes at first, faster after); ``plan_mixed_precision`` plans in bfloat16 where autocast
-    deems it safe. Images are 64 × 64; their encoder has ``latent_dim / 16`` channels. Raises ConfigurationError.
+    ``discount_max``. ``horizon`` is that of training and of planning. ``prior`` None follows the actions: it becomes
+    "gaussian" for continuous ones, "categorical" for discrete ones. ``vmax`` bounds rewards and values in symlog space.
+    ``updates_per_step`` updates follow each decision, after ``seed_steps`` decisions at random (None takes the official
+    rule: five of the longest episodes, but at least 1,000). ``reference`` always computes every head of the critics.
+    ``compiled`` computes losses and plans with ``torch.compile`` (minutes at first, faster after);
+    ``plan_mixed_precision`` plans in bfloat16 where autocast deems it safe. Images are 64 × 64; their encoder has
+    ``latent_dim / 16`` channels. Raises ConfigurationError.
 
     Source: Hansen et al. 2024, table 8; nicklashansen/tdmpc2 ``config.yaml``.
     """
@@ -53,7 +54,7 @@ class TDMPC2Config(WorldModelConfig):
     vmax: Positive = 10.0
     simnorm_dim: Count = 8
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    prior: Literal["gaussian", "categorical"] = "gaussian"
+    prior: Literal["gaussian", "categorical"] | None = None
     log_std_min: float = -10.0
     log_std_max: float = 2.0
     # tasks
@@ -131,9 +132,11 @@ class TDMPC2Config(WorldModelConfig):
         prior = {"continuous": "gaussian", "discrete": "categorical"}.get(self.action_type)
         if prior is None:
             raise self.error(f"TD-MPC2 takes continuous or discrete actions, not {self.action_type!r}")
+        self.prior = self.prior or prior  # type: ignore[assignment]
         if prior != self.prior:
             raise self.error(
-                f"the actions are {self.action_type}, but the policy prior is {self.prior!r}: set prior={prior!r}"
+                f"the actions are {self.action_type}, but the policy prior is {self.prior!r}: set prior={prior!r}, "
+                "or leave it out"
             )
 
     def _check_tasks(self) -> None:
