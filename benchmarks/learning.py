@@ -123,7 +123,7 @@ CASES = {
         minutes=30,
         bar="image error on changed pixels and reward error below copying the last frame, 15 steps ahead",
         judge=open_loop,
-        options={"image_size": 32},
+        options={"render_size": 32},
     ),
 }
 

@@ -1,7 +1,7 @@
 """The eleven tasks TD-MPC2 adds to dm_control's suite, as its official program defines them, beside ours.
 
     python benchmarks/official_dmc_tasks.py CHECKOUT
-    python benchmarks/official_dmc_tasks.py CHECKOUT --image-size 64 --decisions 60
+    python benchmarks/official_dmc_tasks.py CHECKOUT --render-size 64 --decisions 60
 
 CHECKOUT is a checkout of nicklashansen/tdmpc2; what is imported of it needs dm_control alone. Both programs get the
 same seeds and the same actions; a line says whether all observations and rewards are equal bit by bit. The exit status
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--decisions", type=int, default=1010, help="for each seed; an episode has 500")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--render-size", type=int)
     args = parser.parse_args()
     os.environ.setdefault("MUJOCO_GL", "egl")
     sys.path.insert(0, str(args.checkout / "tdmpc2"))
@@ -42,7 +42,7 @@ def main() -> None:
     for name in ADDED:
         rows, apart, rewards = 0, 0.0, []
         for seed in range(args.seeds):
-            for (seen, paid), (official, due) in zip(*both(name, seed, args.decisions, args.image_size)):
+            for (seen, paid), (official, due) in zip(*both(name, seed, args.decisions, args.render_size)):
                 rows += 1
                 apart = max(apart, float(np.abs(seen - official).max()), abs(paid - due))
                 rewards.append(due)
@@ -55,7 +55,7 @@ def main() -> None:
 def both(name: str, seed: int, decisions: int, size: int | None):
     """The rows (observation, reward) of our environment and of the official one."""
     draw = np.random.default_rng(seed)
-    env = make_env(f"dmc:{name}", seed=seed, image_size=size)
+    env = make_env(f"dmc:{name}", seed=seed, render_size=size)
     shape = (-(-decisions // HOLD), env.action_spec.dim)
     small, full = draw.uniform(-1, 1, shape), np.sign(draw.normal(size=shape))
     chosen = np.where(np.arange(shape[0])[:, None] // 10 % 2, full, small)

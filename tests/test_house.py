@@ -39,6 +39,7 @@ MAY_IMPORT = {
         *("core", "plugins", "factory", "the front door", "scaffold"),
         *("data", "envs", "planners", "training", "evals", "experiment", "testing"),
     },
+    "__main__": {"cli"},
 }
 
 

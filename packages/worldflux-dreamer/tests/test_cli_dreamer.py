@@ -45,7 +45,7 @@ def test_a_run_is_trained_evaluated_and_imagined(worldflux, env, tmp_path):
 
 def test_pixels_are_imagined_and_judged_where_they_changed(worldflux, tmp_path):
     run = str(tmp_path / "run")
-    options = ["--run", run, "--steps", "40", "--image-size", "32", "--eval-every", "0", *SHORT]
+    options = ["--run", run, "--steps", "40", "--render-size", "32", "--eval-every", "0", *SHORT]
     assert worldflux("train", "dreamer:ci", "--env", "CartPole-v1", *options)["status"] == "finished"
     imagined = worldflux("imagine", run, "--context", "2", "--horizon", "3", "--sequences", "2", "--random", "--json")
     assert "changed_mse" in imagined["errors"]["obs"]

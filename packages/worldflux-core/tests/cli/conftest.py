@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -57,7 +58,7 @@ class Terminal:
         }
 
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "worldflux.cli", *args]
+        command = [sys.executable, "-m", "worldflux", *args]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(command, cwd=self.cwd, env=self.env | env, **pipes)
 
@@ -85,3 +86,19 @@ class Terminal:
 @pytest.fixture(scope="module")
 def worldflux(tmp_path_factory, site):
     return Terminal(tmp_path_factory.mktemp("cwd"), site)
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """The toy family, registered as a user's own script would."""
+    spec = importlib.util.spec_from_file_location("toy_world_script", HERE / "toy_world" / "plugin.py")
+    from worldflux.core.registry import WorldModelRegistry
+
+    module = importlib.util.module_from_spec(spec)
+    before = WorldModelRegistry.snapshot()
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    WorldModelRegistry.register("toyworld")(module.ToyWorld)
+    yield module
+    WorldModelRegistry.restore(before)
+    del sys.modules[spec.name]

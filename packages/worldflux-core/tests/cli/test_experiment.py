@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from worldflux.core.errors import CheckpointError, ConfigurationError
-from worldflux.core.registry import WorldModelRegistry
 from worldflux.experiment import Run, Settings, fit, resume_run
 from worldflux.experiment.run import eval_envs
 from worldflux.experiment.settings import make_plan
@@ -19,22 +15,9 @@ from worldflux.planners import CEMPlanner
 from worldflux.training import Callback
 
 gym = pytest.importorskip("gymnasium")
-TOY = Path(__file__).parent / "toy_world" / "plugin.py"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def toy():
-    """The toy family, registered as a user's own script would."""
-    spec = importlib.util.spec_from_file_location("toy_world_script", TOY)
-    module = importlib.util.module_from_spec(spec)
-    before = WorldModelRegistry.snapshot()
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    WorldModelRegistry.register("toyworld")(module.ToyWorld)
-    yield module
-    WorldModelRegistry.restore(before)
-    del sys.modules[spec.name]
-
+pytestmark = pytest.mark.usefixtures("toy")
 
 SMALL = {"steps": 40, "eval_episodes": 2, "device": "cpu"}
 

@@ -53,7 +53,7 @@ def calls(worldflux):
         "other seed": ["train", *run, "--resume", "--seed", "5"],
         "resume": ["train", *run, "--resume", "--steps", "160", "--json"],
         "default directory": [*TRAIN, *SHORT, "--seed", "3"],
-        "pixels": [*TRAIN, *SHORT, "--run", "runs/p", "--image-size", "8", "--json"],
+        "pixels": [*TRAIN, *SHORT, "--run", "runs/p", "--render-size", "8", "--json"],
         "imagine pixels": ["imagine", "runs/p", "--context", "1", "--horizon", "3", "--sequences", "2", "--json"],
         "saved model": ["train", "runs/a/model", "--env", "CartPole-v1", *SHORT, "--run", "runs/tuned", "--json"],
         "unknown model": ["train", "toyworld:untryed", "--env", "CartPole-v1"],

@@ -91,6 +91,27 @@ def test_with_an_image_every_entry_keeps_its_name():
     assert (rows(env, 3)[2].obs["eye"] == 2).all()
 
 
+class Told(Walk):
+    """Shows something beside its vectors."""
+
+    def __init__(self, spec):
+        super().__init__()
+        self.extra = spec
+
+    def observation_spec(self):
+        return {**super().observation_spec(), "extra": self.extra}
+
+
+@pytest.mark.parametrize("dtype", [object, "U8"])
+def test_text_is_refused_by_name(dtype):
+    with pytest.raises(ConfigurationError, match="observation 'extra' is Array of dtype"):
+        make_env(lambda: Told(array(dtype=dtype)))
+
+
+def test_an_entry_without_numbers_is_left_out():
+    assert make_env(lambda: Told(array(0))).obs_spec["obs"].shape == make_env(Walk).obs_spec["obs"].shape
+
+
 @pytest.mark.parametrize(("discount", "terminal"), [(0.0, True), (1.0, False), (0.5, False), (None, False)])
 def test_only_a_last_discount_of_nothing_is_a_true_end(discount, terminal):
     steps = rows(make_env(lambda: Walk(2, discount=discount)), 4)
@@ -237,7 +258,7 @@ class Seen(Walk):
 
 
 def test_pixels_are_rendered_by_the_physics():
-    steps = rows(make_env(Seen, image_size=6), 3)
+    steps = rows(make_env(Seen, render_size=6), 3)
     assert [step.obs["obs"].shape for step in steps] == [(1, 3, 6, 6)] * 3
     assert [int(step.obs["obs"].max()) for step in steps] == [0, 10, 20]
 
@@ -247,18 +268,18 @@ def test_pixels_may_come_from_a_function():
         walk = Walk()
         return DmEnv(walk, render=lambda: np.full((9, 6, 3), walk.time, np.uint8))
 
-    (step,) = rows(make_env(make, image_size=3), 1)
+    (step,) = rows(make_env(make, render_size=3), 1)
     assert step.obs["obs"].shape == (1, 3, 3, 3)
 
 
 def test_pixels_need_something_that_renders():
     with pytest.raises(ConfigurationError, match="one with a physics"):
-        make_env(Walk, image_size=6)
+        make_env(Walk, render_size=6)
 
 
 def test_where_nothing_can_render_the_message_says_what_to_set():
     with pytest.raises(EnvironmentFailure, match="no OpenGL platform.*MUJOCO_GL=egl"):
-        rows(make_env(Seen, image_size=6), 4)
+        rows(make_env(Seen, render_size=6), 4)
 
 
 @pytest.fixture

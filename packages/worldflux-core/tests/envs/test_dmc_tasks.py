@@ -185,7 +185,7 @@ def test_the_tasks_are_not_imported_for_others(monkeypatch):
 @pytest.mark.parametrize("camera", ["x", 7, True])
 def test_a_camera_that_a_task_lacks_is_refused_with_those_it_has(camera):
     with pytest.raises(ConfigurationError, match=r"camera_id is .*, but the cameras are \['fixed', 'lookatcart'\]"):
-        make_env("dmc:cartpole-balance", image_size=32, env_options={"camera_id": camera})
+        make_env("dmc:cartpole-balance", render_size=32, env_options={"camera_id": camera})
 
 
 def test_a_task_without_bounds_is_refused_and_bounds_lead_out():

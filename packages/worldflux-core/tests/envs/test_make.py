@@ -33,7 +33,7 @@ def test_a_vector_of_ours_is_taken_as_it_is(counter):
     with pytest.raises(ConfigurationError, match="num_envs is 3"):
         make_env(env, num_envs=3)
     with pytest.raises(ConfigurationError, match="already built"):
-        make_env(env, image_size=8)
+        make_env(env, render_size=8)
 
 
 def test_an_unknown_id_names_the_nearest():
@@ -65,7 +65,7 @@ def test_an_environment_without_spaces_is_refused(counter):
     [
         ({"num_envs": "2"}, "num_envs must be a whole number of at least 1, got '2'"),
         ({"num_envs": 0}, "num_envs must be a whole number of at least 1, got 0"),
-        ({"image_size": 64.0}, "image_size must be a whole number of at least 1, got 64.0"),
+        ({"render_size": 64.0}, "render_size must be a whole number of at least 1, got 64.0"),
         ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
     ],
 )
@@ -88,7 +88,7 @@ def test_without_gymnasium_the_message_names_the_extra(monkeypatch):
 
 def test_pixels_are_rendered_and_resized():
     pytest.importorskip("pygame")
-    env = make_env("CartPole-v1", image_size=32)
+    env = make_env("CartPole-v1", render_size=32)
     image = env.reset(seed=0).obs["obs"]
     assert env.obs_spec["obs"].shape == (3, 32, 32) and image.shape == (1, 3, 32, 32) and image.dtype == np.uint8
     for _ in range(10):
@@ -99,13 +99,13 @@ def test_pixels_are_rendered_and_resized():
 
 def test_pixels_need_an_environment_that_renders(counter):
     with pytest.raises(ConfigurationError, match="rgb_array"):
-        make_env(counter, image_size=32)
+        make_env(counter, render_size=32)
 
 
 def test_resizing_takes_the_mean_of_each_area():
-    image = np.zeros((4, 4, 3), np.uint8)
-    image[:2, :2] = 200
-    image[2:, 2:, 1] = [[0, 100], [100, 0]]
+    image = np.zeros((3, 4, 4), np.uint8)
+    image[:, :2, :2] = 200
+    image[1, 2:, 2:] = [[0, 100], [100, 0]]
     small = resize(image, 2)
     assert small[:, 0, 0].tolist() == [200, 200, 200] and small[:, 1, 1].tolist() == [0, 50, 0] and small[0, 0, 1] == 0
 

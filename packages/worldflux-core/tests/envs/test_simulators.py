@@ -119,7 +119,7 @@ def test_an_unknown_task_names_the_nearest(dm_control):
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_task_is_seen_in_pixels(dm_control, fast):
     try:
-        env = make_env("dmc:cartpole-balance", image_size=32, env_options={"fast_render": fast})
+        env = make_env("dmc:cartpole-balance", render_size=32, env_options={"fast_render": fast})
         steps = run(env, np.ones(15))
     except Exception as error:
         if "MuJoCo cannot render here" not in str(error):

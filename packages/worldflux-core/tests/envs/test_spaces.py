@@ -168,3 +168,52 @@ def test_parts_are_read_where_their_sorted_names_stand():
     assert [part.name for part in adapter.spec.parts][:4] == ["0", "1", "10", "2"]
     flat = np.concatenate([np.eye(part.dim)[part.dim - 1] for part in adapter.spec.parts])
     assert adapter(flat) == tuple(range(1, 12))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-1 / 3, 0.1, (2,), np.float64),
+        spaces.Box(-1e9, 1e-3, (2,), np.float32),
+        spaces.Box(-7.3, 0.7, (2, 2), np.float64),
+        spaces.Box(-1e-30, 1e-30, (2,), np.float32),
+        spaces.Box(-60000, 65000, (2,), np.float16),
+        spaces.Box(0, 1, (), np.float32),
+        spaces.Box(0, 255, (2,), np.uint8),
+        spaces.Box(0, 4_294_967_295, (1,), np.uint32),
+        spaces.Discrete(4, start=-9),
+        spaces.MultiDiscrete([[3, 4], [2, 2]], start=[[5, -2], [0, 1]]),
+        spaces.MultiBinary([2, 2]),
+        spaces.Dict(
+            {"a": spaces.Box(-0.7, 0.3, (2,)), "b": spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 1, (0,))])}
+        ),
+    ],
+    ids=str,
+)
+def test_whatever_is_given_the_space_contains_what_comes_of_it(space):
+    adapter, rng = ActionAdapter(space), np.random.default_rng(0)
+    for flat in (*np.repeat([[-1.0], [1.0], [5.0]], adapter.spec.dim, 1), *rng.uniform(-2, 2, (50, adapter.spec.dim))):
+        assert space.contains(adapter(flat.astype(np.float32)))
+
+
+def test_full_scale_stays_inside_of_any_bounds():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        low, high = np.sort(rng.normal(size=2) * 10.0 ** rng.integers(-3, 4, 2))
+        for dtype in (np.float32, np.float64):
+            space = spaces.Box(dtype(low), dtype(high), (1,), dtype)
+            assert space.contains(ActionAdapter(space)(np.ones(1))) and space.contains(
+                ActionAdapter(space)(-np.ones(1))
+            )
+
+
+@pytest.mark.parametrize("adapter", [ActionAdapter, ObservationAdapter])
+def test_a_space_without_numbers_is_refused(adapter):
+    with pytest.raises(ConfigurationError, match="holds no numbers"):
+        adapter(spaces.Box(0, 1, (0,)))
+
+
+def test_an_observation_without_numbers_is_left_out():
+    adapter = ObservationAdapter(spaces.Dict({"none": spaces.Box(0, 1, (0,)), "one": spaces.Box(0, 1, (1,))}))
+    assert list(adapter.spec) == ["one"]
+    assert list(adapter([{"none": np.zeros(0), "one": np.ones(1)}])) == ["one"]

@@ -99,7 +99,7 @@ def test_beside_images_vectors_stay_as_they_are():
 
 
 def test_without_an_image_stacking_is_refused_with_the_way_out(counter):
-    with pytest.raises(ConfigurationError, match=r"frame_stack=3 is for images.*obs float32\(8,\).*image_size"):
+    with pytest.raises(ConfigurationError, match=r"frame_stack=3 is for images.*obs float32\(8,\).*render_size"):
         make_env(counter, frame_stack=3)
 
 
@@ -136,11 +136,11 @@ def test_a_vector_that_is_already_built_is_stacked_too():
 
 def test_rendered_pictures_are_stacked():
     pytest.importorskip("pygame")
-    env = make_env("CartPole-v1", image_size=16, frame_stack=3)
+    env = make_env("CartPole-v1", render_size=16, frame_stack=3)
     assert env.obs_spec["obs"].shape == (9, 16, 16)
     steps = [env.reset(seed=0)] + [go(env) for _ in range(3)]
     frames = steps[-1].obs["obs"].reshape(3, 3, 16, 16)
-    plain = make_env("CartPole-v1", image_size=16)
+    plain = make_env("CartPole-v1", render_size=16)
     alone = [plain.reset(seed=0)] + [go(plain) for _ in range(3)]
     assert np.array_equal(frames, np.concatenate([step.obs["obs"] for step in alone[1:]]))
     env.close()

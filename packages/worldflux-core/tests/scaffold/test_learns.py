@@ -138,6 +138,14 @@ def test_the_snippet_of_its_readme_trains(project, run, tmp_path):
     assert (tmp_path / "runs/acme-world/model/model.safetensors").exists()
 
 
+def test_the_command_trains_it(run, tmp_path):
+    pytest.importorskip("gymnasium")
+    small = "--steps 60 --batch-size 2 --sequence-length 4 --eval-episodes 1 --eval-every 0".split()
+    done = run("-m", "worldflux", "train", "acme:ci", "--env", "CartPole-v1", "--run", "runs/a", *small)
+    assert done.returncode == 0, done.stderr
+    assert "has no policy of its own" in done.stderr and (tmp_path / "runs/a/model/model.safetensors").exists()
+
+
 def test_the_kit_passes_it_whole(project, run):
     done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", str(project))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -35,7 +35,8 @@ def unfit(
             return f"observation {name!r} is of kind {spec.kind.value!r}, expected 'image', 'vector' or 'other'"
         if image_size is not None and spec.kind is ModalityKind.IMAGE and spec.shape[1:] != image_size:
             wanted, got = ("x".join(map(str, size)) for size in (image_size, spec.shape[1:]))
-            hint = f" (image_size={image_size[0]})" if image_size[0] == image_size[1] else ""
+            side = image_size[0]
+            hint = f" (image_size={side}, render_size={side} if rendered)" if image_size == (side, side) else ""
             return f"image {name!r} must have {wanted} pixels, got {got}: resize it in the environment{hint}"
     return ""
 

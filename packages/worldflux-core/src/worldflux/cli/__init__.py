@@ -32,3 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         if code is None:
             raise
         sys.exit(code)
+
+
+def without_working_directory() -> None:
+    """Undo that ``python -m`` imports from the working directory first, which may be a stranger's run.
+
+    The ``worldflux`` script does not, either.
+    """
+    if not getattr(sys.flags, "safe_path", False) and sys.path and sys.path[0] in ("", os.getcwd()):
+        del sys.path[0]

@@ -1,5 +1,6 @@
 """``python -m worldflux.cli`` is the ``worldflux`` command."""
 
-from worldflux.cli import main
+from worldflux.cli import main, without_working_directory
 
+without_working_directory()
 main()

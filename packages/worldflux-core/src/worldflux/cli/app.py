@@ -16,6 +16,7 @@ app = typer.Typer(
     help="Train, evaluate and look into world models.\n\n"
     "\b\nExample:\n  worldflux train dreamer:ci --env CartPole-v1 --run runs/cartpole",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of every verb, too
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

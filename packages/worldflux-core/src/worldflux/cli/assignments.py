@@ -8,7 +8,7 @@ from typing import Any
 from worldflux.core.errors import ConfigurationError
 
 
-def assignments(pairs: list[str]) -> dict[str, Any]:
+def assignments(pairs: list[str], *, option: str = "--set") -> dict[str, Any]:
     """Return ``KEY=VALUE`` pairs as a mapping; a value that reads as a Python literal is one, else text.
 
     Raises ConfigurationError for a pair without a key or ``=``.
@@ -17,7 +17,7 @@ def assignments(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise ConfigurationError(f"--set takes KEY=VALUE, got {pair!r}")
+            raise ConfigurationError(f"{option} takes KEY=VALUE, got {pair!r}")
         found[key] = _literal(text)
     return found
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .compute import ThreadsOption, computing
+from .environment import EnvOption, EnvSetOption, named
 from .light import Command
 from .output import JsonOption, apart, emit, table
 
@@ -16,7 +17,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command(cls=Command)
 def imagine(
-    run: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    run: Annotated[Path, typer.Argument(help="The directory of a run, or of a saved model (with --env).")],
+    env: EnvOption = None,
+    env_set: EnvSetOption = None,
     context: Annotated[int, typer.Option(min=1, help="Rows the model sees before it imagines.")] = 5,
     horizon: Annotated[int, typer.Option(min=1, help="Rows it imagines.")] = 15,
     sequences: Annotated[int, typer.Option(min=1, help="Sequences to average over.")] = 16,
@@ -38,8 +41,8 @@ def imagine(
     from worldflux.experiment import Run
 
     animation_path(run / "imagined.gif" if out is None else out)  # before the work, not after it
-    with apart(), computing(threads):
-        loaded = Run.load(run)
+    with apart(), computing(threads), named(env, env_set) as about:
+        loaded = Run.load(run, **about)
         result = loaded.imagine(context=context, horizon=horizon, sequences=sequences, seed=seed, random_policy=random)
         animation, numbers = loaded.save_imagination(result, out)
     data = {

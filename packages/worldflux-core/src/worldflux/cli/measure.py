@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ def measure(
     episodes: int,
     seed: int | None,
     explore: bool | None = None,
+    policy: str | None = None,
+    env: Mapping[str, Any] | None = None,
     planner: Planner | None = None,
     objective: Objective | None = None,
     threads: str | None = None,
@@ -26,20 +29,21 @@ def measure(
 ) -> None:
     """Run complete episodes with the run's own policy, the random one and, where one is given, a planner; print them.
 
-    All meet the same starts. Raises ConfigurationError where model, planner and objective do not fit.
+    All meet the same starts. ``env`` is what the caller said of the environment, as ``Run.load`` takes it; ``policy``
+    acts in place of the run's own. Raises ConfigurationError where model, planner and objective do not fit.
     """
     from worldflux.evals import returns_in_words
     from worldflux.experiment import Run
     from worldflux.planners import PLANNERS
 
     with apart(), computing(threads):
-        loaded = Run.load(run)
+        loaded = Run.load(run, **(env or {}))
         results = {}
         if planner is not None:
             results["planned"] = loaded.plan(
                 planner, objective=objective, episodes=episodes, seed=seed, explore=bool(explore)
             )
-        results["trained"] = loaded.evaluate(episodes=episodes, seed=seed, explore=explore)
+        results["trained"] = loaded.evaluate(episodes=episodes, seed=seed, explore=explore, policy=policy)
         results["random"] = loaded.random_baseline(episodes=episodes, seed=seed)
     data: dict[str, Any] = {
         "run": run,

@@ -9,6 +9,7 @@ import typer
 
 from .assignments import assignments
 from .compute import ThreadsOption
+from .environment import EnvOption, EnvSetOption, named
 from .light import Command
 from .measure import measure
 from .output import JsonOption
@@ -18,7 +19,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command(cls=Command)
 def plan(
-    run: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    run: Annotated[Path, typer.Argument(help="The directory of a run, or of a saved model (with --env).")],
+    env: EnvOption = None,
+    env_set: EnvSetOption = None,
     planner: Annotated[str, typer.Option(help="random, cem, icem, mppi or gradient.")] = "cem",
     plan_horizon: Annotated[
         int | None, typer.Option(min=1, help="Steps a plan looks ahead; by default the planner's.")
@@ -50,12 +53,15 @@ def plan(
     if plan_horizon is not None:
         options["horizon"] = plan_horizon
     chosen = make_planner(planner, **options)
-    measure(
-        run,
-        episodes=episodes,
-        seed=seed,
-        planner=chosen,
-        objective=RewardObjective(discount),
-        threads=threads,
-        as_json=json,
-    )
+    objective = RewardObjective(discount)
+    with named(env, env_set) as about:
+        measure(
+            run,
+            episodes=episodes,
+            seed=seed,
+            env=about,
+            planner=chosen,
+            objective=objective,
+            threads=threads,
+            as_json=json,
+        )

@@ -15,6 +15,7 @@ from worldflux.core.files import expanded
 
 from .assignments import assignments
 from .compute import ThreadsOption, threads_asked
+from .environment import EnvSetOption, FrameStackOption, ImageSizeOption, PolicyOption, RenderSizeOption, named, needed
 from .light import Command
 from .output import JsonOption, emit, fields, narrated, say
 
@@ -27,7 +28,8 @@ def train(
         str | None, typer.Argument(help="A preset, such as dreamer:ci (with --resume: the run's).")
     ] = None,
     env: Annotated[
-        str | None, typer.Option(help="A Gymnasium id such as CartPole-v1, or dmc:cartpole-balance.")
+        str | None,
+        typer.Option(help="CartPole-v1, dmc:cartpole-balance, module:Name-v0 or file.py:Class, for example."),
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Directory of the run; by default runs/MODEL_ENV_SEED.")] = None,
     steps: Annotated[
@@ -38,12 +40,9 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint of --run.")] = False,
     num_envs: Annotated[int | None, typer.Option(min=1, help="Environments in lockstep.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=1, help="Observe the rendered picture of this many pixels a side.")
-    ] = None,
-    frame_stack: Annotated[
-        int | None, typer.Option(min=1, help="Observe the last so many pictures at once; default 1.")
-    ] = None,
+    image_size: ImageSizeOption = None,
+    render_size: RenderSizeOption = None,
+    frame_stack: FrameStackOption = None,
     replay_ratio: Annotated[float | None, typer.Option(min=0, help="Replayed rows for each environment step.")] = None,
     replay_capacity: Annotated[int | None, typer.Option(min=1, help="Rows the replay holds.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Sequences in a batch.")] = None,
@@ -57,6 +56,12 @@ def train(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     threads: ThreadsOption = None,
+    policy: PolicyOption = None,
+    policy_set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="An option of the planner that --policy names; may be repeated."),
+    ] = None,
+    env_set: EnvSetOption = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the model's config; may be repeated."),
@@ -72,16 +77,17 @@ def train(
       worldflux train dreamer:ci --env CartPole-v1 --run runs/cartpole
       worldflux train --run runs/cartpole --resume
       worldflux train dreamer:ci --env Pendulum-v1 --steps 20000 --set hidden_dim=128
+      worldflux train dreamer:ci --env my_env.py:MyEnv --env-set difficulty=3
     """
     from worldflux.experiment import fit, resume_run
 
     given: dict[str, Any] = {
         "model": model,
-        "env": env,
         "steps": steps,
         "seed": seed,
         "num_envs": num_envs,
         "image_size": image_size,
+        "render_size": render_size,
         "frame_stack": frame_stack,
         "replay_ratio": replay_ratio,
         "replay_capacity": replay_capacity,
@@ -92,11 +98,14 @@ def train(
         "save_every": save_every,
         "device": device,
         "threads": threads_asked(threads),
+        "policy": policy,
+        "policy_options": assignments(policy_set, option="--policy-set") if policy_set else None,
         "model_options": assignments(set_) if set_ else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
     run = None if run is None else expanded(run)
-    with narrated(), _way_back(run):
+    with narrated(), named(env, env_set) as about, _way_back(run, needed(about, resume=resume)):
+        given |= about
         if resume:
             if run is None:
                 raise ConfigurationError("--resume needs --run DIR, the run to go on with")
@@ -108,7 +117,7 @@ def train(
             finished = fit(given.pop("model"), env=given.pop("env"), run=run, **given)
     directory, evaluation = finished.directory, finished.evaluation
     if evaluation is None:
-        command = _resume_command(directory)
+        command = _resume_command(directory, needed(about, resume=resume))
         data = {"run": directory, "status": finished.status, "resume": command}
         emit(data, f"Stopped and saved. Go on with: {command}", as_json=json)
         return
@@ -130,15 +139,16 @@ def train(
 
 
 @contextmanager
-def _way_back(run: Path | None) -> Iterator[None]:
+def _way_back(run: Path | None, env: str | None) -> Iterator[None]:
     """Say how to go on if training fails after a checkpoint."""
     try:
         yield
     except TrainingError:
         if run is not None and any((run / "checkpoints").glob("step-*")):
-            say(f"Go on with: {_resume_command(run)}")
+            say(f"Go on with: {_resume_command(run, env)}")
         raise
 
 
-def _resume_command(run: Path) -> str:
-    return f"worldflux train --run {shlex.quote(str(run))} --resume"
+def _resume_command(run: Path, env: str | None) -> str:
+    named_again = "" if env is None else f" --env {shlex.quote(env)}"
+    return f"worldflux train --run {shlex.quote(str(run))} --resume{named_again}"

@@ -24,8 +24,8 @@ class DmEnv:
     """A ``dm_env.Environment`` with Gymnasium's methods and spaces.
 
     Observations: vectors and scalars become one float32 vector, in the order of the observation spec (as the programs
-    published for dm_control do, so that their weights fit). Where there are images (uint8 with two or three axes),
-    every entry keeps its name instead.
+    published for dm_control do, so that their weights fit). Where there are images (uint8 or uint16 with two or three
+    axes), every entry keeps its name instead. Entries without numbers in them (an empty shape) are left out.
 
     Actions: bounded arrays are a ``Box``, whole numbers ``Discrete`` or ``MultiDiscrete``; nested specs stay nested.
 
@@ -37,17 +37,17 @@ class DmEnv:
     Args:
         env: the environment.
         action_repeat: control steps for each action; their rewards are summed, and the last of an episode ends it.
-        render: gives the picture ``[H, W, 3]`` uint8 that ``image_size`` observes.
+        render: gives the picture ``[H, W, 3]`` uint8 that ``render_size`` observes.
 
     Raises:
-        ConfigurationError: action_repeat is below 1, or a spec has no space (a continuous action without bounds).
+        ConfigurationError: action_repeat is below 1, or a spec has no space (a continuous action without bounds, text).
     """
 
     def __init__(self, env: Any, *, action_repeat: int = 1, render: Callable[[], np.ndarray] | None = None) -> None:
         if isinstance(action_repeat, bool) or not isinstance(action_repeat, int) or action_repeat < 1:
             raise ConfigurationError(f"action_repeat must be a whole number of at least 1, got {action_repeat!r}")
         self._env, self._repeat, self._render = env, action_repeat, render
-        self._names = dict(_named(env.observation_spec()))
+        self._names = {name: spec for name, spec in _named(env.observation_spec()) if _holds_numbers(name, spec)}
         self._images = any(map(_is_image, self._names.values()))
         self._actions = env.action_spec()
         self._warned = False
@@ -70,7 +70,7 @@ class DmEnv:
         given, reward = _action(self._actions, action), 0.0
         for _ in range(self._repeat):
             now = self._env.step(given)
-            reward += float(now.reward)
+            reward += np.asarray(now.reward).item()
             if now.last():
                 break
         ended = bool(now.last() and now.discount is not None and float(now.discount) == 0)
@@ -96,7 +96,7 @@ class DmEnv:
             return Box(-np.inf, np.inf, (size,), np.float32)
         return Dict(
             {
-                name: Box(0, 255, spec.shape, np.uint8)
+                name: Box(0, _brightest(spec), spec.shape, np.dtype(spec.dtype).type)
                 if _is_image(spec)
                 else Box(-np.inf, np.inf, (int(np.prod(spec.shape)),), np.float32)
                 for name, spec in self._names.items()
@@ -162,8 +162,24 @@ def _named(nested: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]
         yield "/".join(path) or "obs", nested
 
 
+def _holds_numbers(name: str, spec: Any) -> bool:
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind not in "biuf":
+        raise ConfigurationError(
+            f"the observation {name!r} is {type(spec).__name__} of dtype {dtype}, which has no place in a row of "
+            "numbers: leave it out of the environment's observation_spec(), or give it as numbers"
+        )
+    return int(np.prod(spec.shape)) > 0
+
+
 def _is_image(spec: Any) -> bool:
-    return spec.dtype == np.uint8 and len(spec.shape) in (2, 3)
+    return spec.dtype in (np.uint8, np.uint16) and len(spec.shape) in (2, 3)
+
+
+def _brightest(spec: Any) -> int:
+    """The highest value of a pixel: what the spec says, else what its type holds."""
+    most = int(np.iinfo(spec.dtype).max)
+    return most if spec.dtype == np.uint8 else int(np.max(getattr(spec, "maximum", most)))
 
 
 def _is_discrete(spec: Any) -> bool:

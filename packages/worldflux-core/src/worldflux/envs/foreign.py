@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -11,12 +11,14 @@ import numpy as np
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
-from .spaces import ActionAdapter, ObservationAdapter
+from .identity import refuse_shared
+from .spaces import ActionAdapter, ObservationAdapter, as_array
 from .step import Step
 from .vector import EnvironmentFailure, episode_seed
 
 _ANEW = "It cannot go on, nor be reset: make a new one"
 _MODES = ("NEXT_STEP", "SAME_STEP", "DISABLED")
+_FINAL = ("final_obs", "final_observation", "terminal_observation")  # Gymnasium's word, its earlier one, another's
 
 
 class ForeignVectorEnv:
@@ -29,20 +31,24 @@ class ForeignVectorEnv:
     The last two step every environment at once, also one whose turn it is to begin; such an environment is reset by
     mask after that step, so that its first row is the one the policy sees. They must honour ``reset_mask``.
 
+    Rewards and ends may be ``[N]`` or ``[N, 1]``, lists or tensors; infos a dict of arrays or a list of dicts.
+
     Raises:
-        ConfigurationError: ``metadata["autoreset_mode"]`` is missing or unknown.
+        ConfigurationError: ``metadata["autoreset_mode"]`` is missing or unknown, or one environment is in it twice.
     """
 
-    def __init__(self, env: Any, *, seed: int = 0) -> None:
+    def __init__(self, env: Any, *, seed: int = 0, image_size: int | None = None) -> None:
         mode = (getattr(env, "metadata", None) or {}).get("autoreset_mode")
-        name = getattr(mode, "name", str(mode)).upper()
-        if name not in _MODES:
+        spelled = getattr(mode, "name", str(mode)).upper().replace("_", "")
+        name = next((known for known in _MODES if known.replace("_", "") == spelled), "")
+        if not name:
             raise ConfigurationError(
                 f"{type(env).__name__} announces the autoreset mode {mode!r} in metadata['autoreset_mode'], expected "
                 f"one of {list(_MODES)}: without it, the ends of episodes cannot be told from their beginnings"
             )
+        refuse_shared(list(getattr(getattr(env, "unwrapped", env), "envs", None) or ()))
         self._env, self._mode, self._seed = env, name, seed
-        self._observe = ObservationAdapter(env.single_observation_space)
+        self._observe = ObservationAdapter(env.single_observation_space, image_size=image_size)
         self._act = ActionAdapter(env.single_action_space)
         self._over: np.ndarray | None = None
         self._begun, self._ended = False, ""
@@ -79,8 +85,7 @@ class ForeignVectorEnv:
         elif self._begun:
             self._seed += 1  # a later reset without a seed must not repeat the first episodes
         self._begun = True
-        seeds = [episode_seed(self._seed, i, 0) for i in range(self.num_envs)]
-        obs, _ = self._call("reset", seed=seeds)
+        obs, _ = self._call("reset", seed=self._seeds())
         first = np.ones(self.num_envs, bool)
         self._over = ~first
         return Step(self._rows(obs), np.zeros(self.num_envs, np.float32), first, ~first, ~first)
@@ -99,16 +104,16 @@ class ForeignVectorEnv:
         if self._mode == "DISABLED" and fresh.any():
             self._call("reset", options={"reset_mask": fresh.copy()})  # it refuses to step what is over
         obs, reward, terminated, truncated, info = self._call("step", self._batch(flat))
-        reward = np.where(fresh, 0, reward).astype(np.float32)
-        terminal = np.asarray(terminated, bool) & ~fresh
-        last = terminal | (np.asarray(truncated, bool) & ~fresh)
+        paid = np.where(fresh, 0, self._each("rewards", reward)).astype(np.float32)
+        terminal = self._each("terminations", terminated).astype(bool) & ~fresh
+        last = terminal | (self._each("truncations", truncated).astype(bool) & ~fresh)
         rows = self._rows(obs)
         if self._mode != "NEXT_STEP" and fresh.any():
             rows = self._begin(rows, fresh)
         if self._mode == "SAME_STEP" and last.any():
             rows = self._final(rows, last, info)
         self._over = last
-        return Step(rows, reward, fresh, last, terminal)
+        return Step(rows, paid, fresh, last, terminal)
 
     def close(self) -> None:
         """Close the environments."""
@@ -116,6 +121,25 @@ class ForeignVectorEnv:
             _end(self._env)
         else:
             self._env.close()
+
+    def _seeds(self) -> int | list[int]:
+        """Seeds for a reset: one for each environment where it takes a list, else the one that Gymnasium declares."""
+        from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+
+        seeds = [episode_seed(self._seed, i, 0) for i in range(self.num_envs)]
+        many = isinstance(getattr(self._env, "unwrapped", self._env), (SyncVectorEnv, AsyncVectorEnv))
+        return seeds if many else seeds[0] >> 1  # 31 bits: what a C program's int holds
+
+    def _each(self, name: str, given: Any) -> np.ndarray:
+        """One number for each environment, ``[N]``. Raises EnvironmentFailure."""
+        value = as_array(given)
+        columns = value.shape in ((self.num_envs,), (self.num_envs, 1)) or value.size == self.num_envs == 1
+        if not columns or value.dtype.kind not in "biuf":
+            raise EnvironmentFailure(
+                f"the vector environment {type(self._env).__name__} gave {name} of shape {value.shape} and dtype "
+                f"{value.dtype}, expected one number for each of its {self.num_envs} environments"
+            )
+        return value.reshape(self.num_envs)
 
     def _begin(self, rows: dict[str, np.ndarray], fresh: np.ndarray) -> dict[str, np.ndarray]:
         obs, _ = self._call("reset", options={"reset_mask": fresh.copy()})
@@ -127,20 +151,14 @@ class ForeignVectorEnv:
             )
         return begun
 
-    def _final(self, rows: dict[str, np.ndarray], last: np.ndarray, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        final = info.get("final_obs", info.get("final_observation"))
-        if final is None:
+    def _final(self, rows: dict[str, np.ndarray], last: np.ndarray, info: Any) -> dict[str, np.ndarray]:
+        where = np.flatnonzero(last)
+        ends = [_final_of(info, int(i)) for i in where]
+        if any(end is None for end in ends):
             raise ConfigurationError(
                 f"{type(self._env).__name__} says SAME_STEP but gave no info['final_obs'] where an episode ended"
             )
-        where = np.flatnonzero(last)
-        pick = (
-            (lambda i: {key: value[i] for key, value in final.items()})
-            if isinstance(final, Mapping)
-            else (lambda i: final[i])
-        )
-        ends = self._observe([pick(i) for i in where])
-        for name, values in ends.items():
+        for name, values in self._observe(ends).items():
             rows[name][where] = values
         return rows
 
@@ -188,3 +206,20 @@ def _end(env: Any) -> None:
     for process in vector.processes:
         process.join()
     vector.closed = True
+
+
+def _final_of(info: Any, i: int) -> Any:
+    """The last observation of environment ``i`` in what a step told, a list of dicts or a dict of arrays; or None."""
+    told = info[i] if isinstance(info, Sequence) and i < len(info) else info
+    if not isinstance(told, Mapping):
+        return None
+    final = next((told[name] for name in _FINAL if told.get(name) is not None), None)
+    if final is None or told is not info:
+        return final
+    return _row_of(final, i)
+
+
+def _row_of(batched: Any, i: int) -> Any:
+    if isinstance(batched, Mapping):
+        return {key: _row_of(value, i) for key, value in batched.items()}
+    return tuple(_row_of(value, i) for value in batched) if isinstance(batched, tuple) else batched[i]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import logging
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -12,13 +13,18 @@ import numpy as np
 
 from worldflux.core.errors import ConfigurationError, did_you_mean
 
+from .code import called, from_file, from_module, names_file
 from .dm import DmEnv, is_dm_env, physics_renderer
 from .foreign import ForeignVectorEnv
+from .identity import already_made
 from .pixels import PixelEnv
+from .spaces import ObservationAdapter, shows_images, spec_summary
 from .stack import FrameStack, check_frames
 from .step import VectorEnv
 from .suite import PREFIX, load_task, task_hint
 from .vector import SyncVectorEnv
+
+logger = logging.getLogger(__name__)
 
 
 def make_env(
@@ -27,46 +33,61 @@ def make_env(
     num_envs: int = 1,
     seed: int = 0,
     image_size: int | None = None,
+    render_size: int | None = None,
     frame_stack: int = 1,
     env_options: Mapping[str, Any] | None = None,
 ) -> VectorEnv:
     """Return ``num_envs`` environments in lockstep.
 
     Args:
-        env: a Gymnasium id (``"CartPole-v1"``, also ``"gym:CartPole-v1"``, ``"module:Id-v0"``), a task of dm_control's
-            suite (``"dmc:cartpole-balance"``), a callable that makes a ``gym.Env`` or a ``dm_env.Environment``, one of
-            these, or a vector environment (ours or Gymnasium's), which is taken as it is.
+        env: a Gymnasium id (``"CartPole-v1"``, also ``"gym:CartPole-v1"``, ``"module:Id-v0"``), a class or function in
+            a file or a module (``"file.py:MyEnv"``, ``"module:MyEnv"``), a task of dm_control's suite
+            (``"dmc:cartpole-balance"``), a callable that makes a new ``gym.Env`` or ``dm_env.Environment`` at every
+            call, one of these, or a vector environment (ours or Gymnasium's), which is taken as it is.
         seed: of the sequence of episodes, when ``reset`` is given none.
-        image_size: observe the rendered image, ``[3, image_size, image_size]`` uint8, in place of the observation.
+        image_size: make every image that is observed ``[C, image_size, image_size]``; other observations stay.
+        render_size: observe the rendered picture, ``[3, render_size, render_size]`` uint8, in place of the observation.
         frame_stack: show the last frames of the episode instead of one, on the channel axis, the oldest first:
-            ``[3 * frame_stack, image_size, image_size]``; see :class:`FrameStack`.
-        env_options: keyword arguments for the environment's constructor (ids only); for ``dmc:`` tasks
+            ``[3 * frame_stack, size, size]``; see :class:`FrameStack`.
+        env_options: keyword arguments for what an ``env`` given by its name is made with; for ``dmc:`` tasks
             ``action_repeat``, ``camera_id`` and ``fast_render``.
+
+    What comes of an id or a factory is closed by ``close`` alone; so is an environment that was given, and nothing else
+    here closes that.
 
     Raises:
         ConfigurationError: an unknown id (the message names the nearest), an option that does not apply, or Gymnasium
             or something the environment needs is not installed.
     """
     check_frames(frame_stack)
-    vector = _unstacked(env, num_envs, seed, image_size, env_options)
+    vector = _unstacked(env, num_envs, seed, (image_size, render_size), env_options)
     if frame_stack == 1:
         return vector
     try:
         return FrameStack(vector, frames=frame_stack)
     except ConfigurationError:
-        if vector is not env:
+        if not already_made(env):
             vector.close()
         raise
 
 
-def _unstacked(env: Any, num_envs: int, seed: int, image_size: int | None, env_options: Any) -> VectorEnv:
-    for name, value, least in (("num_envs", num_envs, 1), ("image_size", image_size, 1), ("seed", seed, 0)):
+def _unstacked(env: Any, num_envs: int, seed: int, sizes: tuple[int | None, int | None], env_options: Any) -> VectorEnv:
+    image_size, render_size = sizes
+    given = (
+        ("num_envs", num_envs, 1),
+        ("seed", seed, 0),
+        ("image_size", image_size, 1),
+        ("render_size", render_size, 1),
+    )
+    for name, value, least in given:
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
-        if not whole and not (name == "image_size" and value is None):
+        if not whole and not (name.endswith("_size") and value is None):
             raise ConfigurationError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    if image_size is not None and render_size is not None:
+        raise ConfigurationError("image_size is for images that are observed, render_size for rendered ones: give one")
     gym = None if isinstance(env, VectorEnv) else _gymnasium()
     if gym is None or isinstance(env, gym.vector.VectorEnv):
-        return _vector(gym, env, num_envs, seed, image_size, env_options)
+        return _vector(gym, env, num_envs, seed, sizes, env_options)
     if not isinstance(env, str) and env_options:
         raise ConfigurationError("env_options apply to an environment's id; a factory sets its own")
     if isinstance(env, (gym.Env, DmEnv)) or (is_dm_env(env) and not isinstance(env, type)):
@@ -76,34 +97,40 @@ def _unstacked(env: Any, num_envs: int, seed: int, image_size: int | None, env_o
             )
         make: Callable[[], Any] = lambda: env
     elif isinstance(env, str):
-        make = lambda: _make(gym, env, image_size, dict(env_options or {}))
+        make = lambda: _make(gym, env, render_size, dict(env_options or {}))
     elif callable(env):
         make = env
     else:
         raise ConfigurationError(
-            "env must be a Gymnasium id, a dmc: task, a factory, a gym.Env, a dm_env.Environment or a vector "
-            f"environment, got {type(env).__name__}"
+            "env must be a Gymnasium id, file.py:Class, a dmc: task, a factory, a gym.Env, a dm_env.Environment or a "
+            f"vector environment, got {type(env).__name__}"
         )
-    return SyncVectorEnv([_checked(gym, make, image_size)] * num_envs, seed=seed)
+    return SyncVectorEnv([_checked(gym, make, sizes)] * num_envs, seed=seed, image_size=image_size)
 
 
 def _vector(
-    gym: ModuleType | None, env: Any, num_envs: int, seed: int, image_size: int | None, options: Any
+    gym: ModuleType | None, env: Any, num_envs: int, seed: int, sizes: tuple[int | None, int | None], options: Any
 ) -> VectorEnv:
-    if image_size is not None or options:
+    image_size, render_size = sizes
+    resized = image_size is not None and gym is not None and shows_images(env.single_observation_space)
+    if render_size is not None or options or (image_size is not None and not resized):
         raise ConfigurationError(
-            "image_size and env_options do not apply to a vector environment that is already built"
+            "render_size and env_options do not apply to a vector environment that is already built, image_size only "
+            "to the images of Gymnasium's"
         )
     if num_envs not in (1, env.num_envs):
         raise ConfigurationError(f"num_envs is {num_envs}, but the vector environment has {env.num_envs}")
-    return env if gym is None else ForeignVectorEnv(env, seed=seed)
+    return env if gym is None else ForeignVectorEnv(env, seed=seed, image_size=image_size)
 
 
-def _checked(gym: ModuleType, make: Callable[[], Any], image_size: int | None) -> Callable[[], Any]:
+def _checked(gym: ModuleType, make: Callable[[], Any], sizes: tuple[int | None, int | None]) -> Callable[[], Any]:
+    image_size, render_size = sizes
+    told: list[str] = []  # what was said once already
+
     def build() -> Any:
         env = make()
         if not isinstance(env, (gym.Env, DmEnv)) and is_dm_env(env):
-            env = DmEnv(env, render=physics_renderer(env, image_size) if image_size else None)
+            env = DmEnv(env, render=physics_renderer(env, render_size) if render_size else None)
         if not isinstance(env, (gym.Env, DmEnv)):
             raise ConfigurationError(
                 f"the factory made a {type(env).__name__}, expected a gymnasium.Env or a dm_env.Environment"
@@ -112,27 +139,35 @@ def _checked(gym: ModuleType, make: Callable[[], Any], image_size: int | None) -
         for space in ("observation_space", "action_space"):
             if getattr(env, space, None) is None:
                 raise ConfigurationError(f"{type(env).__name__} has no {space}: set it in its __init__ or its class")
-        return env if image_size is None else PixelEnv(env, size=image_size)
+        size = render_size
+        if image_size is not None and not shows_images(env.observation_space):
+            size = _rendered_as_before(env, image_size, told)
+        return env if size is None else PixelEnv(env, size=size)
 
     return build
 
 
-def _make(gym: ModuleType, name: str, image_size: int | None, options: dict[str, Any]) -> Any:
+def _make(gym: ModuleType, name: str, render_size: int | None, options: dict[str, Any]) -> Any:
     if name.lower().startswith(PREFIX):
-        return load_task(name, image_size=image_size, options=options)
-    name = name.removeprefix("gym:")
+        return load_task(name, render_size=render_size, options=options)
+    name, options = name.removeprefix("gym:"), copy.deepcopy(options)
+    if names_file(name):
+        return called(from_file(name), name, options, rendered=render_size is not None)
+    if ":" in name and (found := from_module(name, gym.registry)) is not None:
+        return called(found, name, options, rendered=render_size is not None)
     if name.startswith("ALE/"):
         _atari(name)
-    if image_size is not None:
+    if render_size is not None:
         options.setdefault("render_mode", "rgb_array")
     try:
-        return gym.make(name, **copy.deepcopy(options))
+        return gym.make(name, **options)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise ConfigurationError(
             f"environment {name!r} needs something that is not installed: {error}{_pip_line(gym, name, str(error))}"
         ) from error
     except gym.error.UnregisteredEnv as error:
-        near = did_you_mean(name, gym.registry) or task_hint(name) or f" {error}"
+        own = f" {str(error).rstrip('.')}. One of your own is named module:Name-v0 or file.py:Class"
+        near = did_you_mean(name, gym.registry) or task_hint(name) or own
         raise ConfigurationError(f"unknown environment {name!r}.{near}") from error
     except Exception as error:  # whatever its constructor raises
         what = f"{type(error).__name__}: {error}"
@@ -148,6 +183,23 @@ def _pip_line(gym: ModuleType, name: str, said: str) -> str:
     extras = {"mujoco": "gymnasium[mujoco]", "box2d": "gymnasium[box2d]"}
     extras |= dict.fromkeys(("classic_control", "toy_text"), "worldflux-core[env]")
     return f': pip install "{extras[kind]}"' if kind in extras else ""
+
+
+def _rendered_as_before(env: Any, image_size: int, told: list[str]) -> int:
+    """Return the size to render at, where earlier versions rendered for ``image_size``. Raises ConfigurationError."""
+    shown = spec_summary(ObservationAdapter(env.observation_space).spec)
+    if getattr(env, "render_mode", None) != "rgb_array":  # nobody has made it to be rendered
+        raise ConfigurationError(
+            f"image_size={image_size} is for images, but the environment shows {shown}: observe its rendered picture "
+            f"with render_size={image_size} (--render-size {image_size})"
+        )
+    if not told:
+        told.append(
+            f"image_size={image_size} is for images, but the environment shows {shown}: its rendered picture is "
+            f"observed instead, which is asked for with render_size={image_size}"
+        )
+        logger.warning(told[0])
+    return image_size
 
 
 def _atari(name: str) -> None:

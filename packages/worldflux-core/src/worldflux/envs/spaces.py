@@ -14,6 +14,8 @@ import numpy as np
 from worldflux.core.errors import ConfigurationError, ShapeMismatchError, ValidationError
 from worldflux.core.spec import ActionPart, ActionSpec, ModalityKind, ModalitySpec
 
+from .pixels import resize
+
 SUPPORTED = "Box, Discrete, MultiBinary, MultiDiscrete, Dict and Tuple"
 UNBOUNDED = 1e10  # what MuJoCo says where a control has no limit
 _CHANNELS = (1, 3, 4)
@@ -57,6 +59,16 @@ def _leaves(space: Any, path: tuple[Any, ...] = ()) -> Iterator[_Leaf]:
         )
 
 
+def _size(space: Any) -> int:
+    """How many numbers a leaf's value has."""
+    return int(np.prod(space.shape or ()))
+
+
+def as_array(value: Any) -> np.ndarray:
+    """Return numbers as numpy's, also those of a tensor that is on a GPU or has a gradient."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+
 def _named_leaves(space: Any, alone: str) -> dict[str, _Leaf]:
     found: dict[str, _Leaf] = {}
     for leaf in _leaves(space):
@@ -74,19 +86,24 @@ def _named_leaves(space: Any, alone: str) -> dict[str, _Leaf]:
 class ObservationAdapter:
     """Turns an environment's observations into arrays by name.
 
-    Images (uint8, two or three axes) become ``[C, H, W]`` uint8; every other box is flattened to a float32 vector;
-    discrete values become one-hot vectors. A lone space is called ``"obs"``, nested ones ``"outer/inner"``.
+    Images (uint8 or uint16, two or three axes) become ``[C, H, W]`` uint8: of 16 bits those above the space's bounds'
+    256 levels, and ``image_size`` pixels a side where that is given. Every other box is flattened to a float32 vector;
+    discrete values become one-hot vectors; boxes without numbers are left out. A lone space is called ``"obs"``, nested
+    ones ``"outer/inner"``.
 
     Raises:
         ConfigurationError: a space that is not supported, or two entries that come to the same name.
     """
 
-    def __init__(self, space: Any) -> None:
-        self._leaves = _named_leaves(space, "obs")
+    def __init__(self, space: Any, *, image_size: int | None = None) -> None:
+        found = _named_leaves(space, "obs")
+        self._leaves = {name: leaf for name, leaf in found.items() if _size(leaf.space)}
+        if not self._leaves:
+            raise ConfigurationError(f"the observation space {space} holds no numbers")
         self._encode: dict[str, Callable[[Any], np.ndarray]] = {}
         self.spec: dict[str, ModalitySpec] = {}
         for name, leaf in self._leaves.items():
-            self.spec[name], self._encode[name] = _observe(name, leaf.space)
+            self.spec[name], self._encode[name] = _observe(name, leaf.space, image_size)
 
     def __call__(self, observations: Sequence[Any]) -> dict[str, np.ndarray]:
         """Return the observations of N environments as arrays ``[N, …]``.
@@ -105,7 +122,7 @@ class ObservationAdapter:
 
     def _row(self, i: int, name: str, leaf: _Leaf, nested: Any) -> np.ndarray:
         try:
-            value = np.asarray(leaf.value(nested))
+            value = as_array(leaf.value(nested))
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ValidationError(f"environment {i} gave no observation {name!r}: {error!r}") from error
         expected = tuple(leaf.space.shape)
@@ -120,11 +137,19 @@ class ObservationAdapter:
         return self._encode[name](value)
 
 
-def _observe(name: str, space: Any) -> tuple[ModalitySpec, Callable[[Any], np.ndarray]]:
+def shows_images(space: Any) -> bool:
+    """Tell whether any observation of a space is an image."""
+    return any(_is_image(leaf.space) for leaf in _leaves(space))
+
+
+def _is_image(space: Any) -> bool:
+    return _kind(space) == "Box" and space.dtype in (np.uint8, np.uint16) and len(space.shape) in (2, 3)
+
+
+def _observe(name: str, space: Any, image_size: int | None) -> tuple[ModalitySpec, Callable[[Any], np.ndarray]]:
     kind, shape = _kind(space), tuple(space.shape or ())
-    if kind == "Box" and space.dtype == np.uint8 and len(shape) in (2, 3):
-        layout, to_chw = _image_layout(shape)
-        return ModalitySpec(ModalityKind.IMAGE, layout, "uint8", "CHW", name), to_chw
+    if _is_image(space):
+        return _image(name, space, image_size)
     if kind == "Discrete":
         encode = lambda value: _one_hot(np.asarray(value).reshape(1) - space.start, [int(space.n)])
         size = int(space.n)
@@ -137,6 +162,20 @@ def _observe(name: str, space: Any) -> tuple[ModalitySpec, Callable[[Any], np.nd
         encode = lambda value: np.asarray(value, np.float32).ravel()
         size = int(np.prod(shape))
     return ModalitySpec(ModalityKind.VECTOR, (size,), "float32", None, name), encode
+
+
+def _image(name: str, space: Any, image_size: int | None) -> tuple[ModalitySpec, Callable[[np.ndarray], np.ndarray]]:
+    shape, to_chw = _image_layout(tuple(space.shape))
+    low, high = int(space.low.min()), int(space.high.max())
+
+    def encode(image: np.ndarray) -> np.ndarray:
+        if space.dtype == np.uint16:  # 256 levels of the range that the space announces
+            image = np.rint((image.astype(np.float64) - low) * (255 / max(1, high - low))).clip(0, 255).astype(np.uint8)
+        image = to_chw(image)
+        return image if image_size is None else resize(image, image_size)
+
+    shape = shape if image_size is None else (shape[0], image_size, image_size)
+    return ModalitySpec(ModalityKind.IMAGE, shape, "uint8", "CHW", name), encode
 
 
 def _image_layout(shape: tuple[int, ...]) -> tuple[tuple[int, ...], Callable[[np.ndarray], np.ndarray]]:
@@ -165,16 +204,18 @@ class ActionAdapter:
     """Turns flat action vectors into an environment's actions.
 
     Discrete parts are one-hot (the largest entry is taken), continuous ones are clipped to [-1, 1] and scaled to
-    their bounds.
+    their bounds, which no rounding passes: whatever is given, the space contains what comes of it.
 
     Raises:
-        ConfigurationError: a space that is not supported, a continuous one without finite bounds (there is nothing to
-            scale to), or two entries that come to the same name.
+        ConfigurationError: a space that is not supported or holds no numbers, a continuous one without finite bounds
+            (there is nothing to scale to), or two entries that come to the same name.
     """
 
     def __init__(self, space: Any) -> None:
         leaves = list(_named_leaves(space, "action").values())
-        pieces = [piece for leaf in leaves for piece in _pieces(leaf)]
+        pieces = [piece for leaf in leaves if _size(leaf.space) for piece in _pieces(leaf)]
+        if not pieces:
+            raise ConfigurationError(f"the action space {space} holds no numbers: there is nothing to decide")
         pieces.sort(key=lambda piece: piece[0].name)
         single = len(pieces) == 1 and not leaves[0].path and _kind(space) in ("Box", "Discrete")
         self.spec = _simple_spec(pieces[0][0]) if single else ActionSpec("multi", parts=tuple(p for p, _, _ in pieces))
@@ -208,13 +249,15 @@ class ActionAdapter:
             return {key: self._build(child, (*path, key), flat) for key, child in space.spaces.items()}
         if kind == "Tuple":
             return tuple(self._build(child, (*path, i), flat) for i, child in enumerate(space.spaces))
-        values = [decode(flat[where]) for where, decode in self._decoders[path]]
+        values = [decode(flat[where]) for where, decode in self._decoders.get(path, [])]
+        if not values:
+            return np.zeros(space.shape, space.dtype)
         if kind == "Discrete":
             return space.dtype.type(values[0] + space.start)
         if kind == "Box":
-            return values[0].reshape(space.shape).astype(space.dtype)
+            return values[0].reshape(space.shape)
         array = np.array(values, space.dtype).reshape(space.shape)
-        return array + space.start if kind == "MultiDiscrete" else array
+        return array + space.start.astype(space.dtype) if kind == "MultiDiscrete" else array
 
 
 def _simple_spec(part: ActionPart) -> ActionSpec:
@@ -244,11 +287,12 @@ def _scaler(leaf: _Leaf) -> Callable[[np.ndarray], np.ndarray]:
             "them: give it the bounds that make sense, as in gymnasium.wrappers.TransformAction(env, lambda a: a, "
             "Box(-2, 2, (3,)))"
         )
-    whole = space.dtype.kind in "iu"
+    whole, least, most = space.dtype.kind in "iub", np.ravel(space.low), np.ravel(space.high)
 
     def scale(flat: np.ndarray) -> np.ndarray:
         scaled = low + (np.clip(flat.astype(np.float64), -1, 1) + 1) / 2 * (high - low)
-        return np.rint(scaled) if whole else scaled
+        given = (np.rint(scaled) if whole else scaled).astype(space.dtype)
+        return np.minimum(np.maximum(given, least), most)  # in the space's own numbers: rounding may pass a bound
 
     return scale
 

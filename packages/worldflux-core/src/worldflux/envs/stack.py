@@ -32,7 +32,7 @@ class FrameStack:
         if not images:
             raise ConfigurationError(
                 f"frame_stack={frames} is for images, but the environment shows {spec_summary(env.obs_spec)}: observe "
-                "its rendered picture with image_size (64, say), or leave frame_stack out"
+                "its rendered picture with render_size (64, say), or leave frame_stack out"
             )
         self._env, self._frames = env, frames
         self._shown: dict[str, np.ndarray | None] = dict.fromkeys(images)

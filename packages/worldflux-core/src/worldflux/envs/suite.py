@@ -34,7 +34,7 @@ ADDED = (
 """Tasks that are not dm_control's; `dmc_tasks`, which needs it, is imported when one is asked for."""
 
 
-def load_task(name: str, *, image_size: int | None, options: Mapping[str, Any]) -> DmEnv:
+def load_task(name: str, *, render_size: int | None, options: Mapping[str, Any]) -> DmEnv:
     """Return the task called ``dmc:DOMAIN-TASK``, in the protocol of the published results.
 
     Each action is repeated twice; an episode is 1000 control steps, so 500 decisions, and is cut, not ended. ``cup``
@@ -53,7 +53,7 @@ def load_task(name: str, *, image_size: int | None, options: Mapping[str, Any]) 
                 f"{name} has no option {option!r}, it has {sorted(OPTIONS)}.{did_you_mean(option, OPTIONS)}"
             )
     chosen = {**OPTIONS, **options}
-    suite = _suite(pixels=image_size is not None)
+    suite = _suite(pixels=render_size is not None)
     domain, task = _find(name, suite.ALL_TASKS)
     try:
         env = _build(suite, domain, task)
@@ -65,9 +65,9 @@ def load_task(name: str, *, image_size: int | None, options: Mapping[str, Any]) 
     if camera is None:
         camera = 2 if domain == "quadruped" else 0
     render = None
-    if image_size is not None:
+    if render_size is not None:
         _check_camera(env, camera)
-        render = physics_renderer(env, image_size, camera_id=camera, fast=bool(chosen["fast_render"]))
+        render = physics_renderer(env, render_size, camera_id=camera, fast=bool(chosen["fast_render"]))
     try:
         return DmEnv(env, action_repeat=chosen["action_repeat"], render=render)
     except ConfigurationError as error:

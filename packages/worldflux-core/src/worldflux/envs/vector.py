@@ -10,7 +10,8 @@ import numpy as np
 from worldflux.core.errors import CheckpointError, ConfigurationError, TrainingError
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
-from .spaces import ActionAdapter, ObservationAdapter
+from .identity import refuse_shared
+from .spaces import ActionAdapter, ObservationAdapter, as_array
 from .step import Step
 
 _MAX_LOG = 100_000  # actions kept per episode for `state_dict`; longer episodes begin anew on resume
@@ -44,14 +45,17 @@ class SyncVectorEnv:
     Gymnasium's own vector would step every environment, those just reset included; this one resets some while the
     others go on.
 
+    ``image_size`` makes every observed image that many pixels a side.
+
     Raises:
-        ConfigurationError: no environments, or environments with different spaces.
+        ConfigurationError: no environments, environments with different spaces, or the same one twice.
     """
 
-    def __init__(self, env_fns: Sequence[Callable[[], Any]], *, seed: int = 0) -> None:
+    def __init__(self, env_fns: Sequence[Callable[[], Any]], *, seed: int = 0, image_size: int | None = None) -> None:
         if not env_fns:
             raise ConfigurationError("a vector of environments needs at least one")
         self._envs = [make() for make in env_fns]
+        refuse_shared(self._envs)
         first = self._envs[0]
         for i, env in enumerate(self._envs):
             if env.observation_space != first.observation_space or env.action_space != first.action_space:
@@ -59,7 +63,8 @@ class SyncVectorEnv:
                     f"environment {i} has spaces {env.observation_space}, {env.action_space}, but environment 0 has "
                     f"{first.observation_space}, {first.action_space}: a vector needs equal ones"
                 )
-        self._observe, self._act = ObservationAdapter(first.observation_space), ActionAdapter(first.action_space)
+        self._observe = ObservationAdapter(first.observation_space, image_size=image_size)
+        self._act = ActionAdapter(first.action_space)
         self._seed = seed
         self._episodes = np.zeros(len(self._envs), np.int64)  # episodes begun
         self._actions: list[list[np.ndarray]] = [[] for _ in self._envs]
@@ -207,11 +212,18 @@ class SyncVectorEnv:
                 f"{type(error).__name__}: {error}",
                 env_index=i,
             ) from error
-        value = np.asarray(reward)
+        paid, ended, cut = (
+            self._one(i, name, value)
+            for name, value in (("reward", reward), ("terminated", terminated), ("truncated", truncated))
+        )
+        return obs, paid, False, bool(ended), bool(ended or cut)
+
+    def _one(self, i: int, name: str, given: Any) -> float:
+        value = as_array(given)
         if value.size != 1 or value.dtype.kind not in "biuf":
             raise EnvironmentFailure(
-                f"environment {i} gave the reward {reward!r} in step {len(self._actions[i])} of its episode, expected "
+                f"environment {i} gave the {name} {given!r} in step {len(self._actions[i])} of its episode, expected "
                 "one number",
                 env_index=i,
             )
-        return obs, float(value.item()), False, bool(terminated), bool(terminated or truncated)
+        return float(value.item())

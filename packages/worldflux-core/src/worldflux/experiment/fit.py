@@ -14,6 +14,7 @@ from worldflux.core.errors import ConfigurationError
 from worldflux.core.files import expanded, write_json
 from worldflux.core.model import WorldModel
 from worldflux.data import EnvironmentSource
+from worldflux.envs.identity import Fresh
 from worldflux.evals import EvalResult, evaluate_policy
 from worldflux.training import (
     Callback,
@@ -24,7 +25,9 @@ from worldflux.training import (
 )
 from worldflux.training.threads import using
 
-from .run import Evaluation, Run, create_model, eval_envs, seeded_policy
+from .actors import make_policy
+from .environment import FACTORY, Env, closed_to_imports, env_name, stored_env
+from .run import Evaluation, Run, create_model, eval_envs
 from .settings import Plan, Settings, make_plan, read_asked, read_settings, resolved
 
 logger = logging.getLogger(__name__)
@@ -35,7 +38,7 @@ KEEP_CHECKPOINTS = 2  # each holds the replay
 def fit(
     model: str,
     *,
-    env: str | Callable[[], Any],
+    env: Env,
     run: str | Path | None = None,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -45,7 +48,8 @@ def fit(
 
     Args:
         model: a preset such as ``"dreamer:ci"``, an alias, or the folder of a saved model.
-        env: what ``make_env`` takes by name (``"CartPole-v1"``, ``"dmc:cup-catch"``), or a callable that makes one.
+        env: what ``make_env`` takes by name (``"CartPole-v1"``, ``"file.py:Class"``), or a callable that makes a new
+            one at every call.
         run: the run's directory; by default ``runs/MODEL_ENV_SEED``.
         resume: go on from the newest whole checkpoint in ``run``.
         callbacks: beside those for progress, metrics, checkpoints and evaluation.
@@ -56,8 +60,8 @@ def fit(
         CheckpointError: nothing to resume from, or something cannot be written.
         TrainingError: the loss is not finite, or the environment failed.
     """
-    name = env if isinstance(env, str) else getattr(env, "__qualname__", type(env).__name__)
-    asked = {"model": model, "env": name, **options}
+    asked = {"model": model, "env": env_name(env), **options}
+    env = env if isinstance(env, str) else Fresh(env)
     settings, told = Settings.from_dict(asked), set(asked)
     directory = expanded(run) if run is not None else default_directory(settings)
     if directory.is_file():
@@ -91,8 +95,10 @@ def fit(
     return finished
 
 
-def resume_run(directory: str | Path, *, env: Callable[[], Any] | None = None, **changes: Any) -> Run:
+def resume_run(directory: str | Path, *, env: Env | None = None, **changes: Any) -> Run:
     """Go on with the run in a directory; ``changes`` may set a new number of ``steps`` and the like.
+
+    ``env`` is needed where the run's file cannot name it (see :meth:`Run.load`).
 
     Raises:
         ConfigurationError: a change would make it another run.
@@ -101,7 +107,12 @@ def resume_run(directory: str | Path, *, env: Callable[[], Any] | None = None, *
     stored = read_settings(directory)
     options = {"model": stored.model, "env": stored.env, **changes}
     model, name = options.pop("model"), options.pop("env")
-    return fit(model, env=env or name, run=directory, resume=True, **options)
+    if env is not None:
+        return fit(model, env=env, run=directory, resume=True, **options)
+    unasked = {} if "env_options" in changes else stored.env_options
+    with closed_to_imports(expanded(directory)):
+        env = stored_env(name, unasked, place=expanded(directory))
+        return fit(model, env=env, run=directory, resume=True, **options)
 
 
 class _KeepSpaces(Callback):
@@ -116,7 +127,7 @@ class _KeepSpaces(Callback):
 
 def default_directory(settings: Settings) -> Path:
     """Return ``runs/MODEL_ENV_SEED`` with every character that is awkward in a file's name as a dash."""
-    name = f"{Path(settings.model).name}_{settings.env}_{settings.seed}"
+    name = f"{Path(settings.model).name}_{settings.env.removesuffix(FACTORY)}_{settings.seed}"
     return Path("runs") / "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
 
 
@@ -144,7 +155,9 @@ def _collecting(run: Run, trainer: Trainer, plan: Plan) -> Iterator[EnvironmentS
     steps = plan.settings.steps or 0
     limits = {"patience": min(steps, 10_000), "step_limit": max(steps, plan.warmup)}  # episodes may be short
     with contextlib.closing(run.make_env(num_envs=collect.num_envs, seed=run.settings.training.seed)) as env:
-        yield environment_source(trainer.model, env, training=trainer.config, collect=collect, **limits)
+        settings = run.settings
+        policy = make_policy(trainer.model, settings.policy or "own", options=settings.policy_options)
+        yield environment_source(trainer.model, env, training=trainer.config, collect=collect, policy=policy, **limits)
 
 
 @contextlib.contextmanager
@@ -154,7 +167,7 @@ def _periodic_evaluation(run: Run) -> Iterator[Callable[[Trainer], Mapping[str, 
     with contextlib.closing(run.make_env(num_envs=eval_envs(episodes), seed=seed)) as env:
 
         def evaluate(trainer: Trainer) -> Mapping[str, float]:
-            policy = seeded_policy(trainer.model, seed)
+            policy = run.policy(trainer.model, seed=seed)
             explore = bool(run.settings.eval_explore)
             return _record(evaluate_policy(env, policy, episodes=episodes, explore=explore, seed=seed))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from worldflux.agent import Agent, read_spaces, spaces_of
 from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.core.files import expanded, write_json
 from worldflux.core.model import WorldModel
-from worldflux.core.persistence import load_weights
+from worldflux.core.persistence import META, load_weights
 from worldflux.core.policy import Policy
 from worldflux.core.trajectory import Trajectory
 from worldflux.envs import RandomPolicy, VectorEnv, make_env
+from worldflux.envs.identity import already_made
 from worldflux.evals import (
     EvalResult,
     Imagination,
@@ -31,8 +32,11 @@ from worldflux.evals import (
 from worldflux.factory import create_world_model
 from worldflux.planners import Objective, Planner, PlannerPolicy, make_planner
 from worldflux.training import find_checkpoint
+from worldflux.training.collect import check_environment
 
-from .settings import Settings, read_json, read_settings
+from .actors import choose_policy, make_policy
+from .environment import Env, closed_to_imports, env_name, stored_env
+from .settings import Settings, model_settings, read_json, read_settings, saved_model
 
 EVAL_SEED = 10_000  # added to the run's seed, so that no evaluation repeats the episodes trained on
 MAX_EVAL_ENVS = 32
@@ -73,25 +77,47 @@ class Run:
         directory: str | Path,
         settings: Settings,
         *,
-        env: str | Callable[[], Any] | None = None,
+        env: Env | None = None,
+        env_options: Mapping[str, Any] | None = None,
         model: WorldModel | None = None,
         status: str = "finished",
     ) -> None:
         self.directory, self.settings, self.status = expanded(directory), settings, status
         self.evaluation: Evaluation | None = None
-        self._env: str | Callable[[], Any] = settings.env if env is None else env
-        self._model = model
+        self._env, self._env_options, self._model = env, env_options, model
 
     @classmethod
-    def load(cls, directory: str | Path, *, env: Callable[[], Any] | None = None) -> Run:
-        """Open the run in a directory. ``env`` makes the environment of a run that was trained on a factory.
+    def load(
+        cls,
+        directory: str | Path,
+        *,
+        env: Env | None = None,
+        env_options: Mapping[str, Any] | None = None,
+        image_size: int | None = None,
+        render_size: int | None = None,
+        frame_stack: int | None = None,
+    ) -> Run:
+        """Open the run in a directory, or a saved model, or what a ``Trainer`` wrote, for which ``env`` is needed.
+
+        The file of a run may name an environment that is registered where it is opened, and no more. ``env`` names the
+        others: ``"module:Name"``, ``"file.py:Class"``, or what makes them; then the run's own options go to it, unless
+        ``env_options`` are given. A saved model does not know how its environment was seen: ``image_size``,
+        ``render_size`` and ``frame_stack`` say so; a run and a Trainer's directory have their own.
 
         Raises:
             CheckpointError: there is no run.
         """
+        if env is not None and not isinstance(env, str) and env_options is None:
+            env_options = {}  # what makes an environment sets its own
+        seen = {"image_size": image_size, "render_size": render_size, "frame_stack": frame_stack}
+        if (saved := saved_model(expanded(directory))) is not None and env is not None:
+            settings = model_settings(expanded(directory), saved, env=env_name(env, made=True), seen=seen)
+            return cls(directory, settings, env=env, env_options=env_options, status="saved")
         settings = read_settings(directory)
+        if told := [name for name, size in seen.items() if size is not None]:
+            raise ConfigurationError(f"{told[0]} is for saved models: the run {directory} has its own, leave it out")
         status = read_json(expanded(directory) / "run_manifest.json").get("status", "unknown")
-        run = cls(directory, settings, env=env, status=str(status))
+        run = cls(directory, settings, env=env, env_options=env_options, status=str(status))
         run.evaluation = Evaluation.read(run.directory / "evaluation.json")
         return run
 
@@ -107,6 +133,8 @@ class Run:
     @property
     def weights(self) -> Path:
         """Where the newest weights are: the saved model of a finished run, else its newest whole checkpoint."""
+        if self.status == "saved":
+            return Path(self.settings.model)
         saved = self.directory / "model"
         return saved if self.status == "finished" and saved.is_dir() else find_checkpoint(self.directory)
 
@@ -115,25 +143,33 @@ class Run:
         """The trained model, loaded when first asked for. Raises CheckpointError if it is missing or damaged."""
         if self._model is None:
             weights = self.weights
-            if weights.name == "model":
+            if (weights / META).is_file():
                 self._model = WorldModel.from_pretrained(weights)
             else:
-                with contextlib.closing(self.make_env()) as env:
+                with self._opened() as env:
                     self._model = create_model(self.settings, env)
                 load_weights(self._model, weights / "model.safetensors")
             self._model.eval()
         return self._model
 
     def make_env(self, *, num_envs: int = 1, seed: int = 0) -> VectorEnv:
-        """Return the run's environment."""
-        options = self.settings.env_options or None
+        """Return the run's environment.
+
+        Raises:
+            ConfigurationError: only whoever opens the run can name it (see :meth:`load`), or it cannot be made.
+        """
+        settings, env = self.settings, self._env
+        options = settings.env_options if self._env_options is None else self._env_options
+        if env is None:
+            env = stored_env(settings.env, options if self._env_options is None else {}, place=self.directory)
         return make_env(
-            self._env,
+            env,
             num_envs=num_envs,
             seed=seed,
-            image_size=self.settings.image_size,
-            frame_stack=self.settings.frame_stack,
-            env_options=options,
+            image_size=settings.image_size,
+            render_size=settings.render_size,
+            frame_stack=settings.frame_stack,
+            env_options=options or None,
         )
 
     def agent(self, *, explore: bool | None = None, seed: int | None = None, policy: Policy | None = None) -> Agent:
@@ -149,25 +185,42 @@ class Run:
         """
         spaces = read_spaces(self.directory)
         if spaces is None:  # a run of an earlier version
-            with contextlib.closing(self.make_env()) as env:
+            with self._opened() as env:
                 spaces = spaces_of(env)
         return Agent(
             self.model,
             spaces,
-            image_size=self.settings.image_size,
+            image_size=self.settings.render_size or self.settings.image_size,
             frame_stack=self.settings.frame_stack,
             explore=bool(self.settings.eval_explore) if explore is None else explore,
             seed=self.eval_seed(seed),
             policy=policy,
         )
 
-    def evaluate(self, *, episodes: int = 20, seed: int | None = None, explore: bool | None = None) -> EvalResult:
-        """Return what the trained policy earns; the default seed is the run's + 10000, ``explore`` the run's own."""
+    @contextlib.contextmanager
+    def _opened(self, *, num_envs: int = 1, seed: int = 0) -> Iterator[VectorEnv]:
+        """Give the run's environment, and close it in the end unless it is the caller's."""
+        with contextlib.ExitStack() as stack:
+            if self._env is None:
+                stack.enter_context(closed_to_imports(self.directory))
+            env = self.make_env(num_envs=num_envs, seed=seed)
+            if not already_made(self._env):
+                stack.callback(env.close)
+            yield env
+
+    def evaluate(
+        self, *, episodes: int = 20, seed: int | None = None, explore: bool | None = None, policy: str | None = None
+    ) -> EvalResult:
+        """Return what the trained policy earns; the default seed is the run's + 10000, ``explore`` the run's own.
+
+        ``policy`` lets another one act: "own" (the model's), "random", or a planner by its name.
+        """
         seed = self.eval_seed(seed)
         explore = bool(self.settings.eval_explore) if explore is None else explore
-        with contextlib.closing(self.make_env(num_envs=eval_envs(episodes), seed=seed)) as env:
-            policy = seeded_policy(self.model, seed)
-            return evaluate_policy(env, policy, episodes=episodes, explore=explore, seed=seed)
+        with self._opened(num_envs=eval_envs(episodes), seed=seed) as env:
+            check_environment(self.model, env)
+            actor = self.policy(self.model, policy, seed=seed)
+            return evaluate_policy(env, actor, episodes=episodes, explore=explore, seed=seed)
 
     def plan(
         self,
@@ -189,13 +242,13 @@ class Run:
         seed = self.eval_seed(seed)
         generator = torch.Generator(_device(self.model)).manual_seed(seed)
         policy = PlannerPolicy(self.model, planner, objective, generator=generator)
-        with contextlib.closing(self.make_env(num_envs=eval_envs(episodes), seed=seed)) as env:
+        with self._opened(num_envs=eval_envs(episodes), seed=seed) as env:
             return evaluate_policy(env, policy, episodes=episodes, explore=explore, seed=seed)
 
     def random_baseline(self, *, episodes: int = 20, seed: int | None = None) -> EvalResult:
         """Return what acting at random earns from the same starts."""
         seed = self.eval_seed(seed)
-        with contextlib.closing(self.make_env(num_envs=eval_envs(episodes), seed=seed)) as env:
+        with self._opened(num_envs=eval_envs(episodes), seed=seed) as env:
             return random_baseline(env, episodes=episodes, seed=seed)
 
     def imagine(
@@ -213,9 +266,10 @@ class Run:
             ConfigurationError: the episodes are shorter than context and horizon together.
         """
         seed, rows = self.eval_seed(seed), context + horizon
-        with contextlib.closing(self.make_env(num_envs=min(sequences, MAX_EVAL_ENVS), seed=seed)) as env:
+        with self._opened(num_envs=min(sequences, MAX_EVAL_ENVS), seed=seed) as env:
             random = RandomPolicy(env.action_spec, seed=seed) if random_policy else None
-            policy = random or seeded_policy(self.model, seed)
+            check_environment(self.model, env)
+            policy = random or self.policy(self.model, seed=seed)
             segments = record_segments(env, policy, sequences=sequences, rows=rows, explore=random_policy, seed=seed)
         return imagine(self.model, segments, context=context)
 
@@ -234,6 +288,11 @@ class Run:
             title=f"{self.settings.model} in {self.settings.env}, seed {self.settings.seed}",
             random_mean=random_mean,
         )
+
+    def policy(self, model: WorldModel, name: str | None = None, *, seed: int) -> Policy:
+        """Return who acts in the run, or the policy called ``name``, with ``model`` as it is now."""
+        options = self.settings.policy_options if name in (None, self.settings.policy) else {}
+        return make_policy(model, choose_policy(model, name or self.settings.policy), options=options, seed=seed)
 
     def eval_seed(self, seed: int | None) -> int:
         """Return ``seed``, or the one evaluations take by default."""
@@ -258,11 +317,6 @@ def create_model(settings: Settings, env: VectorEnv) -> WorldModel:
     if not isinstance(model, WorldModel):
         raise ConfigurationError(f"{settings.model!r} runs in a backend of its own and cannot be trained here")
     return model
-
-
-def seeded_policy(model: WorldModel, seed: int) -> Policy:
-    """Return the model's policy with randomness of its own, so that the same seed acts the same."""
-    return model.policy(generator=torch.Generator(_device(model)).manual_seed(seed))
 
 
 def _device(model: WorldModel) -> torch.device:

@@ -15,8 +15,12 @@ from worldflux.core import files
 from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
 from worldflux.core.fields import Amount, Count
 from worldflux.core.model import WorldModel
+from worldflux.core.persistence import META
 from worldflux.training import CollectConfig, TrainingConfig
 from worldflux.training.options import Options
+
+from .actors import choose_policy
+from .environment import same_env
 
 DEFAULT_STEPS = 100_000
 TOLD = ("asked", "resolved")  # of config.json: for those who read it, and no settings themselves
@@ -35,15 +39,18 @@ class Settings(Options):
     """What a run was asked for: options of its own, and those of training and of collecting, all by their flat names.
 
     ``steps``, ``eval_every`` and ``save_every`` count environment steps, over all environments (0: only at the end);
-    None leaves a choice to the model's recipe, then to ``fit``. ``eval_explore`` evaluates the policy as it explores,
-    or (False) its best actions; families differ in the custom. ``model_options`` go to ``create_world_model``,
-    as do ``component_overrides`` (ids of registered components by slot); ``env_options`` go to the environment's
-    constructor. ``from_dict`` takes ``batch_size`` and the like beside these, and they can be read here, too. Raises
-    ConfigurationError.
+    None leaves a choice to the model's recipe, then to ``fit``. ``policy`` acts in training and evaluations: "own"
+    (where the model has one), "random", or a planner by its name, which ``policy_options`` go to. ``eval_explore``
+    evaluates the policy as it explores, or (False) its best actions; families differ in the custom. ``model_options``
+    go to ``create_world_model``, as do ``component_overrides`` (ids of registered components by slot); ``env_options``
+    go to the environment's constructor. ``from_dict`` takes ``batch_size`` and the like beside these, and they can be
+    read here, too. Raises ConfigurationError.
     """
 
     model: str
     env: str
+    policy: str | None = None
+    policy_options: dict[str, Any] = field(default_factory=dict)
     steps: Count | None = None
     env_options: dict[str, Any] = field(default_factory=dict)
     eval_every: Amount | None = None
@@ -104,6 +111,8 @@ class Settings(Options):
         Raises ConfigurationError if they differ in what makes a run another run.
         """
         asked = self.to_dict()
+        if same_env(stored.env, self.env):
+            asked["env"] = stored.env
         for name, before in stored.to_dict().items():
             now = json.loads(json.dumps(asked[name], default=str))  # as it is stored: tuples are lists
             if now is not None and now != before and name not in FREE_TO_CHANGE:
@@ -111,7 +120,8 @@ class Settings(Options):
                     f"the run was started with {name} {before!r}, it cannot go on with {now!r}; "
                     f"only {', '.join(sorted(FREE_TO_CHANGE))} may change"
                 )
-        return replace(self, **{n: getattr(stored, n) for n in self.names() if getattr(self, n) is None})
+        left = {name: getattr(stored, name) for name in self.names() if getattr(self, name) is None}
+        return replace(self, env=stored.env, **left)
 
 
 PARTS: dict[str, Any] = {"training": TrainingConfig, "collect": CollectConfig}
@@ -159,6 +169,7 @@ def make_plan(settings: Settings, model: WorldModel) -> Plan:
     settings = replace(
         settings,
         steps=steps,
+        policy=choose_policy(model, settings.policy),
         eval_every=choose("eval_every", max(1, steps // 10)),
         eval_explore=choose("eval_explore", bool(recipe.eval_explore)),
         save_every=choose("save_every", max(1, steps // 4)),
@@ -192,11 +203,40 @@ def read_asked(directory: Path) -> set[str]:
     return {name for name in asked if isinstance(name, str)} if isinstance(asked, list) else set()
 
 
+def saved_model(directory: Path) -> Path | None:
+    """Return the folder of the saved model that a directory is, or that a ``Trainer`` left in it; None for a run."""
+    if (directory / META).is_file():
+        return directory
+    config = directory / "config.json"
+    of_trainer = config.is_file() and "model" not in files.read_json(config)
+    return directory / "model" if of_trainer and (directory / "model" / META).is_file() else None
+
+
+def model_settings(directory: Path, model: Path, *, env: str, seen: Mapping[str, int | None]) -> Settings:
+    """Return settings to measure a saved model by in an environment, seen as told, else as in its training, if known.
+
+    Raises ConfigurationError or CheckpointError if what a ``Trainer`` stored beside it is damaged.
+    """
+    stored = files.read_json(directory / "config.json").get("collect") if model != directory else None
+    known = {name: stored[name] for name in seen if name in stored} if isinstance(stored, dict) else {}
+    if known and "render_size" not in known:  # of earlier versions; see read_settings
+        known["render_size"] = known.pop("image_size", None)
+    told = {name: size for name, size in seen.items() if size is not None}
+    return Settings.from_dict({"model": str(model), "env": env, **known, **told})
+
+
 def read_settings(directory: str | Path) -> Settings:
     """Return what the run in a directory was asked for. Raises CheckpointError if there is no run."""
     config = read_json(files.expanded(directory) / "config.json")
     for told in (*TOLD, "training"):
         config.pop(told, None)
+    if "model" not in config:
+        raise CheckpointError(
+            f"{directory} was not made by 'worldflux train' or worldflux.fit: a saved model, or the model that a "
+            "Trainer left when it finished, is opened with its environment, Run.load(DIRECTORY, env=NAME) or --env NAME"
+        )
+    if "render_size" not in config:  # earlier versions rendered for image_size, whatever the environment shows
+        config["render_size"] = config.pop("image_size", None)
     try:
         return Settings.from_dict(config)
     except (ConfigurationError, TypeError) as error:

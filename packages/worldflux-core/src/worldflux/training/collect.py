@@ -14,6 +14,7 @@ from ..core.model import WorldModel
 from ..core.policy import Policy
 from ..data import EnvironmentSource, Replay
 from ..envs import VectorEnv, make_env
+from ..envs.identity import already_made
 from .callbacks import Callback
 from .config import TrainingConfig
 from .options import Options
@@ -32,8 +33,9 @@ class CollectConfig(Options):
     batch's rows). The first ``random_steps`` environment steps act at random. ``boundary`` "cross" lets a sequence run
     into the next episode, "within" does not; ``online`` gives
     each fresh sequence once before it draws; ``catch_up`` makes up at once for the steps before the first update.
-    ``image_size`` observes the rendered image of this many pixels a side, ``frame_stack`` the last so many images of
-    the episode (the replay keeps them all in each row).
+    ``image_size`` makes the images that are observed so many pixels a side, ``render_size`` observes the rendered
+    picture of that size instead; ``frame_stack`` the last so many images of the episode (the replay keeps them all in
+    each row).
     """
 
     num_envs: Count = 1
@@ -45,6 +47,7 @@ class CollectConfig(Options):
     online: bool = False
     catch_up: bool = False
     image_size: Count | None = None
+    render_size: Count | None = None
     frame_stack: Count = 1
 
 
@@ -65,7 +68,7 @@ def environment_source(
     Raises ConfigurationError if the model was built for other observations or actions, CapabilityError if it has no
     policy.
     """
-    _refuse_other_environment(model, env)
+    check_environment(model, env)
     training = training.with_defaults(model.recipe())
     collect = (collect or CollectConfig()).with_defaults(model.recipe())
     policy = model.policy() if policy is None else policy
@@ -95,7 +98,7 @@ def environment_source(
     )
 
 
-def _refuse_other_environment(model: WorldModel, env: VectorEnv) -> None:
+def check_environment(model: WorldModel, env: VectorEnv) -> None:
     """Raise ConfigurationError if the model was not built for what the environment shows and takes."""
     contract = model.io_contract()
     wanted = {name: spec.shape for name, spec in contract.effective_input_spec.modalities.items()}
@@ -146,9 +149,10 @@ def train(
                 num_envs=wanted.num_envs,
                 seed=settings.seed,
                 image_size=wanted.image_size,
+                render_size=wanted.render_size,
                 frame_stack=wanted.frame_stack,
             )
-            if env is not data:
+            if not already_made(data):  # those are their caller's
                 stack.callback(env.close)
             data = environment_source(model, env, training=settings, collect=collect)
         shown = [ProgressCallback()] if callbacks is None else callbacks

@@ -1,0 +1,6 @@
+"""``python -m worldflux`` is the ``worldflux`` command."""
+
+from worldflux.cli import main, without_working_directory
+
+without_working_directory()
+main()
