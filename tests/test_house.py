@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "blocks": {"core"},
     "plugins": {"core"},
     "hub": {"core"},
+    "saved": {"core"},
     "factory": {"core", "plugins"},
     "scaffold": {"core", "plugins"},
     "envs": {"core"},
@@ -28,11 +29,11 @@ MAY_IMPORT = {
     "agent": {"core", "envs"},
     "planners": {"core", "blocks"},
     "delegated": {"core"},
-    "training": {"core", "data", "delegated", "envs"},
+    "training": {"core", "data", "delegated", "envs", "saved"},
     "evals": {"core", "data", "envs"},
-    "experiment": {"core", "agent", "factory", "data", "envs", "planners", "training", "evals"},
+    "experiment": {"core", "agent", "factory", "saved", "data", "envs", "planners", "training", "evals"},
     "testing": {
-        *("core", "blocks", "plugins", "factory", "the front door", "delegated"),
+        *("core", "blocks", "plugins", "factory", "the front door", "delegated", "saved"),
         *("data", "envs", "planners", "training", "evals", "experiment"),
     },
     "cli": {

@@ -190,6 +190,12 @@ def checkout(tmp_path, case):
     return folder
 
 
+def script(path: Path, code: str) -> Path:
+    path.write_text(f"#!{sys.executable}\n{code}\n")
+    path.chmod(0o755)
+    return path
+
+
 def test_a_finished_run_is_imported_as_our_model(case, checkout, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLDFLUX_DREAMERV3_PYTHON", sys.executable)
     monkeypatch.setenv("WORLDFLUX_DREAMERV3_CHECKOUT", str(checkout))
@@ -206,6 +212,16 @@ def test_a_finished_run_is_imported_as_our_model(case, checkout, tmp_path, monke
     expected = {"step": 10, "env_steps": 20, "loss": 3.0, "loss/rew": 0.5, "grad_norm": 1.5, "fps/policy": 9.0}
     assert last == expected
 
+    described = json.loads(job.job_path.read_text())
+    ran = tmp_path / "ran"
+    described["program"]["argv"][0] = str(script(tmp_path / "strangers", f"open({str(ran)!r}, 'w')"))
+    job.job_path.write_text(json.dumps(described))
+    with pytest.raises(ConfigurationError, match="Set WORLDFLUX_DREAMERV3_PYTHON"):
+        official_settings(job.run_dir)
+    assert not ran.exists()  # what a file names is not run
+
+    reading = script(tmp_path / "python", "import json, sys; print(json.dumps(json.load(sys.stdin)))")
+    monkeypatch.setenv("WORLDFLUX_DREAMERV3_PYTHON", str(reading))
     settings = official_settings(job.run_dir)
     assert settings["agent_config"] == case.settings["agent_config"]
     assert settings["act_space"] == {"action": {"discrete": True, "n": 5}}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import pytest
 import torch
 
 import worldflux
 from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux_tdmpc import load
-from worldflux_tdmpc.tdmpc2.official import official_names
+from worldflux_tdmpc.tdmpc2.official import official_names, read_checkpoint
 
 LAYOUTS = ("state", "flat"), ("state", "legacy"), ("state", "new"), ("multitask", "legacy"), ("multitask", "new")
 
@@ -157,3 +159,43 @@ def test_a_file_with_anything_but_tensors_is_refused_unrun(case, tmp_path, capsy
     with pytest.raises(CheckpointError, match="cannot be read"):
         load(tmp_path / "bad.pt")
     assert capsys.readouterr().out == ""
+
+
+def archive(path, damage=None, **changes):
+    torch.save({"model": {"a.weight": torch.arange(64.0).reshape(8, 8), **changes}}, path)
+    data = bytearray(path.read_bytes())
+    if damage is not None:
+        at = data.index(torch.arange(64.0).numpy().tobytes()) + damage
+        data[at] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+DAMAGED = {
+    "one number": lambda path: archive(path, damage=9),
+    "an expanded tensor": lambda path: archive(path, b=torch.zeros(1).expand(2**20, 2**20)),
+    "complex numbers": lambda path: archive(path, b=torch.zeros(2, dtype=torch.complex64)),
+    "a sparse tensor": lambda path: archive(path, b=torch.eye(2).to_sparse()),
+    "a compressed archive": lambda path: compressed(archive(path)),
+    "a name that is none": lambda path: torch.save({"model": {1: torch.zeros(2)}}, path),
+    "a pickle's end": lambda path: path.write_bytes(b"."),
+    "a list as a key": lambda path: path.write_bytes(b"\x80\x02}]K\x01s."),
+    "a call without arguments": lambda path: path.write_bytes(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R."),
+    "nothing": lambda path: path.write_bytes(b""),
+}
+
+
+def compressed(path):
+    with zipfile.ZipFile(path) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as small:
+        for name, content in parts.items():
+            small.writestr(name, content)
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_or_inflated_file_is_refused_in_our_own_words(tmp_path, what):
+    assert set(read_checkpoint(archive(tmp_path / "good.pt"))) == {"a.weight"}
+    DAMAGED[what](tmp_path / "bad.pt")
+    with pytest.raises(CheckpointError, match=r"bad\.pt cannot be read as an official checkpoint"):
+        read_checkpoint(tmp_path / "bad.pt")

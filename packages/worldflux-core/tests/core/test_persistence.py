@@ -111,7 +111,7 @@ def test_another_format_version_is_refused(saved):
 
 def test_a_missing_file_is_named(saved):
     (saved / "config.json").unlink()
-    with pytest.raises(CheckpointError, match=r"config\.json does not exist"):
+    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
         WorldModel.from_pretrained(saved)
 
 
@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_the_earlier_model_whole(model, saved, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("worldflux.core.persistence.save_file", full)
+    monkeypatch.setattr("worldflux.core.persistence.save", full)
     with torch.no_grad():
         model.dynamics_model.linear.weight.add_(1)
     with pytest.raises(CheckpointError, match="No space left"):

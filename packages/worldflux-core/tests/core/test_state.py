@@ -1,3 +1,4 @@
+import hashlib
 import json
 import struct
 
@@ -53,8 +54,8 @@ def test_bytes_keep_bfloat16_and_empty_tensors():
     ("damage", "message"),
     [
         (lambda b: b[:5], "truncated"),
-        (lambda b: b[:-1], "truncated|cut short"),
-        (lambda b: b + b"x", "trailing"),
+        (lambda b: b[:-1], "truncated"),
+        (lambda b: b + b"x", "its hash is another"),
         (lambda b: b"XXXX" + b[4:], "magic"),
         (lambda b: b[:4] + b"\x09" + b[5:], "version"),
         (lambda b: b[:9] + b"\xff" * 20 + b[29:], "damaged"),
@@ -67,48 +68,55 @@ def test_damaged_bytes_are_named(damage, message):
 
 def packed(header, blob=b"\x00" * 8):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack(">4sBI", b"WFST", 1, len(text)) + text + blob
+    body = struct.pack("<Q", len(text)) + text + blob
+    return b"WFST\2" + hashlib.sha256(body).digest() + body
 
 
-ENTRY = {"name": "h", "dtype": "float32", "shape": [1, 2], "size": 8}
+META = {"__metadata__": {"meta": "{}"}}
+ENTRY = {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}
 HEADERS = {
-    "no meta": {"tensors": [ENTRY]},
-    "no tensors": {"meta": {}},
+    "no meta": {"h": ENTRY},
     "a list": [ENTRY],
-    "meta is a number": {"tensors": [ENTRY], "meta": 3},
-    "meta is a text": {"tensors": [ENTRY], "meta": "step"},
-    "meta is an empty list": {"tensors": [], "meta": []},
-    "tensors are a number": {"tensors": 3, "meta": {}},
-    "an entry is a list": {"tensors": [["h"]], "meta": {}},
-    "one tensor twice": {"tensors": [{**ENTRY, "shape": [1], "size": 4}] * 2, "meta": {}},
-    "deep": b'{"meta": ' + b"[" * 100_000,
+    "meta is a number": {"__metadata__": {"meta": 3}, "h": ENTRY},
+    "meta is no JSON": {"__metadata__": {"meta": "step"}, "h": ENTRY},
+    "meta is a list": {"__metadata__": {"meta": "[]"}, "h": ENTRY},
+    "meta is deep": {"__metadata__": {"meta": "[" * 100_000}, "h": ENTRY},
+    "an entry is a list": {**META, "h": ["F32"]},
+    "two tensors of the same bytes": {**META, "h": ENTRY, "i": ENTRY},
+    "deep": b'{"__metadata__": ' + b"[" * 100_000,
     "no text": b"\xff\xfe",
 }
 CHANGES = {
-    "name": [3, None, ["h"]],
-    "dtype": ["float33", "nn", "load", "Tensor", "quint4x2", 7, None],
-    "size": [-8, 4, 9, 8.0, "8", None, 2**70, True],
+    "dtype": ["F33", "nn", "load", "quint4x2", 7, None],
+    "data_offsets": [[0, 4], [0, 9], [-8, 0], [0, 2**70], [0], "08", None],
     "shape": [[-1], [-1, -2], [3], [2**70], [2**40, 2**40], [2.0], ["2"], [[2]], "12", 2, None],
 }
 
 
 @pytest.mark.parametrize("what", HEADERS)
 def test_a_header_that_is_none_is_a_state_error(what):
-    with pytest.raises(StateError, match="damaged state header"):
+    with pytest.raises(StateError, match="damaged state"):
         State.deserialize(packed(HEADERS[what]))
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name in CHANGES for value in CHANGES[name]])
 def test_a_tensor_that_is_not_as_its_header_says_is_a_state_error(name, value):
-    assert State.deserialize(packed({"tensors": [ENTRY], "meta": {}}))["h"].shape == (1, 2)
+    assert State.deserialize(packed({**META, "h": ENTRY}))["h"].shape == (1, 2)
     with pytest.raises(StateError):
-        State.deserialize(packed({"tensors": [{**ENTRY, name: value}], "meta": {}}))
+        State.deserialize(packed({**META, "h": {**ENTRY, name: value}}))
 
 
 @pytest.mark.parametrize("shape", [[2**70, 0], [2**62, 2**62, 0], [-1, 0]])
 def test_an_impossible_shape_of_nothing_is_a_state_error(shape):
     with pytest.raises(StateError):
-        State.deserialize(packed({"tensors": [{**ENTRY, "shape": shape, "size": 0}], "meta": {}}, b""))
+        State.deserialize(packed({**META, "h": {**ENTRY, "shape": shape, "data_offsets": [0, 0]}}, b""))
+
+
+def test_no_bit_of_a_serialized_state_can_turn():
+    data = two().serialize()
+    for at in range(len(data)):
+        with pytest.raises(StateError):
+            State.deserialize(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
 
 
 @pytest.mark.parametrize("data", [None, "WFST", 300, [1, 2]])

@@ -28,7 +28,7 @@ def full_replay(rows: int, boundary: str) -> Replay:
     for name, (shape, dtype) in meta["row"].items():
         arrays[name] = np.ones((STREAMS, stored, *shape), dtype)
     arrays["is_first"][:] = np.arange(stored) % 501 == 0
-    arrays["is_last"][:] = False
+    arrays["is_last"][:] = arrays["is_terminal"][:] = False
     replay.load_state_dict(arrays, meta | {"rows": stored})
     return replay
 

@@ -124,10 +124,10 @@ def test_a_disk_that_fills_up_in_training_stops_it_with_the_earlier_checkpoint_w
 ) -> None:
     real = snapshot.save_arrays
 
-    def full(*args):
+    def full(*args, **options):
         if trainer.step == 8:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(*args)
+        return real(*args, **options)
 
     monkeypatch.setattr(snapshot, "save_arrays", full)
     trainer = toy.Trainer(toy.ToyModel(), toy.options(tmp_path))

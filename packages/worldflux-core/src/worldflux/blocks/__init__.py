@@ -15,7 +15,7 @@ from .latent_space import class_softmax, gaussian_kl, simnorm, unimix_probs
 from .layers import Conv, KernelConv, KernelDeconv, KernelLinear, Linear, dense
 from .modalities import folded, joined_vectors, split_modalities, unfit, unusable
 from .numeric import one_hot, percentiles, symexp, symlog
-from .official import ImportReport, load_official
+from .official import ImportReport, load_official, plain_file
 from .policies import policy_call
 from .presets import preset_values
 from .rows import Arrivals, arrivals, forget, valid_steps
@@ -54,6 +54,7 @@ __all__ = [
     "log_slope",
     "one_hot",
     "percentiles",
+    "plain_file",
     "policy_call",
     "preset_values",
     "simnorm",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from worldflux.core.errors import ConfigurationError, did_you_mean
+from worldflux.core.files import opened
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,11 @@ class ImportReport:
     parameters: int  # numbers in all that was copied
     ignored: tuple[str, ...]  # official names that were left out, as asked for
     untouched: tuple[str, ...]  # names of our state that no official weight belongs to
+
+
+def plain_file(file: Path) -> BinaryIO:
+    """Open a file that the user named to read it; what is no plain file is not waited for. Raises OSError."""
+    return opened(file, follow=True)
 
 
 def load_official(

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from .errors import ConfigurationError, ContractValidationError, did_you_mean
-from .fields import Count, Fields, Positive, option_names
+from .fields import Count, Field, Fields, Positive, option_names
 from .files import expanded, read_json, write_json
 from .spec import ActionSpec, ModalityKind, ModalitySpec, modality
 
@@ -36,7 +36,7 @@ class WorldModelConfig(Fields):
     action_spec: dict[str, Any] = field(default_factory=dict)
     learning_rate: Positive = 3e-4
     grad_clip: Positive = 100.0
-    seed: int = 0
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

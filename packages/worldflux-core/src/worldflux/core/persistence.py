@@ -7,18 +7,16 @@ from abc import abstractmethod
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import nn
 from typing_extensions import Self
 
 from .config import WorldModelConfig
 from .errors import CheckpointError, ConfigurationError
-from .files import expanded, read_json, replacing, sha256
-from .legacy import API_VERSIONS
+from .files import expanded, replacing, sha256
 from .registry import WorldModelRegistry
 from .spec import ModelIOContract
 
@@ -66,7 +64,7 @@ class Saved(nn.Module):
         }
         try:
             with replacing(folder / WEIGHTS, folder / CONFIG, folder / META) as (weights, config, meta):
-                save_file(tensors, str(weights))
+                weights.write_bytes(save(tensors))  # save_file has a stage of its own, which a kill would leave
                 config.write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
                 about["sha256"] = {CONFIG: sha256(config), WEIGHTS: sha256(weights)}
                 meta.write_text(json.dumps(about, indent=2) + "\n")
@@ -82,27 +80,7 @@ class Saved(nn.Module):
         components or its contract are not what is installed here, or it is no ``cls``. Nothing found in a file is
         imported or unpickled.
         """
-        folder = expanded(name_or_path)
-        if not folder.exists():
-            folder = WorldModelRegistry.reach("integration", "hub").download(str(name_or_path))
-        config_data, meta = read_json(folder / CONFIG), read_json(folder / META)
-        _check_meta(folder, meta)
-        family = config_data.get("model_type")
-        if not isinstance(family, str) or family != meta.get("model_type"):
-            raise ConfigurationError(
-                f"{folder}: config.json says model_type {family!r}, {META} says {meta.get('model_type')!r}"
-            )
-        entry = WorldModelRegistry.model(family)
-        model = entry.model_class(entry.config_class.from_dict(config_data))
-        model.api_version = meta["api_version"]
-        for slot, component in meta["components"].items():
-            model.set_component(slot, component)
-        if meta.get("contract_fingerprint") != model.contract_fingerprint():
-            raise ConfigurationError(
-                f"{folder} was saved by {meta.get('plugin')} under another input/output contract than the installed "
-                f"{entry.plugin or family} builds from the same config: install the version it was saved with"
-            )
-        load_weights(model, folder / WEIGHTS)
+        model = WorldModelRegistry.reach("integration", "saved").load(name_or_path)
         if not isinstance(model, cls):
             raise ConfigurationError(f"{name_or_path} holds a {type(model).__name__}, not a {cls.__name__}")
         return model.to(device).eval()
@@ -115,43 +93,7 @@ class Saved(nn.Module):
         return str(hub.push(self, repo_id, token=token, private=private, commit_message=commit_message))
 
 
-def _check_meta(folder: Path, meta: dict[str, Any]) -> None:
-    version = meta.get("save_format_version")
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{folder / META}: format {version!r}, this worldflux reads {FORMAT_VERSION}")
-    if meta.get("api_version") not in API_VERSIONS:
-        raise CheckpointError(f"{folder / META}: unknown api_version {meta.get('api_version')!r}")
-    if not all(isinstance(meta.get(name), dict) for name in ("components", "sha256")):
-        raise CheckpointError(f"{folder / META} must map slots to components and files to their sha256")
-    for name in (CONFIG, WEIGHTS):
-        file, digest = folder / name, meta["sha256"].get(name)
-        if not file.is_file():
-            raise CheckpointError(f"{file} is missing")
-        if name == WEIGHTS:
-            refuse_pickle(file)
-        if sha256(file) != digest:
-            raise CheckpointError(f"{file} was altered or truncated after saving: its hash differs from {META}")
+load_pretrained = Saved.from_pretrained  # its earlier name
 
 
-def refuse_pickle(file: Path) -> None:
-    """Raise CheckpointError if a weights file is a pickle or a torch archive; those can run code when read."""
-    with file.open("rb") as handle:
-        head = handle.read(4)
-    if (head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[2:] != b"\0\0") or head == b"PK\x03\x04":
-        raise CheckpointError(f"{file} is a pickle, not safetensors; worldflux does not unpickle weights")
-
-
-def load_weights(model: nn.Module, file: Path) -> None:
-    """Load weights strictly. Raises CheckpointError naming the first missing, unknown or differently shaped tensor."""
-    try:
-        tensors = load_file(str(file))
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is not a readable safetensors file: {error}") from error
-    own = model.state_dict()
-    for name in {**own, **tensors}:
-        if name not in tensors or name not in own:
-            raise CheckpointError(f"{file}: tensor {name!r} is {'unknown' if name in tensors else 'missing'}")
-        if own[name].shape != tensors[name].shape:
-            got, expected = tuple(tensors[name].shape), tuple(own[name].shape)
-            raise CheckpointError(f"{file}: tensor {name!r} has shape {got}, the model has {expected}")
-    model.load_state_dict(tensors)
+load_pretrained = Saved.from_pretrained  # what it was called before

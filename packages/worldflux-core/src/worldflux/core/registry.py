@@ -72,7 +72,7 @@ class Registry:
         """Install what is called with ``("model" | "component", id)`` when an id is not yet registered.
 
         Called with ``("backend", id)``, it returns the factory of that backend's adapter, and with
-        ``("integration", name)`` the module ``worldflux.<name>``.
+        ``("integration", name)`` the module ``worldflux.<name>``, which the kernel needs and does not hold.
         """
         self._loader = loader
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from typing_extensions import Self
 
 from .errors import ShapeMismatchError, StateError
+from .files import parse_json
 
-_MAGIC, _VERSION = b"WFST", 1
-_HEADER = struct.Struct(">4sBI")
+_MAGIC = b"WFST\2"  # what it is, and the version of the format
 
 
 def map_tensors(tree: Any, fn: Callable[[Tensor], Tensor]) -> Any:
@@ -97,52 +97,35 @@ class State(Tensors):
                 )
 
     def serialize(self) -> bytes:
-        """Return the state as bytes: a magic word, a version, a JSON header and the raw tensors.
+        """Return the state as bytes: a magic word with a version, a SHA-256, and safetensors that carry ``meta``.
 
         Raises StateError if ``meta`` holds what JSON cannot.
         """
-        entries, blobs = [], []
-        for name, value in self.tensors.items():
-            raw = value.detach().cpu().contiguous()
-            blob = raw.reshape(-1).view(torch.uint8).numpy().tobytes() if raw.numel() else b""
-            entries.append({"name": name, "dtype": str(raw.dtype)[6:], "shape": list(raw.shape), "size": len(blob)})
-            blobs.append(blob)
         try:
-            header = json.dumps({"tensors": entries, "meta": self.meta}).encode()
+            meta = json.dumps(self.meta)
         except (TypeError, ValueError, RecursionError) as error:
             raise StateError(f"the state's meta cannot be written as JSON: {error}") from error
-        return _HEADER.pack(_MAGIC, _VERSION, len(header)) + header + b"".join(blobs)
+        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.tensors.items()}
+        body = safetensors.torch.save(tensors, {"meta": meta})
+        return _MAGIC + hashlib.sha256(body).digest() + body
 
     @classmethod
     def deserialize(cls, data: bytes) -> State:
         """Return the state written by ``serialize``. Raises StateError if the bytes are not one."""
-        tensors: dict[str, Tensor] = {}
         try:
-            magic, version, length = _HEADER.unpack_from(data := bytes(memoryview(data)))
-            if magic != _MAGIC:
-                raise StateError(f"bad magic {magic!r}: these bytes are not a serialized State")
-            if version != _VERSION:
-                raise StateError(f"state format version {version}, this worldflux reads {_VERSION}")
-            offset = _HEADER.size + length
-            header = json.loads(data[_HEADER.size : offset])
-            meta = {**header["meta"]}
-            for entry in header["tensors"]:
-                name, shape, size, dtype = *map(entry.get, ("name", "shape", "size")), getattr(torch, entry["dtype"])
-                if not isinstance(name, str) or name in tensors or math.prod(shape) * dtype.itemsize != size:
-                    raise StateError(f"damaged state header: {size} bytes for {name!r}, {dtype} {shape}")
-                blob = bytearray(data[offset : offset + size])
-                if len(blob) != size:
-                    raise StateError(f"truncated state: tensor {name!r} is cut short")
-                flat = torch.frombuffer(blob, dtype=dtype) if blob else torch.empty(0, dtype=dtype)
-                tensors[name] = flat.reshape(shape).clone()
-                offset += size
+            data, start = bytes(memoryview(data)), len(_MAGIC) + 32
+            if data[: len(_MAGIC)] != _MAGIC:
+                raise StateError(f"bad magic or version {data[: len(_MAGIC)]!r}, expected {_MAGIC!r}")
+            body = data[start:]
+            if hashlib.sha256(body).digest() != data[len(_MAGIC) : start]:
+                raise StateError("truncated or damaged state: its hash is another")
+            length = int.from_bytes(body[:8], "little")
+            meta = parse_json(body[8 : 8 + length])["__metadata__"]["meta"]
+            return cls(safetensors.torch.load(body), parse_json(meta.encode()))
         except StateError:
             raise
-        except Exception as error:  # whatever reading what is no header can raise
-            raise StateError(f"truncated or damaged state header: {type(error).__name__}: {error}") from error
-        if offset != len(data):
-            raise StateError(f"{len(data) - offset} trailing bytes after the state")
-        return cls(tensors, meta)
+        except Exception as error:  # whatever reading what is no state can raise
+            raise StateError(f"damaged state: {type(error).__name__}: {error}") from error
 
 
 def stack_states(states: Iterable[State], dim: int = 0) -> State:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,16 @@ import torch
 
 from worldflux.core.batch import Batch
 from worldflux.core.errors import BufferError, CheckpointError, ShapeMismatchError
-from worldflux.core.files import expanded
+from worldflux.core.files import expanded, replacing
 from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 from worldflux.envs import Step
 
 from .layout import Field, check_value
+from .npy import read_npz
 from .providers import BatchRequest
 from .replay import Replay
+
+_SAVED = ("obs", "actions", "rewards", "dones", "obs_shape", "action_dim", "capacity")
 
 
 class ReplayBuffer:
@@ -118,7 +119,7 @@ class ReplayBuffer:
         saved = {name: arrays[key][0][order] for name, key in names.items()}
         sizes = {"obs_shape": self.obs_shape, "action_dim": self.action_dim, "capacity": self.capacity}
         everything: dict[str, Any] = saved | {name: np.array(value) for name, value in sizes.items()}
-        with expanded(path).open("wb") as file:
+        with replacing(expanded(path)) as (stage,), stage.open("wb") as file:
             np.savez_compressed(file, **everything)
 
     @classmethod
@@ -126,12 +127,12 @@ class ReplayBuffer:
         """Read what ``save`` wrote, or a file of the earlier WorldFlux (rewards after actions, split where done).
 
         Raises:
-            CheckpointError: it is missing, damaged, or would need pickle.
+            CheckpointError: it is missing, damaged, or holds anything but plain numbers.
         """
+        data = read_npz(expanded(path), _SAVED, optional=("is_last",))
         try:
-            with expanded(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                return cls._of({name: file[name] for name in file.files}, seed)
-        except (OSError, ValueError, LookupError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            return cls._of(data, seed)
+        except (ValueError, LookupError, TypeError, OverflowError, MemoryError) as error:
             raise CheckpointError(f"{path} is not a readable replay buffer: {error}") from error
 
     @classmethod

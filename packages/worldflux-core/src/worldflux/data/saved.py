@@ -36,11 +36,23 @@ def check_replay(
     stored = min(rows, capacity)
     for name, field in layout.items():
         check_array(arrays, name, (streams, stored, *field.shape), field.dtype, what=_WHAT)
+    _check_values(arrays, layout)
     _check_rows(arrays, "run_start", streams, limit=max(rows - 1, 0))
     if identity["online"]:
         _check_rows(arrays, "online/next", streams, limit=rows)
         _check_queue(arrays, oldest=(rows - stored) * streams, stop=(rows - identity["online"] + 1) * streams)
     return rows, stored, generator_state(meta.get("rng"), _WHAT)
+
+
+def _check_values(arrays: Mapping[str, np.ndarray], layout: Mapping[str, Field]) -> None:
+    """What ``Replay.add`` refuses is not taken from a file either; latents are the model's, and never refused later."""
+    for name, field in layout.items():
+        if field.dtype.kind == "f" and not name.startswith("latent/"):
+            for stream, rows in enumerate(arrays[name]):
+                if not np.isfinite(rows).all():
+                    raise CheckpointError(f"saved replay: {name!r} of stream {stream} is not finite everywhere")
+    if (arrays["is_terminal"] & ~arrays["is_last"]).any():
+        raise CheckpointError("saved replay: a row is_terminal but not is_last: a terminal row ends its episode")
 
 
 def _check_rows(arrays: Mapping[str, np.ndarray], name: str, streams: int, *, limit: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -11,26 +13,39 @@ from typing import Any
 import numpy as np
 
 from worldflux.core.errors import CheckpointError
-from worldflux.core.files import expanded, read_json, replacing
+from worldflux.core.files import expanded, locked, read_json, replacing, saved, sha256
 
-ARRAYS_FILE = "arrays.json"
+from .npy import map_npy
+
+ARRAYS_FILE, VERSION = "arrays.json", 2
 
 
-def save_arrays(directory: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Path:
+def save_arrays(
+    directory: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], *, hashes: bool = True
+) -> Path:
     """Write named arrays and JSON-able ``meta`` into ``directory`` (made if absent) and return it.
+
+    What was saved there before is replaced in one step. ``hashes=False`` is for who keeps the files' hashes elsewhere.
 
     Raises:
         OSError: the disk is full or not writable.
     """
     target = expanded(directory)
     files = {name: f"{i:02d}-{re.sub('[^A-Za-z0-9_-]', '_', name)}.npy" for i, name in enumerate(arrays)}
-    page = json.dumps({"files": files, "meta": dict(meta)})
-    # The page takes its place last: a directory without it is an unfinished one.
+    page: dict[str, Any] = {"files": files, "meta": dict(meta)}
+    json.dumps(page)  # what JSON cannot hold is found before anything is written
+    before = _names(target)
     with replacing(*(target / file for file in files.values()), target / ARRAYS_FILE) as stages:
         for stage, array in zip(stages, arrays.values()):
             with stage.open("wb") as file:
                 np.save(file, array, allow_pickle=False)
-        stages[-1].write_text(page)
+        if hashes:
+            page |= {"version": VERSION, "sha256": dict(zip(files.values(), map(sha256, stages)))}
+            page["page_sha256"] = _digest(page)
+        stages[-1].write_text(json.dumps(page))
+    for name in before - set(files.values()):  # of arrays that are not there any more
+        with contextlib.suppress(OSError):
+            (target / name).unlink()
     return target
 
 
@@ -38,23 +53,47 @@ def load_arrays(directory: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
     """Read what :func:`save_arrays` wrote; the arrays are read-only views of the files.
 
     Raises:
-        CheckpointError: something is missing, truncated, or would need pickle.
+        CheckpointError: something is missing, truncated, altered, or no plain numbers.
     """
     source = expanded(directory)
+    with locked(source, shared=True) as alone:
+        page = _page(source)
+        files = page["files"]
+        places = {file: source / file for file in files.values()}
+        if "version" in page:
+            hashes = {file: page["sha256"].get(file) for file in places}
+            places = saved(source / ARRAYS_FILE, hashes, alone=alone)
+        return {name: map_npy(places[file], name) for name, file in files.items()}, page["meta"]
+
+
+def _page(source: Path) -> dict[str, Any]:
+    """The page of a folder. One without hashes has exactly two entries, so that no damage makes another one look so."""
     try:
         page = read_json(source / ARRAYS_FILE)
-        files, meta = dict(page["files"]), dict(page["meta"])
-    except (ValueError, KeyError, TypeError) as error:
+        if set(page) != {"files", "meta"}:
+            digest = page.pop("page_sha256", None)
+            if page.get("version") != VERSION or digest != _digest(page):
+                raise ValueError(f"it was altered, or is not of version {VERSION}")
+        for kind in ("files", "meta", "sha256"):
+            if not isinstance(page.get(kind, {}), dict):
+                raise ValueError(f"{kind} is no mapping")
+        for name, file in page["files"].items():
+            if not isinstance(file, str) or Path(file).name != file:
+                raise ValueError(f"array {name!r} is in {file!r}, which is no plain file name")
+    except (ValueError, KeyError) as error:
         raise CheckpointError(f"{source} holds no readable {ARRAYS_FILE}: {error}") from error
-    arrays = {}
-    for name, file in files.items():
-        try:
-            if Path(file).name != file:
-                raise ValueError("not a plain file name")
-            arrays[name] = np.load(source / file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise CheckpointError(f"array {name!r} in {source / str(file)} is damaged: {error}") from error
-    return arrays, meta
+    return page
+
+
+def _digest(page: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(page, sort_keys=True).encode()).hexdigest()
+
+
+def _names(source: Path) -> set[str]:
+    """The files of an earlier save, as far as its page is readable."""
+    with contextlib.suppress(CheckpointError):
+        return set(_page(source)["files"].values())
+    return set()
 
 
 def whole(meta: Mapping[str, Any], name: str, *, what: str) -> int:

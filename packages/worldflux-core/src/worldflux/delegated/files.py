@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+from ..core.files import opened
+
 
 def take_lock(path: Path, *, patience: float = 0.0) -> int | None:
     """Lock a file for this process and those that inherit the descriptor returned; None if another has it.
@@ -33,7 +35,7 @@ def is_locked(path: Path) -> bool:
     import fcntl
 
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:
@@ -48,7 +50,7 @@ def is_locked(path: Path) -> bool:
 def tail(path: Path, lines: int | None = None) -> str:
     """The last lines of a text file (None: all of them); "" if there is no file."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             size = start = file.seek(0, os.SEEK_END)
             block, found = 1 << 16, b""
             while start > 0 and (lines is None or found.count(b"\n") <= lines):

@@ -155,9 +155,11 @@ class Job:
         try:
             about = read_json(self.job_path).get("program", {})
             pattern, complete = about.get("checkpoints"), about.get("complete")
-        except CheckpointError:
+        except (CheckpointError, AttributeError):
             return None
-        found = [path for path in (self.folder.glob(pattern) if pattern else ()) if (path / complete).exists()]
+        if not isinstance(pattern, str) or not isinstance(complete, str) or {"..", "/"} & set(Path(pattern).parts):
+            return None
+        found = [path for path in self.folder.glob(pattern) if (path / complete).exists()]
         with contextlib.suppress(OSError):  # the program may remove an old one meanwhile
             return max(found, key=lambda path: ((path / complete).stat().st_mtime_ns, path.name), default=None)
         return None

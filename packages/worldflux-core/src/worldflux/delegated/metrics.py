@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.files import opened, parse_json
 from .program import MetricsSource
 
 
@@ -40,7 +40,7 @@ class MetricsReader:
         for line in self._lines(last):
             try:
                 found = self._parse(line)
-            except (ValueError, csv.Error):
+            except (ValueError, RecursionError, csv.Error):
                 self.skipped += 1
                 continue
             if found:
@@ -49,7 +49,7 @@ class MetricsReader:
 
     def _lines(self, last: bool) -> Iterator[str]:
         try:
-            with self.path.open("rb") as file:
+            with opened(self.path) as file:
                 if 0 < file.seek(0, 2) < self._offset:  # started over; an empty one is about to be written anew
                     self._offset, self._rest, self._names = 0, b"", []
                 file.seek(self._offset)
@@ -69,10 +69,7 @@ class MetricsReader:
             match = self._pattern.search(line)
             return {name: _number(text) for name, text in match.groupdict().items() if text} if match else {}
         if self.source.format == "jsonl":
-            found = json.loads(line)
-            if not isinstance(found, dict):
-                raise ValueError("no object")
-            return found
+            return parse_json(line.encode())
         (values,) = csv.reader([line])
         if not self._names:
             self._names = values

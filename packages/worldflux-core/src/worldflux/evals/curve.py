@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from worldflux.core.errors import ConfigurationError
-from worldflux.core.files import expanded
+from worldflux.core.files import expanded, parse_json, read_bytes
 
 from .extras import require_viz
+
+LARGEST = 1 << 30  # bytes of a metrics file
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
@@ -21,18 +22,18 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     path = expanded(path)
     if not path.is_file():
         raise ConfigurationError(f"no metrics at {path}; a run writes them as metrics.jsonl in its directory")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = read_bytes(path, limit=LARGEST).splitlines()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            rows.append(parse_json(line))
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 break
             raise ConfigurationError(f"{path}, line {number}: not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise ConfigurationError(f"{path}, line {number}: expected a JSON object, got {line[:40]!r}")
-        rows.append(row)
     return rows
 
 

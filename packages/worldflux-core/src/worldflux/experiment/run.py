@@ -14,7 +14,7 @@ from worldflux.agent import Agent, read_spaces, spaces_of
 from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.core.files import expanded, write_json
 from worldflux.core.model import WorldModel
-from worldflux.core.persistence import META, load_weights
+from worldflux.core.persistence import META
 from worldflux.core.policy import Policy
 from worldflux.core.trajectory import Trajectory
 from worldflux.envs import RandomPolicy, VectorEnv, make_env
@@ -31,6 +31,7 @@ from worldflux.evals import (
 )
 from worldflux.factory import create_world_model
 from worldflux.planners import Objective, Planner, PlannerPolicy, make_planner
+from worldflux.saved import load_weights
 from worldflux.training import find_checkpoint
 from worldflux.training.collect import check_environment
 

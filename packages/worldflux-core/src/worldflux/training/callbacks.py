@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import ConfigurationError
-from ..core.files import expanded, write_text
+from ..core.errors import CheckpointError, ConfigurationError
+from ..core.files import expanded, opened, parse_json, write_text
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -76,7 +76,11 @@ class JSONLCallback(Callback):
     def on_train_begin(self, trainer: Trainer) -> None:
         self.path = self.path or trainer.run_dir / "metrics.jsonl"
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+            try:
+                with opened(self.path) as file:
+                    lines = file.read().decode("utf-8", errors="replace").splitlines(keepends=True)
+            except OSError as error:
+                raise CheckpointError(f"{self.path} cannot be gone on with: {error}") from error
             write_text(self.path, "".join(line for line in lines if _belongs(line, trainer.step)))
 
     def on_log(self, trainer: Trainer, record: Mapping[str, Any]) -> None:
@@ -146,9 +150,9 @@ class EarlyStopping(Callback):
 def _belongs(line: str, step: int) -> bool:
     """Whether a line is whole and not after ``step``."""
     try:
-        record = json.loads(line)
-        return line.endswith("\n") and record["step"] <= step
-    except (ValueError, KeyError, TypeError):
+        record = parse_json(line.encode())
+        return line.endswith("\n") and bool(record["step"] <= step)
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

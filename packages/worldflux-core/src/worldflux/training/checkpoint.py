@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from ..core.errors import CheckpointError
-from ..core.files import expanded, read_json, sha256, sync, write_text
+from ..core.files import expanded, read_bytes, read_json, sha256, sync, write_text
 
 FORMAT, VERSION = "worldflux.checkpoint", 1
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def write_checkpoint(directory: Path, *, step: int, write: Callable[[Path], None
     try:
         stage.mkdir(parents=True)
         write(stage)
-        files = {str(path.relative_to(stage)): _describe(path) for path in _files(stage)}
+        files = {path.relative_to(stage).as_posix(): _describe(path) for path in _files(stage)}
         manifest = {"format": FORMAT, "version": VERSION, "step": step, "created": time.time(), "files": files}
         (stage / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for path in (*_files(stage), *(p for p in stage.rglob("*") if p.is_dir()), stage):
@@ -58,30 +59,59 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     try:
         manifest = read_json(path / "manifest.json")
-        files, version = manifest["files"].items(), manifest["version"]
-    except (CheckpointError, KeyError, AttributeError) as error:
+        files, version = dict(manifest["files"]), manifest["version"]
+    except (CheckpointError, KeyError, TypeError, ValueError) as error:
         message = f"checkpoint {path} is damaged: manifest.json is missing or unreadable"
         raise CheckpointError(message) from error
     if manifest.get("format") != FORMAT or version != VERSION:
         raise CheckpointError(f"{path} is no {FORMAT} of version {VERSION}, but {manifest.get('format')} {version}")
-    for name, expected in files:
-        file = path / name
-        if not file.is_file():
-            raise CheckpointError(f"checkpoint {path} is damaged: {name} is missing")
-        if (size := file.stat().st_size) != expected["bytes"]:
-            raise CheckpointError(f"checkpoint {path} is damaged: {name} has {size} bytes of {expected['bytes']}")
-        if sha256(file) != expected["sha256"]:
-            raise CheckpointError(f"checkpoint {path} is damaged: {name} was altered after it was saved")
+    for name, expected in files.items():
+        try:
+            _check_file(path, name, expected)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"checkpoint {path} is damaged: {name} {error}") from error
     return manifest
+
+
+def _check_file(path: Path, name: str, expected: Mapping[str, Any]) -> None:
+    """Raise an error that says what is wrong with a file, or with what the manifest says of it."""
+    file = path / name
+    if not isinstance(expected, Mapping) or set(expected) != {"bytes", "sha256"}:
+        raise ValueError(f"is described by {expected!r}")
+    if os.path.isabs(name) or not file.resolve().is_relative_to(path.resolve()):
+        raise ValueError("is not in it")
+    if not file.is_file():
+        raise ValueError("is missing")
+    if (size := file.stat().st_size) != expected["bytes"]:
+        raise ValueError(f"has {size} bytes of {expected['bytes']}")
+    if sha256(file) != expected["sha256"]:
+        raise ValueError("was altered after it was saved")
 
 
 def checkpoints(directory: Path) -> list[Path]:
     """Return the checkpoints in a directory, the one to resume from first; none is opened."""
-    steps = {step: path for path in directory.glob("step-*") if (step := _step(path)) is not None and path.is_dir()}
-    latest = directory / "latest"
-    named = _step(directory / latest.read_text(encoding="utf-8").strip()) if latest.is_file() else None
+    # Killed while a step was saved again, a run has it under its hidden name.
+    found = (*directory.glob(".step-*.old-*"), *directory.glob("step-*"))
+    pairs = [(_step(path.name.lstrip(".").partition(".")[0]), path) for path in found if path.is_dir()]
+    steps = {step: path for step, path in pairs if step is not None}
+    named = _latest(directory)
     # What is newer than `latest` was left by a run that was resumed from an earlier step: it comes last.
     return [steps[step] for step in sorted(steps, key=lambda step: (named is not None and step > named, -step))]
+
+
+def _latest(directory: Path) -> int | None:
+    """The step that ``latest`` names; None, with a warning, if it is damaged: the newest checkpoint is as good then."""
+    file = directory / "latest"
+    try:
+        text = read_bytes(file, limit=100).decode("ascii").strip()
+        if (step := _step(text)) is None:
+            raise ValueError(f"it says {text!r}")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        logger.warning("%s names no checkpoint (%s); taking the newest that is whole", file, error)
+        return None
+    return step
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -91,10 +121,10 @@ def find_checkpoint(path: str | Path) -> Path:
     is none, or if ``path`` is one checkpoint and that is damaged.
     """
     path = expanded(path)
-    if _step(path) is not None or (path / "manifest.json").is_file():
+    candidates = checkpoints(path / "checkpoints") or checkpoints(path)
+    if (path / "manifest.json").is_file() or (not candidates and _step(path.name) is not None):
         read_manifest(path)
         return path
-    candidates = checkpoints(path / "checkpoints") or checkpoints(path)
     for candidate in candidates:
         try:
             read_manifest(candidate)
@@ -119,7 +149,7 @@ def _publish(directory: Path, stage: Path, step: int) -> Path:
 
 def _prune(directory: Path, step: int, keep: int) -> None:
     """Drop the oldest checkpoints up to ``step`` beyond ``keep``, and what earlier crashes left unfinished."""
-    held = [path for path in checkpoints(directory) if (_step(path) or 0) <= step]
+    held = [path for path in checkpoints(directory) if (_step(path.name) or 0) <= step]
     for path in (*held[keep:], *directory.glob(".step-*")):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -128,8 +158,8 @@ def _name(step: int) -> str:
     return f"step-{step:06d}"
 
 
-def _step(path: Path) -> int | None:
-    match = re.fullmatch(r"step-(\d+)", path.name)
+def _step(name: str) -> int | None:
+    match = re.fullmatch(r"step-([0-9]{1,15})", name)
     return int(match[1]) if match else None
 
 

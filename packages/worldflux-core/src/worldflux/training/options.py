@@ -83,4 +83,4 @@ class Options(Fields):
     @classmethod
     def load(cls: type[Self], path: str | Path) -> Self:
         """Read options from a JSON file. Raises ConfigurationError if it is missing or not a JSON object."""
-        return cls.from_dict(read_json(expanded(path), error=ConfigurationError))
+        return cls.from_dict(read_json(expanded(path), error=ConfigurationError, follow=True))

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.errors import CheckpointError
 from ..core.files import read_json
 from ..data.storage import load_arrays, save_arrays
+from ..saved import fill, read_tensors
 from .checkpoint import read_manifest
 from .packing import pack, unpack
 
 logger = logging.getLogger(__name__)
+FILES = ("model.safetensors", "optimizer.safetensors", "state.safetensors", "state.json")
 #: Optimizers that are gone, and those that go on with their state.
 EARLIER_OPTIMIZERS = {"TwoPhaseAdam": "Adam"}
 
@@ -60,19 +63,50 @@ def load_snapshot(folder: Path, trainer: Any) -> None:
 
     Raises CheckpointError if it is damaged, or was written by another model or optimizer.
     """
-    read_manifest(folder)
-    state = read_json(folder / "state.json")
-    others = load_file(folder / "state.safetensors")
-    _refuse_another_kind(folder, state, trainer)
+    files = read_manifest(folder)["files"]
+    missing = [name for name in FILES if name not in files]
+    if missing:
+        raise CheckpointError(f"{folder} is no checkpoint of a training: its manifest does not name {missing[0]}")
+    state, others = read_json(folder / "state.json"), read_tensors(folder / "state.safetensors")
     try:
-        trainer.model.load_state_dict(unpack(state["model"], load_file(folder / "model.safetensors")), strict=True)
-        trainer.optimizer.load_state_dict(unpack(state["optimizer"], load_file(folder / "optimizer.safetensors")))
+        _refuse_another_kind(folder, state, trainer)
+        _load_model(folder, state, trainer)
+        _load_rest(folder, state, others, trainer)
+    except CheckpointError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} is not what a checkpoint of this run holds: {error!r}") from error
+
+
+def _load_model(folder: Path, state: Mapping[str, Any], trainer: Any) -> None:
+    try:
+        weights = unpack(state["model"], read_tensors(folder / "model.safetensors"))
+        fill(trainer.model, weights, folder / "model.safetensors")
+        optimizer = unpack(state["optimizer"], read_tensors(folder / "optimizer.safetensors"))
+        _refuse_other_numbers(folder, optimizer, trainer)
+        trainer.optimizer.load_state_dict(optimizer)
     except (RuntimeError, ValueError, KeyError) as error:
         first = "; ".join(line.strip() for line in str(error).splitlines()[:2])
         raise CheckpointError(
             f"{folder} belongs to another model or optimizer ({first}): resume with the settings its run began with, "
             "which its config.json names, or start a new run"
         ) from error
+
+
+def _refuse_other_numbers(folder: Path, optimizer: Any, trainer: Any) -> None:
+    """Raise CheckpointError for what an optimizer would cast without a word."""
+    own = {parameter.dtype for parameter in trainer.model.parameters()} | {torch.float32}
+    for values in optimizer["state"].values():
+        for name, value in values.items():
+            number = isinstance(value, Tensor) and (value.is_complex() or value.is_floating_point())
+            if number and value.dtype not in own:
+                raise CheckpointError(f"{folder}: the optimizer's {name!r} is {value.dtype}, which no weight is")
+
+
+def _load_rest(folder: Path, state: Mapping[str, Any], others: Mapping[str, Tensor], trainer: Any) -> None:
+    step, seconds = state["step"], state["seconds"]
+    if type(step) is not int or step < 0 or type(seconds) not in (int, float) or not math.isfinite(seconds):
+        raise CheckpointError(f"{folder}: step {step!r} after {seconds!r} seconds, expected a whole number of steps")
     if trainer.scheduler is not None and state["scheduler"] is not None:
         trainer.scheduler.load_state_dict(unpack(state["scheduler"], others))
     for name in ("learning_rate", "weight_decay"):
@@ -88,7 +122,7 @@ def load_snapshot(folder: Path, trainer: Any) -> None:
     if state["source"] and trainer.source is not None:
         _load_source(folder / "replay", trainer)
     trainer.set_rng_state(unpack(state["rng"], others))  # last: a source that goes on may draw
-    trainer.step, trainer.seconds = state["step"], state["seconds"]
+    trainer.step, trainer.seconds = step, seconds
     if "threads" in state:  # not in what earlier versions saved
         trainer.threads.load_state_dict(state["threads"])
 
@@ -118,7 +152,7 @@ def _write_source(folder: Path, trainer: Any) -> str | bool:
     state = trainer.source.state_dict()
     try:
         arrays, rest = state if isinstance(state, tuple) else (None, state)
-        save_arrays(folder, dict(arrays), rest)
+        save_arrays(folder, dict(arrays), rest, hashes=False)  # the checkpoint's manifest has them
     except (TypeError, ValueError) as error:
         what = f"cannot save the source: {type(trainer.source).__name__}.state_dict() must return a pair"
         raise CheckpointError(f"{what}, a dict of numpy arrays and a dict that JSON can hold ({error})") from error

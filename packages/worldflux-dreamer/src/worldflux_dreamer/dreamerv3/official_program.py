@@ -10,6 +10,7 @@ from worldflux import ConfigurationError, get_config
 from worldflux.delegated import MetricsSource, Program, Request, SubprocessBackend
 
 from .official import SAME, SETTINGS
+from .official_run import PYTHON_VARIABLE
 
 # The block of its configs.yaml that a preset is, where they differ in name.
 _BLOCKS = {"official_xl": "size200m"}
@@ -40,7 +41,7 @@ class OfficialDreamerV3(SubprocessBackend):
 
     id = "official_dreamerv3_jax_subprocess"
     origin = "https://github.com/danijar/dreamerv3"
-    python_variable = "WORLDFLUX_DREAMERV3_PYTHON"
+    python_variable = PYTHON_VARIABLE
     checkout_variable = "WORLDFLUX_DREAMERV3_CHECKOUT"
     checkout_files = ("dreamerv3/main.py", "dreamerv3/configs.yaml", "embodied")
     modules = (

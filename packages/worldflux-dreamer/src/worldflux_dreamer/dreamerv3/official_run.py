@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import pickle
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,38 +15,27 @@ from typing import Any
 import numpy as np
 
 from worldflux import CheckpointError, ConfigurationError
-from worldflux.delegated import Job, program_environment
+from worldflux.blocks import plain_file
+from worldflux.delegated import Job
+
+from .official_pickle import read_arrays
 
 # Its own YAML library reads it: the file has lines that only a whole YAML parser understands.
-_READ = "import json, sys; from ruamel.yaml import YAML; print(json.dumps(YAML(typ='safe').load(open(sys.argv[1]))))"
+_READ = "import json, sys; from ruamel.yaml import YAML; print(json.dumps(YAML(typ='safe').load(sys.stdin.buffer)))"
+_LONGEST = 1 << 20
+PYTHON_VARIABLE = "WORLDFLUX_DREAMERV3_PYTHON"
 _SPACE = re.compile(r"^\s+(\S+)\s+Space\((\w+), shape=\(([\d, ]*)\), low=(\S+), high=(\S+)\)$")
-
-# What an array is pickled as, across versions of numpy.
-_ADMITTED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
-    (f"{package}.{module}", name)
-    for package in ("numpy.core", "numpy._core")
-    for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
-}
 
 
 def official_settings(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
     """What ``import_weights`` takes as ``config``, for a job of the official program in ``run_dir``.
 
     Raises:
-        ConfigurationError: the folder holds no such job, or the program did not come to name its spaces.
+        ConfigurationError: the folder holds no such job, the program did not come to name its spaces, or no
+            interpreter here can read its settings.
     """
     job = Job.open(run_dir)
-    python, checkout = job.description["program"]["argv"][0], job.description["request"]["checkout"]
-    config = job.folder / "config.yaml"
-    try:
-        read = subprocess.run(
-            [python, "-c", _READ, str(config)],
-            cwd=checkout, env=program_environment({}), capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        agent = json.loads(read.stdout)["agent"]
-    except (OSError, subprocess.CalledProcessError, ValueError, LookupError, TypeError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        raise ConfigurationError(f"{config} cannot be read with {python}: {said.strip().splitlines()[-1]}") from error
+    agent = _agent_settings(job.folder / "config.yaml")
     spaces = _spaces(job.logs())
     if not spaces["Observations"] or not spaces["Actions"]:
         raise ConfigurationError(f"{job.log_path} does not tell the observations and actions; did the program start?")
@@ -55,6 +44,29 @@ def official_settings(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
         "obs_space": spaces["Observations"],
         "act_space": {name: _action(space) for name, space in spaces["Actions"].items()},
     }
+
+
+def _agent_settings(config: Path) -> Mapping[str, Any]:
+    """The agent's part of the program's settings.
+
+    The job's own files name an interpreter and a checkout, which a stranger may have written: neither is run. What the
+    caller's environment names is, apart from the current folder and its modules.
+    """
+    python = os.environ.get(PYTHON_VARIABLE) or sys.executable
+    try:
+        with plain_file(config) as handle:
+            text = handle.read(_LONGEST)
+        read = subprocess.run([python, "-I", "-c", _READ], input=text, capture_output=True, check=True, timeout=60)
+        agent = json.loads(read.stdout)["agent"]
+        if not isinstance(agent, dict):
+            raise TypeError("its agent is no mapping")
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError, RecursionError) as error:
+        said = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip().splitlines()
+        raise ConfigurationError(
+            f"{config} cannot be read with {python}: {(said or ['it says nothing'])[-1]}. Set {PYTHON_VARIABLE} to the "
+            "interpreter of the official program, or pass config="
+        ) from error
+    return agent
 
 
 def settings_of(checkpoint: Path | None) -> dict[str, Any]:
@@ -106,35 +118,32 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     """Return the parameters of an official checkpoint. Raises CheckpointError if it is missing or not only arrays."""
     file = _agent_file(path)
     try:
-        with file.open("rb") as handle:
-            content = _ArrayUnpickler(handle).load()
+        with plain_file(file) as handle:
+            return read_arrays(handle)
     except Exception as error:  # what a damaged pickle raises can be anything
         raise CheckpointError(f"{file} cannot be read as an official checkpoint: {error}") from error
-    params = content.get("params", content) if isinstance(content, dict) else None
-    if not isinstance(params, dict) or not all(
-        isinstance(value, (np.ndarray, np.generic)) for value in params.values()
-    ):
-        raise CheckpointError(f"{file} holds no official parameters: expected {{'params': {{name: array}}}}")
-    return {str(name): np.asarray(value) for name, value in params.items()}
 
 
 def _agent_file(path: Path) -> Path:
+    """The file that the user named, or that their folder names; one in a folder must lie in it."""
     for _ in range(3):  # run folder, ckpt/, ckpt/<latest>/
         if path.is_file():
             return path
         if (path / "agent.pkl").is_file():
             return path / "agent.pkl"
-        if (path / "latest").is_file():
-            path = path / (path / "latest").read_text().strip()
+        if (path / "latest").exists():
+            path = path / _latest(path / "latest")
         elif (path / "ckpt").is_dir():
             path = path / "ckpt"
     raise CheckpointError(f"{path} holds no official checkpoint: expected agent.pkl, or the ckpt folder with 'latest'")
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads containers, numbers and numpy arrays; any other global in the file is refused before it is imported."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it refers to {module}.{name}; only numpy arrays are admitted")
-        return super().find_class(module, name)
+def _latest(file: Path) -> str:
+    try:
+        with plain_file(file) as handle:
+            name = handle.read(1000).decode("utf-8").strip()
+        if not re.fullmatch(r"[\w.-]{1,200}", name) or set(name) == {"."}:
+            raise ValueError(f"it says {name[:80]!r}, expected the name of a folder beside it")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} names no official checkpoint: {error}") from error
+    return name

@@ -12,7 +12,8 @@ from safetensors import safe_open
 
 from worldflux.core.errors import CheckpointError
 from worldflux.core.model import WorldModel
-from worldflux.core.persistence import WEIGHTS, refuse_pickle
+from worldflux.core.persistence import WEIGHTS
+from worldflux.saved import refuse_pickle
 
 from ..calls import calls, differences, few, global_randomness
 from ..check import CheckFailed, check, expect

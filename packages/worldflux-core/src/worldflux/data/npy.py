@@ -1,0 +1,90 @@
+"""Arrays in numpy's file format, read without numpy's reader: plain numbers, exact sizes, one kind of error."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from worldflux.core.errors import CheckpointError
+from worldflux.core.files import opened
+
+#: A dictionary as numpy has always written it; nothing that needs Python to be read.
+_HEADER = re.compile(
+    rb"\{'descr': '([<>|=]?)([biuf])([1248])', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,18}(?:, ?\d{1,18}){0,31},?)?)\),? *\} *\n?"
+)
+_KINDS = {"b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f2", "f4", "f8"}
+_LENGTHS = {1: 2, 2: 4, 3: 4}  # version of the format -> bytes that hold the length of the header
+_LONGEST = 1 << 16
+
+
+def map_npy(file: Path, name: str) -> np.ndarray:
+    """Return the array of a ``.npy`` file as a read-only view of it. Raises CheckpointError, naming array and file."""
+    try:
+        with opened(file) as handle:
+            dtype, shape, order, start = _header(handle)
+            size = handle.seek(0, 2)
+            if size != start + math.prod(shape) * dtype.itemsize:
+                raise ValueError(
+                    f"it has {size} bytes, {dtype}{shape} takes {start + math.prod(shape) * dtype.itemsize}"
+                )
+            if not math.prod(shape):
+                return np.empty(shape, dtype)
+            return _plain(np.memmap(handle, dtype, "r", start, shape, order))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"array {name!r} in {file} is damaged: {error}") from error
+
+
+def read_npz(file: Path, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """Return the named arrays of a ``.npz`` file. Raises CheckpointError if one is missing, damaged or too large."""
+    try:
+        with opened(file, follow=True) as handle, zipfile.ZipFile(handle) as archive:
+            there = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            wanted = [there[name] for name in (*names, *(name for name in optional if name in there))]
+            if sum(info.file_size for info in wanted) > memory():  # compressed, nothing may look small
+                raise ValueError(f"it unpacks to {sum(info.file_size for info in wanted):,} bytes, more than there are")
+            return {info.filename.removesuffix(".npy"): _member(archive, info) for info in wanted}
+    except Exception as error:  # what damaged archives raise can be anything
+        said = f"it holds no {error}" if isinstance(error, KeyError) else error
+        raise CheckpointError(f"{file} is not a readable replay buffer: {said}") from error
+
+
+def memory() -> int:
+    """Bytes of memory that this machine has; without end where it does not say."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 62
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(info) as handle:
+        dtype, shape, order, start = _header(handle)
+        if info.file_size != start + math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"{info.filename} has {info.file_size} bytes, which {dtype}{shape} has not")
+        data = handle.read()  # to the end, where the archive's own check is
+    return _plain(np.frombuffer(data, dtype).reshape(shape, order=order))
+
+
+def _header(handle: IO[bytes]) -> tuple[np.dtype, tuple[int, ...], Any, int]:
+    """The dtype, the shape, the order and the place of the data. Raises ValueError."""
+    magic = handle.read(8)
+    if magic[:6] != b"\x93NUMPY" or magic[6] not in _LENGTHS:
+        raise ValueError("it is no array of plain numbers")
+    width = _LENGTHS[magic[6]]
+    length = int.from_bytes(handle.read(width), "little")
+    match = _HEADER.fullmatch(handle.read(length)) if length <= _LONGEST else None
+    if match is None or (match[2] + match[3]).decode() not in _KINDS:
+        raise ValueError("its header names no plain numbers")
+    dtype = np.dtype(b"".join(match.groups()[:3]).decode())
+    shape = tuple(int(size) for size in match[5].replace(b" ", b"").split(b",") if size)
+    return dtype, shape, "F" if match[4] == b"True" else "C", 8 + width + length
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    if array.dtype == bool and array.size and array.view(np.uint8).max() > 1:
+        raise ValueError("it holds bytes that are neither True nor False")
+    return array
