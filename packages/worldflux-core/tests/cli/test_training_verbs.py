@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
+
+from worldflux.training.lock import RunLock
 
 pytest.importorskip("gymnasium")
 
@@ -240,7 +244,7 @@ def test_the_traceback_is_shown_to_those_who_ask(worldflux):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_resume(worldflux, number):
+def test_a_signal_saves_says_how_the_command_goes_on_and_exits_with_its_number(worldflux, number):
     run = f"runs/stopped-{number.name}"
     process = worldflux.start(*TRAIN, "--steps", "100000", "--device", "cpu", "--run", run, "--json")
     metrics = worldflux.cwd / run / "metrics.jsonl"
@@ -249,6 +253,58 @@ def test_a_signal_saves_and_says_how_to_resume(worldflux, number):
         time.sleep(0.05)
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    assert process.returncode == 128 + number, err
     assert json.loads(out) == {"run": run, "status": "preempted", "resume": f"worldflux train --run {run} --resume"}
     assert list((worldflux.cwd / run / "checkpoints").glob("step-*"))
+    assert f"go on with worldflux train --run {run} --resume" in err
+    assert "resume_from" not in err and "resume_run" not in err
+
+
+def test_a_signal_while_the_command_starts_leaves_a_run_to_go_on_with(worldflux):
+    process = worldflux.start(*TRAIN, *SHORT, "--run", "runs/early", WORLDFLUX_DEBUG="1")
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        pytest.skip("it cannot be seen when the command begins to listen")
+    while not int(
+        next(line for line in status.read_text().splitlines() if line.startswith("SigCgt")).split()[1], 16
+    ) & (1 << (signal.SIGTERM - 1)):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 143, err
+    assert "Go on with: worldflux train --run runs/early --resume" in out
+    assert (worldflux.cwd / "runs/early/checkpoints/step-000000").is_dir()
+
+
+@pytest.fixture(scope="module")
+def held(calls, worldflux):
+    """What is said of a finished run while another process, this one, trains in its directory."""
+    run = ["--run", "runs/p"]
+    several = {
+        "again": [*TRAIN, *SHORT, *run],
+        "resume": ["train", *run, "--resume", "--json"],
+        "fewer": ["train", *run, "--resume", "--steps", "10"],
+        "more": ["train", *run, "--resume", "--steps", "200"],
+    }
+    records = [worldflux.cwd / "runs/p" / name for name in ("metrics.jsonl", "evaluation.json", "run_manifest.json")]
+    before = [record.read_bytes() for record in records]
+    with RunLock(worldflux.cwd / "runs/p"):
+        said = dict(zip(several, worldflux.several(*several.values()), strict=True))
+    assert [record.read_bytes() for record in records] == before
+    return said
+
+
+@pytest.mark.parametrize("call", ["again", "more"])
+def test_a_run_that_is_trained_by_another_process_is_refused_at_once(held, call):
+    assert held[call].code == 2
+    assert f"trained in by process {os.getpid()} on " in held[call].err
+
+
+def test_a_finished_run_is_told_again_and_not_trained(held):
+    assert (held["resume"].code, json.loads(held["resume"].out)["status"]) == (0, "finished")
+    assert "is already finished: " in held["resume"].err
+
+
+def test_a_run_does_not_go_on_to_where_it_has_been(held):
+    assert held["fewer"].code == 2
+    assert "environment steps already, it cannot go on to 10" in held["fewer"].err

@@ -51,7 +51,47 @@ def test_episodes_cut_by_max_steps_are_counted_apart(toys):
     assert (result.returns, result.unfinished) == ((2.0,), 1)
 
 
-@pytest.mark.parametrize("wrong", [{"episodes": 0}, {"max_steps": 0}])
+def test_what_an_episode_that_was_cut_had_earned_stands_beside_the_returns(toys):
+    result = evaluate_policy(toys.Clockwork([2, 100]), toys.Always(), episodes=2, max_steps=10)
+    assert (result.cut_returns, result.cut_mean, result.mean) == ((10.0,), 10.0, 2.0)
+    assert result.to_dict()["cut_returns"] == [10.0]
+
+
+def test_an_episode_without_an_end_is_cut_and_the_others_are_complete(toys, caplog):
+    env = toys.Clockwork([2, 10**9, 30])
+    result = evaluate_policy(env, toys.Always(), episodes=6, max_episode_steps=20)
+    assert (result.returns, result.unfinished) == ((2.0, 2.0), 4)
+    assert result.cut_returns == (20.0, 20.0)
+    assert not caplog.records  # it was asked for
+
+
+def test_who_evaluates_without_an_end_is_told_once_and_soon(toys, caplog):
+    result = evaluate_policy(toys.Clockwork([10**9]), toys.Always(), episodes=3)
+    assert (result.returns, result.unfinished, result.cut_returns) == ((), 3, (10_000.0,))
+    (said,) = caplog.records
+    assert said.levelname == "WARNING" and "after 1000 " in said.getMessage()
+    assert "episode" in said.getMessage() and "gymnasium.wrappers.TimeLimit" in said.getMessage()
+
+
+def test_the_environment_says_how_long_an_episode_may_be(toys, caplog):
+    env = toys.Clockwork([1500, 10**9])
+    env.max_episode_steps = 2000
+    result = evaluate_policy(env, toys.Always(), episodes=2)
+    assert (result.lengths, result.cut_returns) == ((1500,), (2000.0,))
+    assert "after 2000 environment steps" in caplog.text
+
+
+def test_what_is_called_between_steps_may_end_the_evaluation(toys):
+    def stop():
+        raise InterruptedError
+
+    env = toys.Clockwork([5])
+    with pytest.raises(InterruptedError):
+        evaluate_policy(env, toys.Always(), episodes=1, between_steps=stop)
+    assert env.time == 0
+
+
+@pytest.mark.parametrize("wrong", [{"episodes": 0}, {"max_steps": 0}, {"max_episode_steps": 0}])
 def test_nothing_to_run_is_refused(toys, wrong):
     with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))} is 0, expected at least 1"):
         evaluate_policy(toys.Clockwork([1]), toys.Always(), **wrong)

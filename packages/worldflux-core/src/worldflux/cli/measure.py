@@ -60,7 +60,13 @@ def measure(
         (name, f"{r.mean:.2f} ± {r.std:.2f}", f"{r.min:.2f}", f"{r.max:.2f}", f"{r.mean_length:.1f}")
         for name, r in results.items()
     ]
+    cut = [
+        f"{name}: {r.unfinished} episodes did not end; cut, they had earned {r.cut_mean:.2f}"
+        for name, r in results.items()
+        if r.unfinished
+    ]
     lines.append(table(("POLICY", "RETURN (MEAN ± STD)", "MIN", "MAX", "LENGTH"), rows))
+    lines += cut
     data["in_words"] = returns_in_words(results)
     lines += data["in_words"]
     data |= {name: result.to_dict() for name, result in results.items()}

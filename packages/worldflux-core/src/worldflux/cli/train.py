@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from .compute import ThreadsOption, threads_asked
 from .environment import EnvSetOption, FrameStackOption, ImageSizeOption, PolicyOption, RenderSizeOption, named, needed
 from .light import Command
 from .output import JsonOption, emit, fields, narrated, say
+
+if TYPE_CHECKING:
+    from worldflux.evals import EvalResult
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -51,6 +54,12 @@ def train(
         int | None, typer.Option(min=0, help="Environment steps between evaluations; 0: only at the end.")
     ] = None,
     eval_episodes: Annotated[int | None, typer.Option(min=1, help="Episodes of an evaluation.")] = None,
+    eval_max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps after which an evaluation cuts an episode; default: as it says.")
+    ] = None,
+    eval_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Part of the time that evaluations may take; default 0.2.")
+    ] = None,
     save_every: Annotated[
         int | None, typer.Option(min=0, help="Environment steps between checkpoints; 0: only at the end.")
     ] = None,
@@ -70,7 +79,8 @@ def train(
 ) -> None:
     """Train a model in an environment, then evaluate it beside the random policy and save it.
 
-    Ctrl-C and SIGTERM save a checkpoint after the update at hand; --resume goes on from it.
+    Ctrl-C and SIGTERM save a checkpoint at once or after the update at hand, and exit with 130 or 143; --resume goes
+    on from it.
 
     \b
     Examples:
@@ -79,7 +89,7 @@ def train(
       worldflux train dreamer:ci --env Pendulum-v1 --steps 20000 --set hidden_dim=128
       worldflux train dreamer:ci --env my_env.py:MyEnv --env-set difficulty=3
     """
-    from worldflux.experiment import fit, resume_run
+    from worldflux.training.signals import StopSignals  # before torch, whose import takes its time
 
     given: dict[str, Any] = {
         "model": model,
@@ -95,6 +105,8 @@ def train(
         "sequence_length": sequence_length,
         "eval_every": eval_every,
         "eval_episodes": eval_episodes,
+        "eval_max_steps": eval_max_steps,
+        "eval_share": eval_share,
         "save_every": save_every,
         "device": device,
         "threads": threads_asked(threads),
@@ -104,8 +116,16 @@ def train(
     }
     given = {name: value for name, value in given.items() if value is not None}
     run = None if run is None else expanded(run)
-    with narrated(), named(env, env_set) as about, _way_back(run, needed(about, resume=resume)):
+    with (
+        StopSignals() as signals,
+        narrated(),
+        named(env, env_set) as about,
+        _way_back(run, needed(about, resume=resume)),
+    ):
+        from worldflux.experiment import fit, resume_run
+
         given |= about
+        given["callbacks"] = [_commands_way_back(needed(about, resume=resume))]
         if resume:
             if run is None:
                 raise ConfigurationError("--resume needs --run DIR, the run to go on with")
@@ -120,7 +140,7 @@ def train(
         command = _resume_command(directory, needed(about, resume=resume))
         data = {"run": directory, "status": finished.status, "resume": command}
         emit(data, f"Stopped and saved. Go on with: {command}", as_json=json)
-        return
+        raise typer.Exit(signals.exit_code)
     places = {
         "run": directory,
         "model": directory / "model",
@@ -131,8 +151,8 @@ def train(
     places = {name: path for name, path in places.items() if path.exists()}
     trained, random = evaluation.trained, evaluation.random
     numbers = {
-        "trained": f"{trained.mean:.2f} ± {trained.std:.2f} over {trained.episodes} episodes",
-        "random": f"{random.mean:.2f} ± {random.std:.2f}",
+        "trained": f"{_earned(trained)} over {trained.episodes or trained.unfinished} episodes",
+        "random": _earned(random),
     }
     data = {"status": finished.status, **evaluation.to_dict(), "places": places}
     emit(data, fields({**numbers, **places}), as_json=json)
@@ -140,13 +160,30 @@ def train(
 
 @contextmanager
 def _way_back(run: Path | None, env: str | None) -> Iterator[None]:
-    """Say how to go on if training fails after a checkpoint."""
+    """Say how to go on if training fails, or is ended at once, after a checkpoint."""
     try:
         yield
-    except TrainingError:
+    except (TrainingError, KeyboardInterrupt, SystemExit):
         if run is not None and any((run / "checkpoints").glob("step-*")):
             say(f"Go on with: {_resume_command(run, env)}")
         raise
+
+
+def _earned(result: EvalResult) -> str:
+    if result.episodes:
+        return f"{result.mean:.2f} ± {result.std:.2f}"
+    return f"no episode ended; {result.cut_mean:.2f} until they were cut,"
+
+
+def _commands_way_back(env: str | None) -> Any:
+    """A callback that has the training's messages say how the command goes on with a run."""
+    from worldflux.training import Callback
+
+    class WayBack(Callback):
+        def on_train_begin(self, trainer: Any) -> None:
+            trainer.way_back = _resume_command(trainer.run_dir, env)
+
+    return WayBack()
 
 
 def _resume_command(run: Path, env: str | None) -> str:

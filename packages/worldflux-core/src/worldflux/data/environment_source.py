@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,10 @@ class EnvironmentSource:
     environment step, counting every row of every environment (the ``train_ratio`` of DreamerV3). Falling behind is
     impossible and no burst follows a pause: the next batch is due when its steps were taken. Only ``catch_up`` makes
     up for the steps before the first batch, with as many batches at once as they are due (TD-MPC2's seed steps).
+
+    ``between_steps`` is called, where it is set, between any two environment steps, and before the first batch: where
+    ``state_dict`` holds everything that the next call of ``sample`` needs to go on exactly. What it raises ends
+    ``sample`` there.
 
     Args:
         env: the environments; they are seeded by ``seed`` at the first step.
@@ -89,13 +93,25 @@ class EnvironmentSource:
         self._carry: Carry = {}
         self._credit = 0.0  # rows that may be replayed before the environments must be stepped again
         self._started, self._was_random = False, False
-        self._env_steps = 0
+        self._env_steps, self._rows = 0, 0
+        self.between_steps: Callable[[], None] | None = None
         self._statistics = EpisodeStatistics(env.num_envs)
 
     @property
     def env_steps(self) -> int:
         """Rows collected so far, over all environments."""
         return self._env_steps
+
+    @property
+    def started(self) -> bool:
+        """Whether there are the rows that the first batch waits for."""
+        return self._started
+
+    @property
+    def replayed_steps(self) -> int:
+        """Of ``env_steps``, those whose batches were given: fewer only while ``catch_up`` makes up for the others."""
+        behind = self._started and self._credit >= self._rows > 0
+        return self._env_steps - int(self._credit / self.replay_ratio if behind else 0)
 
     @property
     def latent_names(self) -> list[str]:
@@ -117,7 +133,7 @@ class EnvironmentSource:
         length = check_request(request).seq_len or self.replay.sequence_length
         if length is None:
             raise ConfigurationError("no sequence length: pass seq_len, or sequence_length to the Replay")
-        rows = request.batch_size * max(1, length - self._context_rows)
+        rows = self._rows = request.batch_size * max(1, length - self._context_rows)
         if not self._started or self._credit < rows:
             with acting(self.policy):
                 self._collect(rows, length)
@@ -149,6 +165,7 @@ class EnvironmentSource:
     def _collect(self, rows: int, length: int) -> None:
         if not self._started:
             self._begin(rows, length)
+            self._between()
         while self._credit < rows:
             if not self._at_limit:
                 self._advance()
@@ -196,8 +213,13 @@ class EnvironmentSource:
             "boundary='cross' takes sequences over the end of an episode, where the model allows it"
         )
 
+    def _between(self) -> None:
+        if self.between_steps is not None:
+            self.between_steps()
+
     def _advance(self) -> None:
         """Act on the row at hand, store both, and get the next row."""
+        self._between()
         step = self._step if self._step is not None else self._reset()
         obs = {name: torch.from_numpy(value) for name, value in step.obs.items()}
         with torch.no_grad():

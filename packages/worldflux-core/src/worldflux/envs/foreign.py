@@ -12,6 +12,7 @@ from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
 from .identity import refuse_shared
+from .limits import episode_limit
 from .spaces import ActionAdapter, ObservationAdapter, as_array
 from .step import Step
 from .vector import EnvironmentFailure, episode_seed
@@ -77,6 +78,11 @@ class ForeignVectorEnv:
     def single_action_space(self) -> Any:
         """The space of one environment's own action."""
         return self._env.single_action_space
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        """The most steps an episode may have; None where the environments do not say."""
+        return episode_limit([self._env])
 
     def reset(self, seed: int | None = None) -> Step:
         """Begin a new episode everywhere. Raises EnvironmentFailure."""

@@ -66,6 +66,11 @@ class FrameStack:
         """The space of one environment's own action, where they tell it, else None."""
         return getattr(self._env, "single_action_space", None)
 
+    @property
+    def max_episode_steps(self) -> int | None:
+        """The most steps an episode may have; None where the environments do not say."""
+        return getattr(self._env, "max_episode_steps", None)
+
     def reset(self, seed: int | None = None) -> Step:
         """Begin a new episode everywhere; see :class:`~worldflux.envs.VectorEnv`."""
         return self._stack(self._env.reset(seed=seed))

@@ -10,7 +10,9 @@ import numpy as np
 from worldflux.core.errors import CheckpointError, ConfigurationError, TrainingError
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
+from .closing import close_all
 from .identity import refuse_shared
+from .limits import episode_limit
 from .spaces import ActionAdapter, ObservationAdapter, as_array
 from .step import Step
 
@@ -95,6 +97,11 @@ class SyncVectorEnv:
         """The space of one environment's own action."""
         return self._envs[0].action_space
 
+    @property
+    def max_episode_steps(self) -> int | None:
+        """The most steps an episode may have; None where the environments do not say."""
+        return episode_limit(self._envs)
+
     def reset(self, seed: int | None = None) -> Step:
         """Begin a new episode everywhere; a seed restarts the sequence of episodes. Raises EnvironmentFailure."""
         if seed is not None:
@@ -115,9 +122,8 @@ class SyncVectorEnv:
         return self._advance(self._act.check(actions, self.num_envs), self._over)
 
     def close(self) -> None:
-        """Close every environment."""
-        for env in self._envs:
-            env.close()
+        """Close every environment; one that raises is logged, and the others are closed all the same."""
+        close_all(self._envs)
 
     def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the seed, the episode numbers and the actions of the open episodes."""

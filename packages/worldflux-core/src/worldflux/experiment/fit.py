@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from worldflux.agent import Spaces, spaces_of, write_spaces
 from worldflux.core.errors import ConfigurationError
-from worldflux.core.files import expanded, write_json
+from worldflux.core.files import expanded
 from worldflux.core.model import WorldModel
 from worldflux.data import EnvironmentSource
+from worldflux.envs.closing import closing
 from worldflux.envs.identity import Fresh
-from worldflux.evals import EvalResult, evaluate_policy
-from worldflux.training import (
-    Callback,
-    EvalCallback,
-    ProgressCallback,
-    Trainer,
-    environment_source,
-)
+from worldflux.training import Callback, CheckpointCallback, ProgressCallback, Trainer, environment_source
+from worldflux.training.checkpoint import checkpoints
+from worldflux.training.lock import RunLock
+from worldflux.training.signals import Interrupted, StopSignals
 from worldflux.training.threads import using
 
 from .actors import make_policy
+from .ended import already_finished
 from .environment import FACTORY, Env, closed_to_imports, env_name, stored_env
-from .run import Evaluation, Run, create_model, eval_envs
+from .measuring import Measuring
+from .run import Run, create_model
 from .settings import Plan, Settings, make_plan, read_asked, read_settings, resolved
 
 logger = logging.getLogger(__name__)
@@ -51,12 +50,13 @@ def fit(
         env: what ``make_env`` takes by name (``"CartPole-v1"``, ``"file.py:Class"``), or a callable that makes a new
             one at every call.
         run: the run's directory; by default ``runs/MODEL_ENV_SEED``.
-        resume: go on from the newest whole checkpoint in ``run``.
+        resume: go on from the newest whole checkpoint in ``run``, or begin anew what was stopped before its first.
         callbacks: beside those for progress, metrics, checkpoints and evaluation.
         options: the other fields of ``Settings`` (``steps=``, ``seed=``, ``num_envs=``, …).
 
     Raises:
-        ConfigurationError: an unknown model, environment or option; ``run`` holds another run.
+        ConfigurationError: an unknown model, environment or option; ``run`` holds another run, or is trained in just
+            now; fewer ``steps`` than a resumed run has taken.
         CheckpointError: nothing to resume from, or something cannot be written.
         TrainingError: the loss is not finite, or the environment failed.
     """
@@ -69,30 +69,35 @@ def fit(
     if resume:
         stored = read_settings(directory)
         settings = Settings.from_dict({**stored.asked(), **asked}).resuming(stored)
+        if (finished := already_finished(directory, settings, stored, env=env)) is not None:
+            return finished
         told |= read_asked(directory)
-    elif any((directory / "checkpoints").glob("step-*")):
-        raise ConfigurationError(
-            f"{directory} already holds a run; resume it (--resume, or resume=True), or choose another directory"
-        )
-    with contextlib.closing(Run(directory, settings, env=env).make_env(seed=settings.seed)) as probe:
-        built, spaces = create_model(settings, probe), spaces_of(probe)
-    plan = make_plan(settings, built)
-    if (plan.settings.steps or 0) < plan.warmup:
-        logger.warning(
-            "%d environment steps end before the first update: %d are collected first, and one update is all; raise "
-            "steps, or lower what comes first (a model's seed_steps, or the batch)", plan.settings.steps, plan.warmup,
-        )  # fmt: skip
-    finished = Run(directory, plan.settings, env=env, model=built, status="running")
-    trainer = _trainer(built, plan, directory, told, [*callbacks, *([] if spaces is None else [_KeepSpaces(spaces)])])
-    with _collecting(finished, trainer, plan) as source, _periodic_evaluation(finished) as evaluate:
-        trainer.add_callback(EvalCallback(evaluate))
-        trainer.train(source, resume_from=directory if resume else None)
-        finished.status = trainer.status
-        built.eval()
+    with RunLock(directory) as lock, StopSignals() as signals:
+        found = checkpoints(directory / "checkpoints")
+        if found and not resume:
+            raise ConfigurationError(
+                f"{directory} already holds a run; resume it (--resume, or resume=True), or choose another directory"
+            )
+        if resume and not found:
+            logger.warning("%s was stopped before its first checkpoint: it begins anew", directory)
+        with closing(Run(directory, settings, env=env).make_env(seed=settings.seed)) as probe:
+            built, spaces = create_model(settings, probe), spaces_of(probe)
+        plan = make_plan(settings, built)
+        _warn_of_few_steps(plan)
+        finished = Run(directory, plan.settings, env=env, model=built, status="running")
+        kept = [] if spaces is None else [_KeepSpaces(spaces)]
+        trainer = _trainer(built, plan, directory, told, [*callbacks, *kept])
+        trainer.lock = lock
+        measuring = Measuring(finished, signals)
+        with _collecting(finished, trainer, plan) as source, measuring.now_and_then() as evaluation:
+            trainer.add_callback(evaluation)
+            trainer.train(source, resume_from=directory if found else None)
+            finished.status = trainer.status
+            built.eval()
         if trainer.status == "finished":
             with using(trainer.config.threads):
-                _conclude(finished, trainer)
-    return finished
+                _conclude(finished, trainer, measuring)
+        return finished
 
 
 def resume_run(directory: str | Path, *, env: Env | None = None, **changes: Any) -> Run:
@@ -138,13 +143,16 @@ def _trainer(model: WorldModel, plan: Plan, directory: Path, told: set[str], cal
         given=settings.training.names(),  # all of it was chosen
         total_steps=plan.updates,
         log_interval=max(1, min(100, plan.updates // 100)),
-        eval_interval=plan.interval(settings.eval_every),
-        save_interval=plan.interval(settings.save_every),
+        eval_interval=0,  # these count environment steps here, by callbacks of their own
+        save_interval=0,
         keep_checkpoints=KEEP_CHECKPOINTS,
         output_dir=str(directory),
     )
     choices = {"asked": sorted(told), "resolved": resolved(plan, model, config.resolve_device())}
-    return Trainer(model, config, [ProgressCallback(), *callbacks], run_info={**settings.to_dict(), **choices})
+    watching = [ProgressCallback(), *callbacks, CheckpointCallback(env_steps=settings.save_every)]
+    trainer = Trainer(model, config, watching, run_info={**settings.to_dict(), **choices})
+    trainer.way_back = f"worldflux.experiment.resume_run({str(directory)!r})"
+    return trainer
 
 
 @contextlib.contextmanager
@@ -154,43 +162,30 @@ def _collecting(run: Run, trainer: Trainer, plan: Plan) -> Iterator[EnvironmentS
     collect = replace(collect, given=collect.names())  # all of it was chosen
     steps = plan.settings.steps or 0
     limits = {"patience": min(steps, 10_000), "step_limit": max(steps, plan.warmup)}  # episodes may be short
-    with contextlib.closing(run.make_env(num_envs=collect.num_envs, seed=run.settings.training.seed)) as env:
+    with closing(run.make_env(num_envs=collect.num_envs, seed=run.settings.training.seed)) as env:
         settings = run.settings
         policy = make_policy(trainer.model, settings.policy or "own", options=settings.policy_options)
         yield environment_source(trainer.model, env, training=trainer.config, collect=collect, policy=policy, **limits)
 
 
-@contextlib.contextmanager
-def _periodic_evaluation(run: Run) -> Iterator[Callable[[Trainer], Mapping[str, float]]]:
-    """Give the evaluation that runs now and then: always the same episodes, in environments kept open."""
-    seed, episodes = run.eval_seed(None), run.settings.eval_episodes
-    with contextlib.closing(run.make_env(num_envs=eval_envs(episodes), seed=seed)) as env:
-
-        def evaluate(trainer: Trainer) -> Mapping[str, float]:
-            policy = run.policy(trainer.model, seed=seed)
-            explore = bool(run.settings.eval_explore)
-            return _record(evaluate_policy(env, policy, episodes=episodes, explore=explore, seed=seed))
-
-        yield evaluate
-
-
-def _record(result: EvalResult) -> dict[str, float]:
-    return {
-        "eval/return": result.mean,
-        "eval/return_std": result.std,
-        "eval/return_min": result.min,
-        "eval/return_max": result.max,
-        "eval/length": result.mean_length,
-    }
-
-
-def _conclude(run: Run, trainer: Trainer) -> None:
-    """Evaluate a finished run beside the random policy, and write evaluation.json and the learning curve."""
-    episodes = run.settings.eval_episodes
-    run.evaluation = Evaluation(run.evaluate(episodes=episodes), run.random_baseline(episodes=episodes))
-    trainer.log(_record(run.evaluation.trained))
-    write_json(run.directory / "evaluation.json", run.evaluation.to_dict())
+def _conclude(run: Run, trainer: Trainer, measuring: Measuring) -> None:
+    """Evaluate a finished run beside the random policy, and draw the learning curve."""
+    try:
+        run.evaluation = measuring.conclude(trainer)
+    except Interrupted as signal:
+        run.status = "preempted"
+        trainer.note(status=run.status, stop_reason=str(signal))
+        logger.warning("%s: stopped before the last evaluation; go on with %s", signal, trainer.way_back)
+        return
     try:
         run.save_learning_curve(random_mean=run.evaluation.random.mean)
     except ConfigurationError as error:  # a picture is not worth failing a training for
         logger.warning("no learning curve: %s", error)
+
+
+def _warn_of_few_steps(plan: Plan) -> None:
+    if (plan.settings.steps or 0) < plan.warmup:
+        logger.warning(
+            "%d environment steps end before the first update: %d are collected first, and one update is all; raise "
+            "steps, or lower what comes first (a model's seed_steps, or the batch)", plan.settings.steps, plan.warmup,
+        )  # fmt: skip

@@ -18,6 +18,7 @@ from worldflux.core.persistence import META
 from worldflux.core.policy import Policy
 from worldflux.core.trajectory import Trajectory
 from worldflux.envs import RandomPolicy, VectorEnv, make_env
+from worldflux.envs.closing import closing
 from worldflux.envs.identity import already_made
 from worldflux.evals import (
     EvalResult,
@@ -147,7 +148,7 @@ class Run:
             if (weights / META).is_file():
                 self._model = WorldModel.from_pretrained(weights)
             else:
-                with self._opened() as env:
+                with self.opened() as env:
                     self._model = create_model(self.settings, env)
                 load_weights(self._model, weights / "model.safetensors")
             self._model.eval()
@@ -186,7 +187,7 @@ class Run:
         """
         spaces = read_spaces(self.directory)
         if spaces is None:  # a run of an earlier version
-            with self._opened() as env:
+            with self.opened() as env:
                 spaces = spaces_of(env)
         return Agent(
             self.model,
@@ -199,14 +200,14 @@ class Run:
         )
 
     @contextlib.contextmanager
-    def _opened(self, *, num_envs: int = 1, seed: int = 0) -> Iterator[VectorEnv]:
+    def opened(self, *, num_envs: int = 1, seed: int = 0) -> Iterator[VectorEnv]:
         """Give the run's environment, and close it in the end unless it is the caller's."""
         with contextlib.ExitStack() as stack:
             if self._env is None:
                 stack.enter_context(closed_to_imports(self.directory))
             env = self.make_env(num_envs=num_envs, seed=seed)
             if not already_made(self._env):
-                stack.callback(env.close)
+                stack.enter_context(closing(env))
             yield env
 
     def evaluate(
@@ -218,10 +219,10 @@ class Run:
         """
         seed = self.eval_seed(seed)
         explore = bool(self.settings.eval_explore) if explore is None else explore
-        with self._opened(num_envs=eval_envs(episodes), seed=seed) as env:
+        with self.opened(num_envs=eval_envs(episodes), seed=seed) as env:
             check_environment(self.model, env)
             actor = self.policy(self.model, policy, seed=seed)
-            return evaluate_policy(env, actor, episodes=episodes, explore=explore, seed=seed)
+            return self._measure(env, actor, episodes=episodes, explore=explore, seed=seed)
 
     def plan(
         self,
@@ -243,14 +244,17 @@ class Run:
         seed = self.eval_seed(seed)
         generator = torch.Generator(_device(self.model)).manual_seed(seed)
         policy = PlannerPolicy(self.model, planner, objective, generator=generator)
-        with self._opened(num_envs=eval_envs(episodes), seed=seed) as env:
-            return evaluate_policy(env, policy, episodes=episodes, explore=explore, seed=seed)
+        with self.opened(num_envs=eval_envs(episodes), seed=seed) as env:
+            return self._measure(env, policy, episodes=episodes, explore=explore, seed=seed)
+
+    def _measure(self, env: VectorEnv, policy: Policy, **asked: Any) -> EvalResult:
+        return evaluate_policy(env, policy, max_episode_steps=self.settings.eval_max_steps, **asked)
 
     def random_baseline(self, *, episodes: int = 20, seed: int | None = None) -> EvalResult:
         """Return what acting at random earns from the same starts."""
         seed = self.eval_seed(seed)
-        with self._opened(num_envs=eval_envs(episodes), seed=seed) as env:
-            return random_baseline(env, episodes=episodes, seed=seed)
+        with self.opened(num_envs=eval_envs(episodes), seed=seed) as env:
+            return random_baseline(env, episodes=episodes, seed=seed, max_episode_steps=self.settings.eval_max_steps)
 
     def imagine(
         self,
@@ -267,7 +271,7 @@ class Run:
             ConfigurationError: the episodes are shorter than context and horizon together.
         """
         seed, rows = self.eval_seed(seed), context + horizon
-        with self._opened(num_envs=min(sequences, MAX_EVAL_ENVS), seed=seed) as env:
+        with self.opened(num_envs=min(sequences, MAX_EVAL_ENVS), seed=seed) as env:
             random = RandomPolicy(env.action_spec, seed=seed) if random_policy else None
             check_environment(self.model, env)
             policy = random or self.policy(self.model, seed=seed)

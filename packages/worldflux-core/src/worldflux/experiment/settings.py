@@ -7,13 +7,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
 from worldflux.core import files
 from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
-from worldflux.core.fields import Amount, Count
+from worldflux.core.fields import Amount, Count, Field
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import META
 from worldflux.training import CollectConfig, TrainingConfig
@@ -26,7 +26,10 @@ DEFAULT_STEPS = 100_000
 TOLD = ("asked", "resolved")  # of config.json: for those who read it, and no settings themselves
 MAX_REPLAY_ROWS = 1_000_000
 FREE_TO_CHANGE = frozenset(
-    {"steps", "replay_capacity", "eval_every", "eval_episodes", "eval_explore", "save_every", "device", "threads"}
+    {
+        *("steps", "replay_capacity", "save_every", "device", "threads"),
+        *("eval_every", "eval_episodes", "eval_explore", "eval_max_steps", "eval_share"),
+    }
 )
 
 
@@ -41,10 +44,12 @@ class Settings(Options):
     ``steps``, ``eval_every`` and ``save_every`` count environment steps, over all environments (0: only at the end);
     None leaves a choice to the model's recipe, then to ``fit``. ``policy`` acts in training and evaluations: "own"
     (where the model has one), "random", or a planner by its name, which ``policy_options`` go to. ``eval_explore``
-    evaluates the policy as it explores, or (False) its best actions; families differ in the custom. ``model_options``
-    go to ``create_world_model``, as do ``component_overrides`` (ids of registered components by slot); ``env_options``
-    go to the environment's constructor. ``from_dict`` takes ``batch_size`` and the like beside these, and they can be
-    read here, too. Raises ConfigurationError.
+    evaluates the policy as it explores, or (False) its best actions; families differ in the custom. ``eval_max_steps``
+    is where an evaluation cuts an episode (default: what the environment says, else 10,000); ``eval_share`` is the part
+    of the run's wall time that periodic evaluations may take. ``model_options`` go to ``create_world_model``, as do
+    ``component_overrides`` (ids of registered components by slot); ``env_options`` go to the environment's
+    constructor. ``from_dict`` takes ``batch_size`` and the like beside these, and they can be read here, too. Raises
+    ConfigurationError.
     """
 
     model: str
@@ -56,6 +61,8 @@ class Settings(Options):
     eval_every: Amount | None = None
     eval_episodes: Count = 20
     eval_explore: bool | None = None
+    eval_max_steps: Count | None = None
+    eval_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     save_every: Amount | None = None
     model_options: dict[str, Any] = field(default_factory=dict)
     component_overrides: dict[str, Any] = field(default_factory=dict)
@@ -137,17 +144,12 @@ FOLLOWS = {  # options of training that fit chooses itself
 class Plan:
     """Settings in which every choice is made, and the number of updates they amount to.
 
-    ``warmup`` is the number of environment steps before the first update, ``steps_per_update`` those for each after.
+    ``warmup`` is the number of environment steps before the first update.
     """
 
     settings: Settings
     updates: int
     warmup: int
-    steps_per_update: float
-
-    def interval(self, env_steps: int | None) -> int:
-        """Return environment steps as a number of updates (0 stays 0)."""
-        return max(1, round(env_steps / self.steps_per_update)) if env_steps else 0
 
 
 def make_plan(settings: Settings, model: WorldModel) -> Plan:
@@ -180,7 +182,7 @@ def make_plan(settings: Settings, model: WorldModel) -> Plan:
         updates = max(1, math.floor(steps * collect.replay_ratio / rows))
     else:
         updates = 1 + max(0, math.floor((steps - warmup) * collect.replay_ratio / rows))
-    return Plan(settings=settings, updates=updates, warmup=warmup, steps_per_update=rows / collect.replay_ratio)
+    return Plan(settings=settings, updates=updates, warmup=warmup)
 
 
 def resolved(plan: Plan, model: WorldModel, device: torch.device) -> dict[str, Any]:

@@ -14,7 +14,7 @@ _HOME = {
     "Callback": "callbacks",
     "CheckpointCallback": "callbacks",
     "EarlyStopping": "callbacks",
-    "EvalCallback": "callbacks",
+    "EvalCallback": "evaluation",
     "JSONLCallback": "callbacks",
     "ProgressCallback": "progress",
     "find_checkpoint": "checkpoint",

@@ -1,4 +1,4 @@
-"""What happens beside the updates: saving, recording, evaluating, stopping."""
+"""What happens beside the updates: saving, recording, stopping."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import CheckpointError, ConfigurationError
 from ..core.files import expanded, opened, parse_json, write_text
+from .every import Every
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -38,6 +39,9 @@ class Callback:
     def on_step_end(self, trainer: Trainer) -> None:
         """An update was made; ``trainer.step`` counts it."""
 
+    def on_collect(self, trainer: Trainer) -> None:
+        """The source is between two environment steps, where a checkpoint that is requested is saved at once."""
+
     def on_log(self, trainer: Trainer, record: Mapping[str, Any]) -> None:
         """A record of metrics is there: ``step``, ``time`` in seconds and numbers by name."""
 
@@ -53,35 +57,64 @@ class Callback:
 
 
 class CheckpointCallback(Callback):
-    """Saves every ``save_interval`` steps (default: the config's); the newest ``keep_checkpoints`` are kept."""
+    """Saves every ``save_interval`` steps (default: the config's); the newest ``keep_checkpoints`` are kept.
 
-    def __init__(self, save_interval: int | None = None) -> None:
-        self.save_interval = save_interval
+    With ``env_steps`` it counts environment steps instead, from the first and while the rows before the first update
+    are collected, too. Either way (unless it is 0) those rows are saved as soon as they are complete.
+    """
+
+    def __init__(self, save_interval: int | None = None, *, env_steps: int | None = None) -> None:
+        self.save_interval, self.env_steps = save_interval, env_steps
+        self._every, self._collected = Every(env_steps or 0), True
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._every.begin(trainer.source)
+        self._collected = getattr(trainer.source, "started", True)
+
+    def on_collect(self, trainer: Trainer) -> None:
+        before, self._collected = self._collected, getattr(trainer.source, "started", True)
+        first = self._collected and not before and self._interval(trainer) > 0
+        if self._every.reached(trainer.source) or first:
+            trainer.request_checkpoint()
 
     def on_step_end(self, trainer: Trainer) -> None:
-        interval = trainer.config.save_interval if self.save_interval is None else self.save_interval
-        if interval and trainer.step % interval == 0:
+        if self.env_steps is None:
+            interval = self._interval(trainer)
+            due = interval > 0 and trainer.step % interval == 0
+        else:
+            due = self._every.reached(trainer.source)
+        if due:
             trainer.request_checkpoint()
+
+    def _interval(self, trainer: Trainer) -> int:
+        if self.env_steps is not None:
+            return self.env_steps
+        return trainer.config.save_interval if self.save_interval is None else self.save_interval
 
 
 class JSONLCallback(Callback):
     """Appends every record to ``metrics.jsonl`` in the run directory, one JSON object a line, synced to disk.
 
-    Resuming drops the lines after the checkpoint's step. A line that cannot be written is a warning, not the end.
+    Resuming drops the lines written after the checkpoint. A line that cannot be written is a warning, not the end.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = None if path is None else expanded(path)
+        self._lines: int | None = None  # written so far; None: not known
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self.path = self.path or trainer.run_dir / "metrics.jsonl"
+        kept: list[str] = []
         if self.path.exists():
             try:
                 with opened(self.path) as file:
                     lines = file.read().decode("utf-8", errors="replace").splitlines(keepends=True)
             except OSError as error:
                 raise CheckpointError(f"{self.path} cannot be gone on with: {error}") from error
-            write_text(self.path, "".join(line for line in lines if _belongs(line, trainer.step)))
+            kept = [line for line in lines if _belongs(line, trainer.step)][: self._lines]
+            if kept != lines:
+                write_text(self.path, "".join(kept))
+        self._lines = len(kept)
 
     def on_log(self, trainer: Trainer, record: Mapping[str, Any]) -> None:
         if self.path is None:
@@ -94,26 +127,14 @@ class JSONLCallback(Callback):
                 os.fsync(file.fileno())
         except OSError as error:
             logger.warning("step %d is not recorded in %s: %s", trainer.step, self.path, error)
+        else:
+            self._lines = (self._lines or 0) + 1
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"lines": self._lines}
 
-class EvalCallback(Callback):
-    """Calls ``evaluate(trainer)`` every ``interval`` steps (default: the config's) and logs the numbers as ``eval/…``.
-
-    The model is in evaluation mode meanwhile, and its random numbers are where they were afterwards: evaluating changes
-    nothing about the training.
-    """
-
-    def __init__(self, evaluate: Callable[[Trainer], Mapping[str, float]], *, interval: int | None = None) -> None:
-        self.evaluate, self.interval = evaluate, interval
-
-    def on_step_end(self, trainer: Trainer) -> None:
-        interval = trainer.config.eval_interval if self.interval is None else self.interval
-        if interval and trainer.step % interval == 0:
-            with trainer.evaluating():
-                results = self.evaluate(trainer)
-            if not isinstance(results, Mapping):
-                raise ConfigurationError(f"evaluate must return numbers by name, got {type(results).__name__}")
-            trainer.log({key if key.startswith("eval/") else f"eval/{key}": value for key, value in results.items()})
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._lines = state.get("lines")  # earlier versions did not count
 
 
 class EarlyStopping(Callback):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..core.errors import ConfigurationError
+from ..core.files import read_json
 from ..core.model import WorldModel
 from .config import TrainingConfig
 
@@ -38,3 +40,12 @@ def check_steps(num_steps: Any) -> None:
     """Raise ConfigurationError unless this is None or a number of updates."""
     if num_steps is not None and (isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 0):
         raise ConfigurationError(f"num_steps is {num_steps!r}, expected a whole number of updates")
+
+
+def check_going_on(found: Path | None, target: int) -> None:
+    """Raise ConfigurationError if a whole checkpoint to go on from is beyond where the run is to end."""
+    step = 0 if found is None else int(read_json(found / "manifest.json")["step"])
+    if step > target:
+        raise ConfigurationError(
+            f"{found} was made after {step} updates, and it cannot go on to {target}: ask for more than were made"
+        )

@@ -14,6 +14,7 @@ from ..core.model import WorldModel
 from ..core.policy import Policy
 from ..data import EnvironmentSource, Replay
 from ..envs import VectorEnv, make_env
+from ..envs.closing import closing
 from ..envs.identity import already_made
 from .callbacks import Callback
 from .config import TrainingConfig
@@ -153,7 +154,7 @@ def train(
                 frame_stack=wanted.frame_stack,
             )
             if not already_made(data):  # those are their caller's
-                stack.callback(env.close)
+                stack.enter_context(closing(env))
             data = environment_source(model, env, training=settings, collect=collect)
         shown = [ProgressCallback()] if callbacks is None else callbacks
         return Trainer(model, settings, shown, run_info=info).train(data, resume_from=resume_from)

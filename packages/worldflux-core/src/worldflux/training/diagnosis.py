@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.batch import Batch
+from ..core.errors import CheckpointError, TrainingError
+from ..core.files import write_json
 from ..core.output import LossOutput
+from .update import Step
+
+
+def refuse_non_finite(
+    step: Step, *, number: int, parameters: Iterable[tuple[str, Tensor]], directory: Path, kept: Path | None
+) -> None:
+    """Raise TrainingError before the optimizer spreads a number that is none; the only place that waits for the device.
+
+    What was wrong goes to ``diagnosis.json`` in the directory; ``kept`` is the last checkpoint.
+    """
+    finite = torch.isfinite(step.norm) & torch.stack([torch.isfinite(out.loss).all() for _, out in step.losses]).all()
+    if bool(finite):
+        return
+    broken = (pair for pair in step.losses if not torch.isfinite(pair[1].loss).all())
+    batch, out = next(broken, step.losses[-1])
+    report = diagnose(step=number, out=out, batch=batch, parameters=parameters)
+    path = directory / "diagnosis.json"
+    try:
+        write_json(path, report)
+        details = f"Details are in {path}"
+    except CheckpointError as error:  # it must not hide what is wrong
+        details = str(error)
+    last = kept or "none, as none was made yet"
+    raise TrainingError(f"{explain(report)}. {details}; the last checkpoint is {last}")
 
 
 def diagnose(*, step: int, out: LossOutput, batch: Batch, parameters: Iterable[tuple[str, Tensor]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 import time
 from importlib import metadata
@@ -54,10 +55,45 @@ def refuse_other_run(run_dir: Path, found: Path | None, *, going_on: bool) -> No
         )
 
 
-def open_run(run_dir: Path, *, config: dict[str, Any], info: dict[str, Any]) -> RunManifest:
-    """Make the run directory, write ``config.json`` and return the manifest. Raises CheckpointError if it cannot."""
-    write_json(run_dir / "config.json", config)
-    return RunManifest(run_dir / "run_manifest.json", info)
+def open_run(trainer: Any, found: Path | None) -> RunManifest:
+    """Write a Trainer's ``config.json`` and its manifest, which is returned; ``found`` is where it goes on from.
+
+    Raises CheckpointError if they cannot be written.
+    """
+    info = {
+        "model": type(trainer.model).__name__,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "seed": trainer.config.seed,
+        "device": str(trainer.device),
+        "resumed_from": found and str(found),
+    }
+    _sweep(trainer.run_dir)
+    manifest = RunManifest(trainer.run_dir / "run_manifest.json", info)
+    manifest.write(**facts_of(trainer))  # first: what a finished run was asked for stays until it is one no more
+    write_json(trainer.run_dir / "config.json", {**trainer.run_info, "training": trainer.config.to_dict()})
+    return manifest
+
+
+def _sweep(run_dir: Path) -> None:
+    """Remove what a killed process left of files it was writing; whoever holds the run's lock is alone with them."""
+    for path in run_dir.glob(".*"):
+        if re.fullmatch(r"\.[\w.]+\.[0-9a-f]{32}", path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def facts_of(trainer: Any) -> dict[str, Any]:
+    """Return how far a Trainer has come, as its manifest says it."""
+    return {
+        "status": trainer.status,
+        "stop_reason": trainer.stop_reason,
+        "step": trainer.step,
+        "target": trainer.target,
+        "env_steps": trainer.env_steps,
+        "seconds": round(trainer.seconds, 3),
+        "eval_seconds": round(trainer.eval_seconds, 3),
+        "threads": trainer.threads.count,
+        "checkpoint": trainer.last_checkpoint and str(trainer.last_checkpoint),
+    }
 
 
 def _versions() -> dict[str, str]:

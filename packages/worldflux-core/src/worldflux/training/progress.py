@@ -29,15 +29,19 @@ class ProgressCallback(Callback):
         self._last: dict[str, float] = {}
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        self._shown = (time.monotonic(), trainer.step, trainer.env_steps or 0)
+        self._shown = (_clock_of(trainer), trainer.step, trainer.env_steps or 0)
         if self.stream.isatty():
             from rich.console import Console  # only where there is a terminal to draw on
 
             self._status = Console(file=self.stream).status("starting")
             self._status.start()
 
+    def on_collect(self, trainer: Trainer) -> None:
+        if not getattr(trainer.source, "started", True):  # later there are updates to show
+            self.on_step_end(trainer)
+
     def on_step_end(self, trainer: Trainer) -> None:
-        now, (then, step, env_step) = time.monotonic(), self._shown
+        now, (then, step, env_step) = _clock_of(trainer), self._shown
         if now - then < (0.5 if self._status else self.interval):
             return
         speeds = ((trainer.step - step) / (now - then), ((trainer.env_steps or 0) - env_step) / (now - then))
@@ -76,7 +80,8 @@ class ProgressCallback(Callback):
             parts.append(f"replay ratio {ratio:g}")
         if updates:
             parts.append(f"{updates:.1f} updates/s" + (f", {frames:.0f} env steps/s" if frames else ""))
-            parts.append(f"ETA {_clock((trainer.target - trainer.step) / updates)}")
+            evaluating = 1 + trainer.eval_seconds / max(trainer.seconds, 1e-9)  # takes its share of what is left, too
+            parts.append(f"ETA {_clock((trainer.target - trainer.step) / updates * evaluating)}")
         names = {"episode/return": "return", "eval/return": "eval return", "loss": "loss"}
         shown = ("loss",) if set(self._last) == {"loss"} else ("episode/return", "eval/return")
         parts += [f"{names[key]} {self._last[key]:.4g}" for key in shown if key in self._last]
@@ -98,6 +103,11 @@ def fitted(line: str, width: int) -> str:
         if len(" · ".join(parts)) > width:
             parts = [part for part in parts if least not in part]
     return " · ".join(parts)[:width]
+
+
+def _clock_of(trainer: Trainer) -> float:
+    """Seconds that evaluations do not count in, so that they do not look like slow updates."""
+    return time.monotonic() - trainer.eval_seconds
 
 
 def _clock(seconds: float) -> str:

@@ -40,6 +40,7 @@ def write_snapshot(folder: Path, trainer: Any) -> None:
     state = {
         "step": trainer.step,
         "seconds": trainer.seconds,
+        "eval_seconds": trainer.eval_seconds,
         "config": trainer.config.to_dict(),
         "threads": trainer.threads.state_dict(),
         "model": model_state,
@@ -123,6 +124,7 @@ def _load_rest(folder: Path, state: Mapping[str, Any], others: Mapping[str, Tens
         _load_source(folder / "replay", trainer)
     trainer.set_rng_state(unpack(state["rng"], others))  # last: a source that goes on may draw
     trainer.step, trainer.seconds = step, seconds
+    trainer.eval_seconds = float(state.get("eval_seconds", 0.0))  # earlier versions did not count
     if "threads" in state:  # not in what earlier versions saved
         trainer.threads.load_state_dict(state["threads"])
 

@@ -16,23 +16,24 @@ from ..core.backends import OfficialBackendHandle
 from ..core.batch import Batch
 from ..core.errors import CheckpointError, ConfigurationError, TrainingError, WorldFluxError
 from ..core.events import announce
-from ..core.files import expanded, write_json
+from ..core.files import expanded
 from ..core.model import WorldModel
 from ..data.providers import BatchRequest, as_batch, as_provider
 from .callbacks import Callback, CheckpointCallback, JSONLCallback
 from .checkpoint import find_checkpoint, write_checkpoint
-from .checks import check_arguments, check_steps
+from .checks import check_arguments, check_going_on, check_steps
 from .config import TrainingConfig
 from .delegated import Delegating
-from .diagnosis import diagnose, explain, out_of_memory
-from .manifest import RunManifest, open_run, refuse_other_run
+from .diagnosis import out_of_memory, refuse_non_finite
+from .lock import RunLock
+from .manifest import RunManifest, facts_of, open_run, refuse_other_run
 from .meter import Meter, plain
 from .mode import mode
 from .optim import build_optimizer, learning_rate_scale, scale_learning_rates, with_initial_rates
-from .signals import StopSignals
+from .signals import Interrupted, StopSignals
 from .snapshot import load_snapshot, set_torch_rng_state, torch_rng_state, write_snapshot
 from .threads import Threads
-from .update import Groups, Step, groups_of, make_update
+from .update import Groups, Step, groups_of, make_update, record_update
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ class Trainer(Delegating):
     ``checkpoints/`` and, at the end, ``model/``. ``callbacks`` come beside the two that are always there, for
     checkpoints and metrics. An ``optimizer`` replaces the model's, a ``scheduler`` the configured schedule of learning
     rates. ``run_info`` is kept in ``config.json`` (which model, which environment). ``status`` is "new", "running",
-    "finished", "preempted" or "failed"; ``step`` counts updates. For a handle on an official program it
+    "finished", "preempted" or "failed"; ``step`` counts updates, ``seconds`` and ``eval_seconds`` the time they and
+    evaluations took. ``way_back`` is what messages say of going on. For a handle on an official program it
     submits and follows a job instead, as ``handle.submit`` does: then ``status()`` tells how that stands.
     """
 
@@ -77,9 +79,14 @@ class Trainer(Delegating):
         self.run_info = dict(run_info or {})
         self.source: Any = None
         self._given: Any = None
-        self.step, self.target, self.seconds = 0, self.config.total_steps, 0.0
+        self.step, self.target, self.seconds, self.eval_seconds = 0, self.config.total_steps, 0.0, 0.0
         self.status, self.stop_reason = "new", ""
+        self.way_back = f"resume_from={str(self.run_dir)!r}"
+        self.lock = RunLock(self.run_dir)
         self.last_checkpoint: Path | None = None
+        self._saved_at: tuple[int, int | None] | None = None
+        self._signals = StopSignals()
+        self._drawn = 0  # batches of the update at hand
         self.meter = Meter()
         self.threads = Threads(self.config.threads, on_cpu=self.device.type == "cpu")
         self._torch_rng: Mapping[str, Tensor] | None = None
@@ -102,10 +109,12 @@ class Trainer(Delegating):
         """Train until ``num_steps`` updates in all (default: the config's ``total_steps``) and return the model.
 
         ``source`` is whatever ``as_provider`` takes. ``resume_from`` is a run directory, its checkpoints folder or one
-        checkpoint. Ctrl-C and SIGTERM end training after the step at hand, with a checkpoint and status "preempted".
+        checkpoint. Ctrl-C and SIGTERM end training after the step at hand, or between two environment steps, with a
+        checkpoint and status "preempted"; a second one ends it at once.
 
         Raises:
-            ConfigurationError: the run directory holds another run's checkpoints.
+            ConfigurationError: the run directory holds another run's checkpoints, or another training is at work there;
+                a run is to go on that has taken more updates already.
             CheckpointError: nothing whole to resume from, or a checkpoint could not be written.
             ValidationError, ShapeMismatchError: the source's batches are not what the model learns from.
             TrainingError: the loss or a gradient is not finite, or a step or the source failed.
@@ -114,23 +123,27 @@ class Trainer(Delegating):
         check_steps(num_steps)
         self._take(source, afresh=resume_from is not None)
         self.target = self.config.total_steps if num_steps is None else num_steps
-        found = None if resume_from is None else find_checkpoint(resume_from)
-        refuse_other_run(self.run_dir, found, going_on=self.step > 0)
         # The global generators are torch's own layers' (dropout). They are ours only meanwhile.
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), mode(self.model, training=True), StopSignals() as signals, self.threads:
+        with (
+            self.lock, StopSignals() as self._signals, self.threads,
+            torch.random.fork_rng(devices), mode(self.model, training=True), self._collecting(),
+        ):  # fmt: skip
+            found = None if resume_from is None else find_checkpoint(resume_from)
+            refuse_other_run(self.run_dir, found, going_on=self.step > 0)
+            check_going_on(found, self.target)
             self._start(found)
-            self._manifest = self._open_run(found)
+            self._manifest = open_run(self, found)
             try:
-                self._loop(signals)
-                self._finish(signals)
+                self._loop()
+                self._finish()
             except BaseException as error:
                 self.status = "failed"
                 with contextlib.suppress(CheckpointError):
-                    self._manifest.write(**self._facts(), error=f"{type(error).__name__}: {error}")
+                    self._manifest.write(**facts_of(self), error=f"{type(error).__name__}: {error}")
                 raise
             else:
-                self._manifest.write(**self._facts())
+                self._manifest.write(**facts_of(self))
             finally:
                 self._torch_rng = torch_rng_state(self.device)
                 for callback in self.callbacks:
@@ -141,7 +154,7 @@ class Trainer(Delegating):
         if found is not None:
             self.model.seed(self.config.seed)  # of generators that first come into use later
             load_snapshot(found, self)
-            self.last_checkpoint = found
+            self.last_checkpoint, self._saved_at = found, (self.step, self.env_steps)
         elif self._torch_rng is not None:  # a further train() call on the same trainer
             set_torch_rng_state(self._torch_rng, self.device)
         else:
@@ -151,28 +164,20 @@ class Trainer(Delegating):
         self._groups = groups_of(self.model)
         self._logged = (time.monotonic(), self.step)
 
-    def _open_run(self, found: Path | None) -> RunManifest:
-        info = {
-            "model": type(self.model).__name__,
-            "parameters": sum(p.numel() for p in self.model.parameters()),
-            "seed": self.config.seed,
-            "device": str(self.device),
-            "resumed_from": found and str(found),
-        }
-        manifest = open_run(self.run_dir, config={**self.run_info, "training": self.config.to_dict()}, info=info)
-        manifest.write(**self._facts())
-        return manifest
-
-    def _loop(self, signals: StopSignals) -> None:
-        for callback in self.callbacks:
-            callback.on_train_begin(self)
-        while self.step < self.target and not self.stop_reason and not signals.received:
-            began = time.monotonic()
+    def _loop(self) -> None:
+        for callback in sorted(self.callbacks, key=lambda one: not isinstance(one, JSONLCallback)):
+            callback.on_train_begin(self)  # that which records before those who may have something to record
+        while self.step < self.target and not self.stop_reason and not self._signals.received:
+            began, before = time.monotonic(), self.seconds
             for callback in self.callbacks:
                 callback.on_step_begin(self)
-            self._update()
+            try:
+                self._update()
+            except Interrupted:
+                break
+            finally:
+                self.seconds = before + time.monotonic() - began
             self.step += 1
-            self.seconds += time.monotonic() - began
             if self.config.log_interval and (self.step % self.config.log_interval == 0 or self.step == self.target):
                 self._log_window()
             for callback in self.callbacks:
@@ -181,14 +186,35 @@ class Trainer(Delegating):
             if self._save_wanted:
                 self.save_checkpoint()
 
-    def _finish(self, signals: StopSignals) -> None:
+    @contextlib.contextmanager
+    def _collecting(self) -> Iterator[None]:
+        """Look in between the environment steps of a source that has some."""
+        looked_into = hasattr(self.source, "between_steps")
+        if looked_into:
+            self.source.between_steps = self._between_env_steps
+        try:
+            yield
+        finally:
+            if looked_into:
+                self.source.between_steps = None
+
+    def _between_env_steps(self) -> None:
+        if self._drawn:  # the update at hand is under way: it cannot be left, nor gone on with
+            return
+        self._signals.check()
+        for callback in self.callbacks:
+            callback.on_collect(self)
+        if self._save_wanted and not self._saved():
+            self.save_checkpoint()
+
+    def _finish(self) -> None:
         if not self._saved():
             self.save_checkpoint()
-        if signals.received and self.step < self.target and not self.stop_reason:
-            self.status, self.stop_reason = "preempted", signals.received
+        if self._signals.received and self.step < self.target and not self.stop_reason:
+            self.status, self.stop_reason = "preempted", self._signals.received
             logger.warning(
-                "%s: stopped after step %d and saved %s; resume with resume_from=%r",
-                signals.received, self.step, self.last_checkpoint, str(self.run_dir),
+                "%s: stopped after step %d and saved %s; go on with %s",
+                self.stop_reason, self.step, self.last_checkpoint, self.way_back,
             )  # fmt: skip
             return
         self.status = "finished"
@@ -201,7 +227,7 @@ class Trainer(Delegating):
     def _update(self) -> None:
         """One update, of as many optimizer steps as the model makes."""
         rows = self.config.sequence_length + self.model.context_rows
-        request = BatchRequest(self.config.batch_size, rows, self.device)
+        request, self._drawn = BatchRequest(self.config.batch_size, rows, self.device), 0
         if self.scheduler is None:
             scale_learning_rates(self.optimizer, learning_rate_scale(self.step, self.config))
         rate = float(self.optimizer.param_groups[0]["lr"])
@@ -218,52 +244,29 @@ class Trainer(Delegating):
         if self.scheduler is not None:
             self.scheduler.step()
         self.model.on_after_optimizer_step()
-        self._record(steps, rate)
-
-    def _record(self, steps: Sequence[Step], rate: float) -> None:
-        """Give latents back to the source, and what there is to log to the meter: of all steps of a batch together."""
-        kept = getattr(self.source, "latent_names", None)
-        for outs in zip(*(step.losses for step in steps)):
-            logged: dict[str, Any] = {"loss": torch.stack([out.loss.detach() for _, out in outs]).sum()}
-            for batch, out in outs:
-                latents = {name: v.detach() for name, v in (out.latents or {}).items() if kept is None or name in kept}
-                if latents and hasattr(self.source, "update"):
-                    self.source.update(batch, latents)
-                logged |= {f"loss/{name}": value for name, value in out.components.items()} | dict(out.metrics)
-            self.meter.add(logged)
-        norms = {f"grad_norm/{group}": step.norm for step in steps if (group := step.losses[0][1].group)}
-        self.meter.add({"grad_norm": torch.stack([step.norm for step in steps]).norm(), **norms, "lr": rate})
+        record_update(steps, rate, source=self.source, meter=self.meter)
 
     def _sample(self, request: BatchRequest) -> Batch:
         try:
             with self.threads.elsewhere():
-                return as_batch(self.source.sample(request))
+                batch = as_batch(self.source.sample(request))
+        except Interrupted:
+            raise
         except Exception as error:
+            if self._signals.received:  # Ctrl-C reaches the processes of an environment, too, which may end by it
+                raise Interrupted(self._signals.received) from error
             # The model is whole: what it learned since the last checkpoint need not be lost with the environment.
             saved = self._save_despite(error)
             if isinstance(error, WorldFluxError):
                 raise
             message = f"the source failed at step {self.step}: {type(error).__name__}: {error}{saved}"
             raise TrainingError(message) from error
+        self._drawn += 1
+        return batch
 
     def _refuse_non_finite(self, step: Step) -> None:
-        """Raise before the optimizer spreads a number that is none; the only place where this waits for the device."""
-        finite = (
-            torch.isfinite(step.norm) & torch.stack([torch.isfinite(out.loss).all() for _, out in step.losses]).all()
-        )
-        if bool(finite):
-            return
-        broken = (pair for pair in step.losses if not torch.isfinite(pair[1].loss).all())
-        batch, out = next(broken, step.losses[-1])
-        report = diagnose(step=self.step, out=out, batch=batch, parameters=self.model.named_parameters())
-        path = self.run_dir / "diagnosis.json"
-        try:
-            write_json(path, report)
-            details = f"Details are in {path}"
-        except CheckpointError as error:  # it must not hide what is wrong
-            details = str(error)
-        kept = self.last_checkpoint or "none, as none was made yet"
-        raise TrainingError(f"{explain(report)}. {details}; the last checkpoint is {kept}")
+        named = self.model.named_parameters()
+        refuse_non_finite(step, number=self.step, parameters=named, directory=self.run_dir, kept=self.last_checkpoint)
 
     # --- evaluating -----------------------------------------------------------------------------------------------
 
@@ -331,13 +334,18 @@ class Trainer(Delegating):
             write=lambda stage: write_snapshot(stage, self),
             keep=self.config.keep_checkpoints,
         )
-        self.last_checkpoint = path
+        self.last_checkpoint, self._saved_at = path, (self.step, self.env_steps)
         if self._manifest is not None:
-            self._manifest.write(**self._facts())
+            self._manifest.write(**facts_of(self))
         for callback in self.callbacks:
             callback.on_checkpoint(self, path)
         announce("checkpoint_saved", self.model, path=path)
         return path
+
+    def note(self, **facts: Any) -> None:
+        """Bring ``run_manifest.json`` up to date, with facts of the caller's. Raises CheckpointError."""
+        assert self._manifest is not None, "train() opens the run"
+        self._manifest.write(**{**facts_of(self), **facts})
 
     def load_checkpoint(self, path: str | Path, source: Any = None) -> None:
         """Load a run's newest whole checkpoint, or one checkpoint; ``train`` with the same ``source`` goes on exactly.
@@ -359,11 +367,12 @@ class Trainer(Delegating):
             self._given, self.source = source, as_provider(source, seed=self.config.seed)
 
     def _saved(self) -> bool:
-        """Whether this run, not the one it was resumed from, holds a checkpoint of the step at hand."""
-        return self.last_checkpoint == self.run_dir / "checkpoints" / f"step-{self.step:06d}"
+        """Whether this run, not the one it was resumed from, holds a checkpoint of the steps at hand."""
+        mine = self.last_checkpoint == self.run_dir / "checkpoints" / f"step-{self.step:06d}"
+        return mine and self._saved_at == (self.step, self.env_steps)
 
     def _save_despite(self, error: Exception) -> str:
-        if self.step == 0 or self._saved():
+        if (self.step == 0 and self.last_checkpoint is None) or self._saved():
             return ""
         try:
             path = self.save_checkpoint()
@@ -371,7 +380,7 @@ class Trainer(Delegating):
             logger.error("after %r the state could not be saved either: %s", error, second)
             return ""
         logger.error("the source failed (%s); everything up to step %d is in %s", error, self.step, path)
-        return f". Everything up to step {self.step} is saved: resume with resume_from={str(self.run_dir)!r}"
+        return f". Everything up to step {self.step} is saved: go on with {self.way_back}"
 
     def rng_state(self) -> dict[str, Any]:
         """Return the state of every generator the training draws from, but the source's."""
@@ -381,15 +390,3 @@ class Trainer(Delegating):
         """Restore what ``rng_state`` returned."""
         set_torch_rng_state(state["torch"], self.device)
         self.model.set_rng_state(state["model"])
-
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "status": self.status,
-            "stop_reason": self.stop_reason,
-            "step": self.step,
-            "target": self.target,
-            "env_steps": self.env_steps,
-            "seconds": round(self.seconds, 3),
-            "threads": self.threads.count,
-            "checkpoint": self.last_checkpoint and str(self.last_checkpoint),
-        }

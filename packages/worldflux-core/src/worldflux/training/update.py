@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from ..core.errors import TrainingError, did_you_mean
 from ..core.model import WorldModel
 from ..core.output import LossOutput
 from .config import TrainingConfig
+from .meter import Meter
 from .optim import clip_gradients
 
 Groups = Mapping[str, list[nn.Parameter]]
@@ -79,6 +81,21 @@ def make_update(
         made.append(Step(losses, clip_gradients(optimizer, config.grad_clip)))
         ready(made[-1])
         optimizer.step()
+
+
+def record_update(steps: Sequence[Step], rate: float, *, source: Any, meter: Meter) -> None:
+    """Give latents back to the source, and what there is to log to the meter: of all steps of a batch together."""
+    kept = getattr(source, "latent_names", None)
+    for outs in zip(*(step.losses for step in steps)):
+        logged: dict[str, Any] = {"loss": torch.stack([out.loss.detach() for _, out in outs]).sum()}
+        for batch, out in outs:
+            latents = {name: v.detach() for name, v in (out.latents or {}).items() if kept is None or name in kept}
+            if latents and hasattr(source, "update"):
+                source.update(batch, latents)
+            logged |= {f"loss/{name}": value for name, value in out.components.items()} | dict(out.metrics)
+        meter.add(logged)
+    norms = {f"grad_norm/{group}": step.norm for step in steps if (group := step.losses[0][1].group)}
+    meter.add({"grad_norm": torch.stack([step.norm for step in steps]).norm(), **norms, "lr": rate})
 
 
 def _backward(out: LossOutput, groups: Groups, count: int) -> None:
