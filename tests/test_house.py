@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "plugins": {"core"},
     "hub": {"core"},
     "saved": {"core"},
+    "schema": {"core"},
     "factory": {"core", "plugins"},
     "scaffold": {"core", "plugins"},
     "envs": {"core"},

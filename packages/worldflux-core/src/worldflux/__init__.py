@@ -6,6 +6,11 @@ Names load on first use, so importing this imports no torch. ``__init__.pyi`` te
 from __future__ import annotations
 
 import importlib
+import os
+import sys
+from functools import partial
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 from typing import Any
 
 from worldflux.core.events import listeners
@@ -20,7 +25,7 @@ _HOME = {
     "core.errors": "BufferError CapabilityError CheckpointError ConfigurationError ContractValidationError "
     "ModelNotFoundError PluginError ShapeMismatchError StateError TrainingError ValidationError WorldFluxError "
     "did_you_mean",
-    "core.fields": "Amount Count Field Fields NonNegative Positive Share json_schema",
+    "core.fields": "Amount Count Field Fields NonNegative Positive Share",
     "blocks.latent_space": "CategoricalLatentSpace GaussianLatentSpace LatentSpace SimNormLatentSpace",
     "core.model": "WorldModel",
     "core.output": "LossOutput ModelOutput",
@@ -39,10 +44,15 @@ _HOME = {
     "evals": "evaluate_policy imagine",
     "experiment": "Run fit",
     "factory": "create_world_model get_config get_model_info import_weights list_models",
+    "schema": "json_schema",
     "training": "Trainer TrainingConfig train",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 _SUBMODULES = ("agent", "blocks", "core", "data", "envs", "evals", "experiment", "factory", "plugins", "training")
+_HAD_MORE = (
+    *(f"worldflux.core.{name}" for name in ("batch", "config", "output", "payloads", "registry", "spec")),
+    *("worldflux.factory", "worldflux.planners", "worldflux.training", "worldflux.training.callbacks"),
+)
 __all__ = ["__version__", *sorted(_MODULE_OF)]
 
 
@@ -78,6 +88,14 @@ def _load(kind: str, name: str) -> Any:
 
 
 def _tell(event: str, model: Any, **facts: Any) -> None:
+    if event == "component_set":
+        if facts["slot"] == "action_conditioner":
+            from worldflux.earlier import give_payloads
+
+            give_payloads(facts["part"])
+        return
+    if not hasattr(model, "io_contract"):  # plugins are told of world models
+        return
     from worldflux.plugins import ModelSpec, get_kernel
 
     family, size = model.config.model_type, model.config.model_name
@@ -86,6 +104,68 @@ def _tell(event: str, model: Any, **facts: Any) -> None:
     spec = ModelSpec(handle.model_id if handle else f"{family}:{size}", family, plugin, model.api_version)
     get_kernel().notify(event, model=model, spec=spec, **facts)
 
+
+class _Elsewhere:
+    """Asked by Python, last of all, for modules that nobody has: earlier versions may have had them."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name.partition(".")[0] not in ("worldflux", "worldflux_dreamer", "worldflux_tdmpc"):
+            return None
+        from worldflux.earlier import spec_of
+
+        return spec_of(name)
+
+
+class _HadMore:
+    """Asked first: gives modules that had more names in earlier versions a ``__getattr__`` for these."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path, target) if name in _HAD_MORE else None
+        if spec is not None and (loader := spec.loader) is not None:
+            run = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                run(module)
+                _give_earlier_names(module)
+
+            vars(loader)["exec_module"] = exec_module
+        return spec
+
+
+def _give_earlier_names(module: ModuleType) -> None:
+    own = vars(module).get("__getattr__")
+
+    def __getattr__(name: str) -> Any:
+        if own is not None:
+            try:
+                return own(name)
+            except AttributeError:
+                pass
+        submodule = any(os.path.exists(f"{folder}/{name}.py") for folder in vars(module).get("__path__", ()))
+        if submodule or name.startswith("__"):
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+        from worldflux.earlier import find
+
+        vars(module)[name] = value = find(name, module.__name__)
+        return value
+
+    vars(module)["__getattr__"] = __getattr__
+
+
+def _earlier_method(name: str, *args: Any, **options: Any) -> Any:
+    from worldflux.earlier import registry_method
+
+    return registry_method(name)(*args, **options)
+
+
+sys.meta_path.insert(0, _HadMore)
+sys.meta_path.append(_Elsewhere)
+for _name in ("worldflux.core", "worldflux.core.registry"):  # they are loaded already
+    _give_earlier_names(sys.modules[_name])
+for _name in ("from_pretrained", "list_catalog", "load_entrypoint_plugins", "resolve_alias"):
+    setattr(WorldModelRegistry, _name, partial(_earlier_method, _name))
 
 # core itself knows no plugins: an unknown id starts the one that declares it, and events reach those that listen
 WorldModelRegistry.set_loader(_load)

@@ -28,7 +28,7 @@ from worldflux.core.errors import (
     WorldFluxError,
     did_you_mean,
 )
-from worldflux.core.fields import Amount, Count, Field, Fields, NonNegative, Positive, Share, json_schema
+from worldflux.core.fields import Amount, Count, Field, Fields, NonNegative, Positive, Share
 from worldflux.core.model import WorldModel
 from worldflux.core.output import LossOutput, ModelOutput
 from worldflux.core.payloads import (
@@ -65,6 +65,7 @@ from worldflux.envs import RandomPolicy, VectorEnv, make_env
 from worldflux.evals import evaluate_policy, imagine
 from worldflux.experiment import Run, fit
 from worldflux.factory import create_world_model, get_config, get_model_info, import_weights, list_models
+from worldflux.schema import json_schema
 from worldflux.training import Trainer, TrainingConfig, train
 
 __version__: str

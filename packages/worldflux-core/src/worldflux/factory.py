@@ -62,10 +62,7 @@ def create_world_model(
     _expect("backend", backend, str, "the id of a backend")
     _expect("component_overrides", component_overrides, (Mapping, type(None)), "slots mapped to components")
     named = {"observation_modalities": observation_modalities, "action_spec": action_spec}
-    given = _given(kwargs, obs_shape=obs_shape, action_dim=action_dim, **named)
-    kind = (given.get("action_spec") or {}).get("kind") or given.get("action_type")
-    if kind == "hybrid":
-        legacy.refuse(api_version, "action kind 'hybrid' is gone: give one kind, or 'multi' with parts")
+    given = legacy.without_hybrid(_given(kwargs, obs_shape=obs_shape, action_dim=action_dim, **named), api_version)
     found = _find(model)
     if backend != NATIVE_BACKEND:  # the one case that is no model; who asks for it knows, all others are spared a union
         return cast("WorldModel", _handle(found, backend, given, requested_device=str(device), api_version=api_version))
@@ -75,8 +72,10 @@ def create_world_model(
     else:
         config = _config(found, given)
         built, model_id = WorldModelRegistry.model(found.family).model_class(config), found.model_id
-    if api_version != "v3":
+    if api_version != "v3" or not hasattr(built, "api_version"):  # a plain module has none
         built.api_version = api_version
+    if component_overrides and not hasattr(built, "set_component"):
+        raise ConfigurationError(f"{type(built).__name__} has no slots: leave component_overrides out")
     for slot, component in (component_overrides or {}).items():
         built.set_component(slot, component)
     built.to(device)
@@ -147,6 +146,7 @@ def import_weights(source: Any, *, importer: str, config: Mapping[str, Any] | No
         ConfigurationError: no such importer, or (from the importer) weights and settings that do not fit.
     """
     _expect("importer", importer, str, "the id of an importer such as 'official-dreamerv3'")
+    _expect("config", config, (Mapping, type(None)), "the official settings by name")
     found = expanded(source) if isinstance(source, (str, os.PathLike)) else source
     built: WorldModel = get_kernel().target("importers", importer)(found, config=config)
     announce("model_created", built)
@@ -220,7 +220,8 @@ def _config(found: Resolved, given: Mapping[str, Any]) -> WorldModelConfig:
         return config_class.from_size(found.size, **{"model_type": found.family, **given})
     if (values := kernel.preset_config(found)) is None:
         raise kernel.catalog.unknown_size(found.family, found.size)
-    return config_class.from_dict({"model_type": found.family, "model_name": found.size, **values, **given})
+    base = {"model_type": found.family, "model_name": found.size}
+    return config_class.from_dict({**base, **values}, given)
 
 
 def _load(path: Path, given: Mapping[str, Any]) -> WorldModel:
@@ -253,8 +254,7 @@ def _check_device(device: str | torch.device) -> None:
     import torch
 
     try:
-        kind = torch.device(device).type
-    except (RuntimeError, TypeError) as error:
-        raise ConfigurationError(f"device {device!r} is not a torch device such as 'cpu' or 'cuda:0'") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError(f"device {str(device)!r} is not available here; use device='cpu'")
+        torch.empty(0, device=torch.device(device))
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"device {device!r} is not a torch device such as 'cpu' here: {reason}") from error

@@ -16,8 +16,9 @@ import pytest
 
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import ConfigurationError
-from worldflux.core.fields import Amount, Count, Field, Fields, Positive, Share, json_schema, option_names
+from worldflux.core.fields import Amount, Count, Field, Fields, Positive, Share, option_names
 from worldflux.planners import Planner, RandomShootingPlanner
+from worldflux.schema import json_schema
 
 THEIRS = """
 from dataclasses import dataclass, field

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pytest
 
 from worldflux.core.errors import ConfigurationError
-from worldflux.core.fields import Amount, Count, Fields, NonNegative, Positive, Share, json_schema
+from worldflux.core.fields import Amount, Count, Fields, NonNegative, Positive, Share
+from worldflux.schema import json_schema
 
 
 class Kind(enum.Enum):

@@ -9,10 +9,10 @@ from worldflux.core.payloads import (
     ActionPayload,
     ActionSequence,
     ConditionPayload,
-    first_action,
     normalize_planned_action,
 )
 from worldflux.core.spec import ActionPart, ActionSpec, ModalitySpec
+from worldflux.planners import first_action
 
 CONTINUOUS, DISCRETE = ActionSpec("continuous", 2), ActionSpec("discrete", 3, discrete=True, num_actions=3)
 

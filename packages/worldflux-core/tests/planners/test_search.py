@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from worldflux.core.errors import ShapeMismatchError
-from worldflux.core.payloads import PLANNER_HORIZON_KEY, first_action, normalize_planned_action
+from worldflux.core.payloads import PLANNER_HORIZON_KEY, normalize_planned_action
 from worldflux.planners import (
     PLANNER_CARRY_KEY,
     PLANNER_SCORE_KEY,
@@ -16,6 +16,7 @@ from worldflux.planners import (
     MPPIPlanner,
     Problem,
     RewardObjective,
+    first_action,
     make_planner,
 )
 from worldflux.planners.elites import shift

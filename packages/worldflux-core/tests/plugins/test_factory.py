@@ -188,7 +188,7 @@ def test_a_family_is_listed_once_however_often_it_was_used(toy):
 
 def test_a_cuda_device_that_is_not_there_is_refused_before_building(toy, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigurationError, match="'cuda:0' is not available here; use device='cpu'"):
+    with pytest.raises(ConfigurationError, match="device 'cuda:0' is not a torch device such as 'cpu'"):
         worldflux.create_world_model("toy:ci", device="cuda:0")
 
 

@@ -5,7 +5,7 @@ Nothing here initialises weights, draws from the process's generator or knows a 
 
 from __future__ import annotations
 
-from .acting import ActingModel, MemorylessPolicy
+from .acting import ActingModel, MemorylessPolicy, check_acting
 from .actors import CategoricalActor, SquashedNormal, log_slope
 from .averages import Standardiser, ema_
 from .conditioners import KnownActions, PlainActions, action_in
@@ -41,6 +41,7 @@ __all__ = [
     "Standardiser",
     "action_in",
     "arrivals",
+    "check_acting",
     "class_softmax",
     "compare_states",
     "decoder_losses",

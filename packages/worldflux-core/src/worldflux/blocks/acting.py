@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from worldflux.core.errors import ShapeMismatchError, ValidationError
 from worldflux.core.model import WorldModel
 from worldflux.core.payloads import WorldModelInput
 from worldflux.core.policy import Carry, Policy
@@ -56,6 +57,18 @@ class ActingModel(WorldModel):
         return torch.stack(actions)
 
 
+def check_acting(carry: object, is_first: object, *, needs: tuple[str, ...] = ()) -> None:
+    """Raise ValidationError for what a policy is given beside observations and cannot act on."""
+    if not isinstance(carry, Mapping) or any(not isinstance(carry.get(name), Tensor) for name in needs):
+        got = sorted(map(str, carry)) if isinstance(carry, Mapping) else f"a {type(carry).__name__}"
+        raise ValidationError(f"carry is {got}, expected what policy.initial(N) or the last call returned")
+    if not isinstance(is_first, Tensor) or is_first.ndim != 1:
+        kind = f"of shape {tuple(is_first.shape)}" if isinstance(is_first, Tensor) else f"a {type(is_first).__name__}"
+        raise ValidationError(f"is_first is {kind}, expected a Tensor [N]: True where an episode begins")
+    if needs and len(is_first) != len(carry[needs[0]]):
+        raise ShapeMismatchError("environments of the carry", expected=len(is_first), got=len(carry[needs[0]]))
+
+
 class MemorylessPolicy:
     """The actor of a model, on the state of what is seen now. ``explore`` samples; without it nothing is drawn."""
 
@@ -74,6 +87,7 @@ class MemorylessPolicy:
         self, obs: dict[str, Tensor] | Tensor | WorldModelInput, carry: Carry, *, is_first: Tensor, explore: bool
     ) -> tuple[Tensor, Carry]:
         """Actions ``[N, A]`` for observations ``[N, ...]``."""
+        check_acting(carry, is_first)
         state = self.model.encode(obs, deterministic=True)
         if not explore:
             return self.model.act(state, None), {}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.errors import ConfigurationError
+from ..core.errors import ConfigurationError, ShapeMismatchError
 
 # What the spaces are made of, for models that keep their parameters otherwise.
 
@@ -78,7 +78,10 @@ class GaussianLatentSpace(LatentSpace):
 
 
 class CategoricalLatentSpace(LatentSpace):
-    """Groups of one-hot categoricals with straight-through gradients and a uniform share mixed in (DreamerV3)."""
+    """Groups of one-hot categoricals with straight-through gradients and a uniform share mixed in (DreamerV3).
+
+    Parameters may have an axis for groups and one for classes, ``[..., G, C]``; samples then have them, too.
+    """
 
     def __init__(self, num_categoricals: int = 32, num_classes: int = 32, *, unimix: float = 0.01) -> None:
         super().__init__()
@@ -91,7 +94,11 @@ class CategoricalLatentSpace(LatentSpace):
 
     def probs(self, params: Tensor) -> Tensor:
         """Return mixed probabilities ``[..., G, C]``."""
-        return unimix_probs(params.reshape(*params.shape[:-1], self.groups, self.classes), self.unimix)
+        grouped = params.reshape(*params.shape[:-1], -1, self.classes) if params.shape[-1] == self.param_dim else params
+        if grouped.shape[-2:] != (self.groups, self.classes):
+            expected = f"[..., {self.param_dim}] or [..., {self.groups}, {self.classes}]"
+            raise ShapeMismatchError("parameters of the latents", expected=expected, got=tuple(params.shape))
+        return unimix_probs(grouped, self.unimix)
 
     def sample(self, params: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         probs = self.probs(params)
@@ -101,7 +108,7 @@ class CategoricalLatentSpace(LatentSpace):
             flat = probs.detach().reshape(-1, self.classes)
             index = torch.multinomial(flat, 1, generator=generator).reshape(probs.shape[:-1])
         onehot = F.one_hot(index, self.classes).to(probs.dtype)
-        return (onehot + probs - probs.detach()).flatten(-2)
+        return (onehot + probs - probs.detach()).reshape(params.shape)
 
     def kl_divergence(self, posterior: Tensor, prior: Tensor, free_nats: float = 0.0) -> Tensor:
         p, q = self.probs(posterior), self.probs(prior)

@@ -67,6 +67,8 @@ class Batch(Tensors):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Batch:
         """Build a batch from a mapping of field names. Raises ConfigurationError for unknown names."""
+        if not isinstance(data, Mapping):
+            raise ConfigurationError(f"a batch is made of a mapping of its fields, got a {type(data).__name__}")
         known = {f.name for f in fields(cls)} | set(_EARLIER)
         unknown = sorted(set(data) - known)
         if unknown:

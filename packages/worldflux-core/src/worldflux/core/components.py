@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -68,6 +68,10 @@ class RolloutExecutor(Protocol):
         conditions: ConditionPayload | None = None,
         deterministic: bool = False,
     ) -> Trajectory: ...
+
+
+for _protocol in (ObservationEncoder, ActionConditioner, DynamicsModel, Decoder, RolloutExecutor):
+    runtime_checkable(_protocol)
 
 
 def canonical_slot(slot: str, slots: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from .errors import ConfigurationError, ContractValidationError, did_you_mean
-from .fields import Count, Field, Fields, Positive, option_names
+from .fields import Count, Field, Fields, Positive, option_names, renamed
 from .files import expanded, read_json, write_json
 from .spec import ActionSpec, ModalityKind, ModalitySpec, modality
 
@@ -23,7 +23,7 @@ class WorldModelConfig(Fields):
     Give ``obs_shape`` for one tensor (images ``[C, H, W]``) or ``observation_modalities`` for several;
     ``action_dim`` with ``action_type``, or ``action_spec``. After construction all four agree.
     ``seed`` seeds the initial weights and the model's own generator. ``earlier_names`` leads from names that fields had
-    in earlier versions to those of today; ``from_dict`` takes both. Raises ConfigurationError.
+    in earlier versions to those of today; both are taken everywhere. Raises ConfigurationError.
     """
 
     _unknown: ClassVar[str] = "Unknown parameter"
@@ -72,9 +72,7 @@ class WorldModelConfig(Fields):
         discrete = given.get("discrete", kind == "discrete")
         classes = given.get("num_actions") or (dim if discrete else None)
         spec = ActionSpec(kind, dim, discrete, classes, tuple(given.get("parts", ())))
-        self.action_spec = {"kind": spec.kind, "dim": spec.dim, "discrete": discrete, "num_actions": spec.num_actions}
-        if spec.parts:
-            self.action_spec["parts"] = [asdict(part) for part in spec.parts]
+        self.action_spec = {name: value for name, value in asdict(spec).items() if name != "parts" or value}
         self.action_type, self.action_dim = spec.kind, spec.dim
 
     @property
@@ -90,21 +88,16 @@ class WorldModelConfig(Fields):
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:
         """Return the config called ``size``; families registered in a script may override this with their sizes."""
-        return cls.from_dict({"model_name": size, **overrides})
+        return cls.from_dict({"model_name": size}, overrides)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the config as JSON-able data."""
         return dict(json.loads(json.dumps(asdict(self))))
 
     @classmethod
-    def from_dict(cls: type[ConfigT], data: Mapping[str, Any]) -> ConfigT:
-        """Build a config from data, earlier names included. Raises ConfigurationError for unknown fields."""
-        values = dict(data)
-        for old in set(cls.earlier_names) & set(values):
-            value, new = values.pop(old), cls.earlier_names[old]
-            if values.setdefault(new, value) != value:
-                raise ConfigurationError(f"{old} is the earlier name of {new}: give one of them")
-        return cls(**values)
+    def from_dict(cls: type[ConfigT], *layers: Mapping[str, Any]) -> ConfigT:
+        """Build a config from data, earlier names included; later layers win. Raises ConfigurationError."""
+        return cls(**{name: value for layer in layers for name, value in renamed(cls, layer).items()})
 
     def with_overrides(self: ConfigT, **overrides: Any) -> ConfigT:
         """Return a changed copy; None keeps a value. Raises ConfigurationError for unknown fields or wrong types."""
@@ -114,7 +107,7 @@ class WorldModelConfig(Fields):
             data["observation_modalities"] = {}
         if {"action_dim", "action_type"} & set(changes) and "action_spec" not in changes:
             data["action_spec"] = {}
-        return self.from_dict({**data, **changes})
+        return self.from_dict(data, changes)
 
     def save(self, path: str | Path) -> None:
         """Write ``config.json`` into a folder (or to the given .json file). Raises CheckpointError."""

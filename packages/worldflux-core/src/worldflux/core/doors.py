@@ -63,13 +63,14 @@ class Doors(Saved):
             shown = {name: tuple(axes) for name, axes in leads.items()}
             raise ShapeMismatchError(f"modalities have different leading axes: {shown}")
         like = self._like()
-        return {name: _as_weight(given[name], like) for name in specs}
+        floats = {name for name in specs if given[name].is_floating_point()}
+        return {name: given[name].to(like if name in floats else like.device) for name in specs}
 
     def _seen(self, obs: Observations, lead: str) -> dict[str, Tensor]:
         """Observations with just the axes ``lead`` before their own: "B", or "BT"."""
         seen, specs = self.observations(obs), self.io_contract().effective_input_spec.modalities
         for name, value in seen.items():
-            if value.ndim - len(specs[name].shape) != len(lead):
+            if value.ndim - len(specs[name].shape) != len(lead) or not value.numel():
                 expected, got = (*lead, *specs[name].shape), tuple(value.shape)
                 raise ShapeMismatchError(f"observation {name!r}", expected=expected, got=got)
         return seen
@@ -169,8 +170,7 @@ class Doors(Saved):
         if conditions is None:
             return
         if not isinstance(conditions, ConditionPayload):
-            got = type(conditions).__name__
-            raise ValidationError(f"conditions is a {got}, expected ConditionPayload(goal=..., extras=...)")
+            raise ValidationError(f"conditions is a {type(conditions).__name__}, expected ConditionPayload(goal=...)")
         contract = self.io_contract()
         read = {name for slot in self.slots for name in getattr(getattr(self, slot, None), "reads", ())}
         known = {*contract.condition_spec.modalities, *read}
@@ -227,9 +227,7 @@ class Doors(Saved):
         refuse_non_finite("batch actions", flat, missing=self.missing_is_neginf)
         return flat
 
-    def validate_batch_contract(self, batch: Batch) -> None:
-        """Raise what ``checked`` raises."""
-        self.checked(batch)
+    validate_batch_contract = checked  # the earlier name
 
     def _like(self) -> Tensor:
         """A weight: what comes in gets its dtype and device."""
@@ -243,12 +241,6 @@ def precision() -> None:
             f"torch's default dtype is {torch.get_default_dtype()}, models are computed in torch.float32: call "
             "torch.set_default_dtype(torch.float32), and convert the data instead"
         )
-
-
-def _as_weight(value: Tensor, like: Tensor) -> Tensor:
-    if not value.is_floating_point() or value.dtype == like.dtype:
-        return value if value.device == like.device else value.to(like.device)
-    return value.to(like)
 
 
 def refuse_non_finite(what: str, value: Tensor, *, missing: bool = False) -> None:
@@ -277,7 +269,7 @@ def action_tensor(action: Any, specs: tuple[ActionSpec, ...], *, axes: int = 3, 
     kind = None
     if isinstance(action, ActionPayload):
         action.validate(api_version=api_version)
-        kind, action = action.kind, action.primary()
+        kind, action = action.kind.replace("hybrid", "continuous"), action.primary()
         if not any(kind == spec.kind or (spec.kind == "multi" and kind == "continuous") for spec in specs):
             accepted = [spec.kind for spec in specs]
             if len(specs) > 1:

@@ -35,7 +35,13 @@ class PluginError(ConfigurationError):
     error_code = "WF-P001"
 
 
-class ShapeMismatchError(WorldFluxError, ValueError):
+class ValidationError(WorldFluxError, ValueError):
+    """Data does not fit the model's contract."""
+
+    error_code = "WF-V001"
+
+
+class ShapeMismatchError(ValidationError):
     """A tensor has another shape than the contract states."""
 
     error_code = "WF-S001"
@@ -46,16 +52,10 @@ class ShapeMismatchError(WorldFluxError, ValueError):
         self.expected, self.got = expected, got
 
 
-class StateError(WorldFluxError, ValueError):
+class StateError(ValidationError):
     """A state or trajectory is empty, inconsistent or not decodable."""
 
     error_code = "WF-S101"
-
-
-class ValidationError(WorldFluxError, ValueError):
-    """Data does not fit the model's contract."""
-
-    error_code = "WF-V001"
 
 
 class ContractValidationError(ValidationError):

@@ -9,6 +9,9 @@ listeners: list[Callable[..., None]] = []
 
 
 def announce(event: str, model: Any, **facts: Any) -> None:
-    """Tell of a "model_created", or of a "checkpoint_saved" with its ``path``; plugins may take note of it."""
+    """Tell of a "model_created", or of a "checkpoint_saved" with its ``path``, of which plugins may take note.
+
+    A "component_set" with its ``slot`` and ``part`` stays among us.
+    """
     for listener in listeners:
         listener(event, model, **facts)

@@ -6,7 +6,6 @@ pydantic's validator judges the values. What relates two fields stays a few line
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import os
@@ -14,13 +13,13 @@ import re
 import reprlib
 import sys
 import types
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import PydanticSerializationError, SchemaError, to_jsonable_python
+from pydantic_core import SchemaError
 from typing_extensions import TypedDict
 
 from .errors import ConfigurationError, did_you_mean
@@ -33,7 +32,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 _once: Callable[[FunctionT], FunctionT] = functools.cache  # type: ignore[assignment]
 
-__all__ = ["Amount", "Count", "Field", "Fields", "NonNegative", "Positive", "Share", "json_schema", "option_names"]
+__all__ = ["Amount", "Count", "Field", "Fields", "NonNegative", "Positive", "Share", "judge", "option_names"]
 
 _BOUNDS = {
     "ge": "of at least",
@@ -56,7 +55,19 @@ def _error(cls: type[Fields], message: str) -> ConfigurationError:
     return ConfigurationError(message, config_name=cls.__name__)
 
 
-class Fields:
+class _Called(ABCMeta):
+    """Has a class of options called by its names of today, whichever were given, and refuses others in our words."""
+
+    def __call__(cls: Any, *args: Any, **given: Any) -> Any:
+        given = renamed(cls, given)
+        try:
+            inspect.signature(cls.__init__).bind(None, *args, **given)
+        except TypeError as error:
+            raise _error(cls, f"{error}: the options are {', '.join(_accepted(cls))}") from None
+        return super().__call__(*args, **given)
+
+
+class Fields(metaclass=_Called):
     """Base of every dataclass of options: an unknown name and a value against its rule are ConfigurationErrors.
 
     Values come out as declared: whole numbers as floats where those are wanted, lists as tuples, numpy's scalars as
@@ -83,16 +94,11 @@ class Fields:
             if not hasattr(cls, old):
                 setattr(cls, old, _earlier(new))
 
-    # sees the caller's keywords before the generated __init__, which would refuse them in other words
-    def __new__(cls, *args: Any, **given: Any) -> Any:
-        refuse_unknown(cls, given)
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
         hints, cls = _hints(type(self)), type(self)
         values = {name: self._plain(hint, getattr(self, name)) for name, hint in hints.items()}
         try:
-            checked = _judge(cls).validator.validate_python(values)
+            checked = judge(cls).validator.validate_python(values)
         except ValidationError as error:
             name = str(error.errors(include_url=False)[0]["loc"][0])
             raise _error(cls, _refusal(name, values[name], hints[name])) from None
@@ -128,6 +134,19 @@ def option_names(cls: type[Fields]) -> tuple[str, ...]:
     return tuple(item.name for item in fields(cls) if item.init and "internal" not in item.metadata)
 
 
+def renamed(cls: type[Fields], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by their names of today. Raises ConfigurationError if one is given by both, or is unknown."""
+    if not isinstance(given, Mapping):
+        raise _error(cls, f"the options are {_SHOWN.repr(given)}, expected a mapping of names to values")
+    values = dict(given)
+    for old in set(cls.earlier_names) & set(values):
+        value, new = values.pop(old), cls.earlier_names[old]
+        if values.setdefault(new, value) != value:
+            raise _error(cls, f"{old} is the earlier name of {new}: give one of them")
+    refuse_unknown(cls, values)
+    return values
+
+
 def refuse_unknown(cls: type[Fields], given: Iterable[str]) -> None:
     """Raise ConfigurationError for a name that is no option, with the nearest that is one."""
     for name in given:
@@ -136,28 +155,9 @@ def refuse_unknown(cls: type[Fields], given: Iterable[str]) -> None:
             raise _error(cls, f"{cls._unknown} {name!r}.{hint}")
 
 
-class _JsonSchema(GenerateJsonSchema):
-    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
-        return {}  # a type of Python's own, which JSON has no word for
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False  # it would only say the option's name again
-
-
-def json_schema(cls: type[Fields]) -> dict[str, Any]:
-    """The options of a class as a JSON schema: the rule and the default of each."""
-    schema = _judge(cls).json_schema(schema_generator=_JsonSchema)
-    declared = {name: cls.__dataclass_fields__[name] for name in option_names(cls)}
-    for name, item in declared.items():
-        with contextlib.suppress(PydanticSerializationError):  # for the same reason
-            if item.default is not MISSING:
-                schema["properties"][name]["default"] = to_jsonable_python(item.default)
-    required = [name for name, item in declared.items() if item.default is item.default_factory]  # both are missing
-    return {**schema, "title": cls.__name__, "required": required, "additionalProperties": False}
-
-
 @_once
-def _judge(cls: type[Fields]) -> TypeAdapter[Any]:
+def judge(cls: type[Fields]) -> TypeAdapter[Any]:
+    """What checks the options of a class."""
     hints = _hints(cls)
     try:
         return _judge_of(hints)

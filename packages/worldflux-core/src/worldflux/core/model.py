@@ -19,6 +19,7 @@ from .components import SLOTS, build_component, canonical_slot
 from .config import WorldModelConfig
 from .doors import Doors, precision
 from .errors import CapabilityError, ConfigurationError, ShapeMismatchError
+from .events import announce
 from .output import LossOutput, ModelOutput
 from .payloads import Action, ActionPayload, ActionSequence, ConditionPayload, Observations
 from .recipe import Recipe
@@ -53,10 +54,12 @@ class WorldModel(Doors, ABC):
     decoder: Any
     rollout_executor: Any
 
-    def __init__(self, config: WorldModelConfig) -> None:
+    def __init__(self, config: WorldModelConfig | None = None) -> None:
         super().__init__()
         precision()
-        self.config = config
+        if not isinstance(config, WorldModelConfig | None):
+            raise ConfigurationError(f"config is {config!r}, expected a {self.config_class.__name__}(...)")
+        self.config = config = config or self.config_class()
         self.api_version = "v3"
         self.component_ids: dict[str, str | None] = {}
         self._generators: dict[str, torch.Generator] = {}
@@ -112,7 +115,7 @@ class WorldModel(Doors, ABC):
         first = next(iter(obs.values()))
         state = self.initial_state(first.shape[0], first.device)
         nothing = torch.zeros(first.shape[0], self.io_contract().action_spec.dim).to(self._like())
-        return state, nothing, self.component("action_conditioner").condition(state, nothing, None)
+        return state, nothing, self._conditioned(state, nothing, None)
 
     @abstractmethod
     def loss(self, batch: Batch) -> LossOutput:
@@ -153,8 +156,10 @@ class WorldModel(Doors, ABC):
 
     def initial_state(self, batch_size: int, device: torch.device | str | None = None) -> State:
         """Return the state before anything was observed: zeros ``[B, ...]`` as the contract's state spec says."""
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 0:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 0 <= batch_size < 2**40:
             raise ConfigurationError(f"batch_size is {batch_size!r}, expected a whole number of rows")
+        if not isinstance(device, str | torch.device | None):
+            raise ConfigurationError(f"device is {device!r}, expected such as 'cpu' or 'cuda:0'")
         like = self._like()
         zeros = {}
         for name, spec in self.io_contract().state_spec.tensors.items():
@@ -176,7 +181,8 @@ class WorldModel(Doors, ABC):
         """Return the imagined next state (the prior) after ``action [B, A]``."""
         self.check_state(state)
         self.check_conditions(conditions)
-        return self._imagined(state, self._step_action(state, action), conditions, deterministic)
+        flat = self._step_action(state, action)
+        return self.advance(state, flat, self._conditioned(state, flat, conditions), deterministic=deterministic)
 
     def update(
         self,
@@ -196,7 +202,7 @@ class WorldModel(Doors, ABC):
         if type(self).correct is WorldModel.correct:  # no memory: what was done before tells nothing
             own = type(self).encode is not WorldModel.encode
             return self.encode(obs, deterministic) if own else self.begin(seen, deterministic=deterministic)
-        conditioned = self.component("action_conditioner").condition(state, flat, conditions)
+        conditioned = self._conditioned(state, flat, conditions)
         return self.correct(state, flat, conditioned, seen, deterministic=deterministic)
 
     def decode(self, state: State, conditions: ConditionPayload | None = None) -> ModelOutput:
@@ -228,11 +234,7 @@ class WorldModel(Doors, ABC):
         """One transition of a rollout, past the door: everything was checked before its first step."""
         if type(self).transition is not WorldModel.transition:
             return self.transition(state, action, conditions, deterministic)
-        return self._imagined(state, action, conditions, deterministic)
-
-    def _imagined(self, state: State, action: Tensor, conditions: ConditionPayload | None, certain: bool) -> State:
-        conditioned = self.component("action_conditioner").condition(state, action, conditions)
-        return self.advance(state, action, conditioned, deterministic=certain)
+        return self.advance(state, action, self._conditioned(state, action, conditions), deterministic=deterministic)
 
     def arrival(self, states: State, conditions: ConditionPayload | None = None) -> dict[str, Tensor]:
         """What arriving in states ``[H, B, ...]`` pays: ``reward`` and ``continue`` ``[H, B]``, as far as predicted.
@@ -259,8 +261,11 @@ class WorldModel(Doors, ABC):
     def condition(self, state: State, action: Action, conditions: ConditionPayload | None = None) -> dict[str, Tensor]:
         """Return what the dynamics reads of an action ``[B, A]`` and the conditions."""
         self.check_conditions(conditions)
-        flat = self._step_action(state, action)
-        return cast("dict[str, Tensor]", self.component("action_conditioner").condition(state, flat, conditions))
+        return self._conditioned(state, self._step_action(state, action), conditions)
+
+    def _conditioned(self, state: State, action: Tensor, conditions: ConditionPayload | None) -> dict[str, Tensor]:
+        part = getattr(self, "action_conditioner", None)  # the one part that a model with dynamics may go without
+        return {"action": action} if part is None else part.condition(state, action, conditions)
 
     def encoded(self, obs: dict[str, Tensor], name: str, width: int) -> Tensor:
         """What the encoder returns as ``name`` ``[..., width]``. Raises ConfigurationError for anything else."""
@@ -305,6 +310,7 @@ class WorldModel(Doors, ABC):
                 part.to(like)
         if isinstance(part, nn.Module):
             part.to(like.device).train(self.training)
+        announce("component_set", self, slot=name, part=part)
 
     # --- what it can do -------------------------------------------------------------------------------------------
 
@@ -314,7 +320,7 @@ class WorldModel(Doors, ABC):
     def supports(self, capability: Capability | str) -> bool:
         """Whether the model declares a capability. Raises ConfigurationError for an unknown one."""
         known = [c.value for c in Capability]
-        if capability not in known:
+        if not isinstance(capability, str) or capability not in known:
             raise ConfigurationError(f"unknown capability {capability!r}, expected one of {known}")
         return Capability(capability) in self.capabilities
 

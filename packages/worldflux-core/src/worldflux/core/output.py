@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from .errors import ValidationError
+from .spec import PredictionSpec, SequenceLayout
 from .state import State, register_pytree
 
 
@@ -20,6 +21,8 @@ class ModelOutput:
     state: State | None = None
     uncertainty: Tensor | None = None
     aux: dict[str, Any] = field(default_factory=dict)
+    prediction_spec: PredictionSpec | None = None
+    sequence_layout: SequenceLayout | None = None
 
     def __init__(
         self,
@@ -29,11 +32,14 @@ class ModelOutput:
         aux: dict[str, Any] | None = None,
         *,
         preds: dict[str, Tensor] | None = None,
+        prediction_spec: PredictionSpec | None = None,
+        sequence_layout: SequenceLayout | None = None,
     ) -> None:
         if predictions is not None and preds is not None:
             raise ValidationError("predictions and preds are one thing: give one of them")
         self.predictions = (predictions if preds is None else preds) or {}
         self.state, self.uncertainty, self.aux = state, uncertainty, aux or {}
+        self.prediction_spec, self.sequence_layout = prediction_spec, sequence_layout
 
     @property
     def preds(self) -> dict[str, Tensor]:
@@ -45,8 +51,10 @@ class ModelOutput:
         return self.predictions.items()
 
     def validate(self) -> None:
-        """Raise ValidationError if a prediction is not a tensor or the batch sizes differ."""
-        sizes = set()
+        """Raise ValidationError if a prediction is not a tensor, the batch sizes differ, or a stated one is missing."""
+        stated, sizes = self.prediction_spec.tensors if self.prediction_spec else {}, set()
+        if missing := sorted(set(stated) - set(self.predictions)):
+            raise ValidationError(f"predictions {missing} are stated, but there are only {sorted(self.predictions)}")
         for name, value in self.predictions.items():
             if not isinstance(value, Tensor):
                 raise ValidationError(f"prediction {name!r} is a {type(value).__name__}, expected a Tensor")
@@ -75,5 +83,5 @@ class LossOutput:
         return self.components.items()
 
 
-register_pytree(ModelOutput, ("predictions", "state", "uncertainty", "aux"))
+register_pytree(ModelOutput, ("predictions", "state", "uncertainty", "aux"), ("prediction_spec", "sequence_layout"))
 register_pytree(LossOutput, ("loss", "components", "metrics", "latents"), ("group",))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from . import legacy
 from .errors import ValidationError
-from .spec import ModalitySpec, namespaced
+from .spec import modality, namespaced
 from .state import register_pytree
 
 PLANNER_HORIZON_KEY = "wf.planner.horizon"
 PLANNER_SEQUENCE_KEY = "wf.planner.sequence"
-ACTION_COMPONENTS_KEY = "wf.action.components"
 PAYLOAD_KINDS = ("none", "continuous", "discrete", "token", "latent", "text", "hybrid")
 
 
@@ -61,18 +60,23 @@ class ConditionPayload:
         self,
         *,
         allowed_extra_keys: tuple[str, ...] | set[str] | None = None,
-        extra_schema: dict[str, ModalitySpec] | None = None,
+        extra_schema: Mapping[str, Any] | None = None,
+        strict: bool = False,
         api_version: str = "v3",
     ) -> None:
-        """Raise ValidationError for extras that are not namespaced, not declared, or of another dtype or shape."""
+        """Raise ValidationError for extras that are not namespaced, not declared, or of another dtype or shape.
+
+        Under v0.2 it warns where it is not ``strict``.
+        """
+        api_version = "v3" if strict else api_version
         if wrong := sorted(key for key in self.extras if not namespaced(key)):
             message = f"condition extras keys need the namespaced format wf.<domain>.<name>, got {wrong}"
             legacy.refuse(api_version, message)
         allowed = sorted(self.extras if allowed_extra_keys is None else allowed_extra_keys)
         if unknown := sorted(set(self.extras) - set(allowed)):
             legacy.refuse(api_version, f"condition extras has undeclared keys {unknown}, allowed: {allowed}")
-        for key, spec in (extra_schema or {}).items():
-            value, what = self.extras.get(key), f"condition extra {key!r}"
+        for key, given in (extra_schema or {}).items():
+            spec, value, what = modality(key, given), self.extras.get(key), f"condition extra {key!r}"
             if not isinstance(value, Tensor):
                 continue
             if str(value.dtype).removeprefix("torch.") != spec.dtype:
@@ -124,30 +128,15 @@ def normalize_planned_action(payload: ActionPayload, *, api_version: str = "v3")
     tensor, horizon = payload.primary(), payload.extras.get(PLANNER_HORIZON_KEY)
     if horizon is None:
         legacy.refuse(api_version, f"Missing required planner metadata: missing extras[{PLANNER_HORIZON_KEY!r}]")
-        horizon = tensor.shape[0] if tensor is not None and tensor.ndim == 3 else 1
+        horizon = legacy.horizon_of(tensor)
     if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
         raise ValidationError(f"{PLANNER_HORIZON_KEY!r} must be an integer of at least 1, got {horizon!r}")
     if tensor is None:
         if horizon > 1:
             raise ValidationError(f"a plan of horizon {horizon} needs a tensor [H, B, A]")
         return ActionSequence(payloads=[payload])
-    if horizon == 1 and tensor.ndim <= 2:
+    if horizon == 1 and tensor.ndim in (1, 2):
         return ActionSequence(tensor=tensor.reshape(1, -1, tensor.shape[-1]))
-    if tensor.ndim < 2:
-        raise ValidationError(
-            f"a plan of horizon {horizon} needs a tensor [H, A] or [H, B, A], got {tuple(tensor.shape)}"
-        )
-    if tensor.shape[0] != horizon:
-        raise ValidationError(f"Horizon mismatch: the plan says {horizon}, its tensor has {tensor.shape[0]} steps")
+    if tensor.ndim < 2 or tensor.shape[0] != horizon:
+        raise ValidationError(f"Horizon mismatch: the plan says {horizon}, its tensor is {tuple(tensor.shape)}")
     return ActionSequence(tensor=tensor.unsqueeze(1) if tensor.ndim == 2 else tensor)
-
-
-def first_action(payload: ActionPayload, *, api_version: str = "v3") -> ActionPayload:
-    """Return the first step of a plan as a payload of horizon 1."""
-    plan = normalize_planned_action(payload, api_version=api_version)
-    extras = {k: v for k, v in payload.extras.items() if k != PLANNER_SEQUENCE_KEY} | {PLANNER_HORIZON_KEY: 1}
-    if plan.tensor is None:
-        return replace(payload, extras=extras)
-    first = replace(payload, extras=extras)
-    setattr(first, next(n for n in ("tensor", "tokens", "latent") if getattr(payload, n) is not None), plan.tensor[0])
-    return first

@@ -80,6 +80,8 @@ class Saved(nn.Module):
         components or its contract are not what is installed here, or it is no ``cls``. Nothing found in a file is
         imported or unpickled.
         """
+        if not isinstance(name_or_path, str | Path):
+            raise CheckpointError(f"expected a folder or owner/name, got {name_or_path!r}")
         model = WorldModelRegistry.reach("integration", "saved").load(name_or_path)
         if not isinstance(model, cls):
             raise ConfigurationError(f"{name_or_path} holds a {type(model).__name__}, not a {cls.__name__}")

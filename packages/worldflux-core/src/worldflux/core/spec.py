@@ -10,6 +10,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
+from . import legacy
 from .errors import ContractValidationError, did_you_mean
 
 ACTION_KINDS = ("none", "continuous", "discrete", "token", "latent", "text", "multi", "hybrid")
@@ -144,6 +145,8 @@ class ActionSpec:
                 f"unknown action kind {self.kind!r}, expected one of {list(ACTION_KINDS)}."
                 + did_you_mean(str(self.kind), ACTION_KINDS)
             )
+        if self.kind == "hybrid":
+            legacy.refuse("v0.2", "action kind 'hybrid' is gone: give one kind, or 'multi' with parts")
         parts = tuple(part if isinstance(part, ActionPart) else ActionPart(**part) for part in self.parts)
         object.__setattr__(self, "parts", tuple(sorted(parts, key=lambda part: part.name)))
         if self.kind == "multi":

@@ -96,11 +96,13 @@ class State(Tensors):
                     got=tuple(value.shape),
                 )
 
-    def serialize(self) -> bytes:
+    def serialize(self, version: str = "v1", format: str = "binary") -> bytes:
         """Return the state as bytes: a magic word with a version, a SHA-256, and safetensors that carry ``meta``.
 
-        Raises StateError if ``meta`` holds what JSON cannot.
+        Raises StateError if ``meta`` holds what JSON cannot, and for another version or format.
         """
+        if (version, format) != ("v1", "binary"):
+            raise StateError(f"states are written as version 'v1' in format 'binary', not {version!r} in {format!r}")
         try:
             meta = json.dumps(self.meta)
         except (TypeError, ValueError, RecursionError) as error:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .errors import StateError
-from .spec import StateSpec
+from .spec import SequenceLayout, StateSpec
 from .state import State, Tensors, register_pytree
 
 
@@ -26,6 +26,7 @@ class Trajectory(Tensors):
     values: Tensor | None = None
     continues: Tensor | None = None
     state_spec: StateSpec = field(default_factory=StateSpec)
+    sequence_layout: SequenceLayout | None = None
 
     def __post_init__(self) -> None:
         horizon, steps = len(self.states) - 1, self.actions.shape[0]
@@ -64,4 +65,4 @@ class Trajectory(Tensors):
         return torch.stack([state[key] for state in self.states])
 
 
-register_pytree(Trajectory, ("states", "actions", "rewards", "values", "continues"), ("state_spec",))
+register_pytree(Trajectory, ("states", "actions", "rewards", "values", "continues"), ("state_spec", "sequence_layout"))

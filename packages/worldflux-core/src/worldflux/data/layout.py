@@ -113,14 +113,31 @@ def check_value(name: str, value: object, field: Field, num: int, row: int) -> n
     return array
 
 
-def check_options(capacity: int, streams: int, length: int | None, boundary: str, online: bool) -> None:
+def check_specs(obs_spec: object, action_spec: object) -> None:
+    """Raise ConfigurationError for what does not say what rows hold."""
+    if not isinstance(obs_spec, Mapping) or not all(isinstance(spec, ModalitySpec) for spec in obs_spec.values()):
+        raise ConfigurationError(f"obs_spec is {obs_spec!r}, expected ModalitySpecs by name, such as env.obs_spec")
+    if not isinstance(action_spec, ActionSpec):
+        raise ConfigurationError(f"action_spec is {action_spec!r}, expected an ActionSpec such as env.action_spec")
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise ConfigurationError unless ``value`` is a whole number of at least ``least`` that machines can count to."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not least <= int(value) < 2**48:  # type: ignore[call-overload]
+        raise ConfigurationError(
+            f"{name} must be a whole number{f' of at least {least}' if least else ''}, got {value!r}"
+        )
+
+
+def check_options(capacity: int, streams: int, length: int | None, boundary: str, online: bool, seed: int) -> None:
     """Raise ConfigurationError for options of a replay that do not exist or cannot work together."""
-    for name, value in (("capacity", capacity), ("num_streams", streams)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise ConfigurationError(f"{name} must be a whole number, got {value!r}")
+    for name, value in (("capacity", capacity), ("num_streams", streams), ("seed", seed), ("sequence_length", length)):
+        if value is not None or name != "sequence_length":
+            check_whole(name, value, 0)
     if streams < 1 or capacity < streams:
         raise ConfigurationError(f"capacity {capacity} must be at least num_streams {streams}, and that at least 1")
-    if boundary not in ("cross", "within"):
+    if not isinstance(boundary, str) or boundary not in ("cross", "within"):
         raise ConfigurationError(f"boundary must be 'cross' or 'within', got {boundary!r}")
     if online and length is None:
         raise ConfigurationError("online=True needs sequence_length: the length of the blocks that are given once")

@@ -16,7 +16,17 @@ from worldflux.core.spec import ActionSpec, ModalitySpec
 
 from .draws import Draws
 from .index import CrossStarts, OnlineQueue, WithinStarts
-from .layout import FLAGS, check_names, check_options, check_value, log_budget, record_dtype, row_bytes, row_layout
+from .layout import (
+    FLAGS,
+    check_names,
+    check_options,
+    check_specs,
+    check_value,
+    log_budget,
+    record_dtype,
+    row_bytes,
+    row_layout,
+)
 from .providers import BatchRequest, check_request
 from .saved import check_replay
 from .storage import load_arrays, save_arrays
@@ -60,7 +70,8 @@ class Replay:
         online: bool = False,
         seed: int = 0,
     ) -> None:
-        check_options(capacity, num_streams, sequence_length, boundary, online)
+        check_options(capacity, num_streams, sequence_length, boundary, online, seed)
+        check_specs(obs_spec, action_spec)
         self._layout = row_layout(obs_spec, action_spec, latent_spec)
         self._latents = [name for name in self._layout if name.startswith("latent/")]
         self._streams, self._capacity = num_streams, capacity // num_streams
@@ -194,6 +205,10 @@ class Replay:
         return array
 
     def _check_row(self, step: Step, action: np.ndarray, latents: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
+        if not isinstance(getattr(step, "obs", None), Mapping):
+            raise BufferError(f"step is a {type(step).__name__}, expected a worldflux.envs.Step with obs by name")
+        if not isinstance(latents, Mapping | None):
+            raise BufferError(f"latents is a {type(latents).__name__}, expected arrays by name")
         check_names("observation", step.obs, self.obs_spec)
         check_names("latent", latents or {}, dict.fromkeys(self.latent_names))
         given = {f"obs/{name}": value for name, value in step.obs.items()}

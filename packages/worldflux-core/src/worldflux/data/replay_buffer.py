@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ import numpy as np
 import torch
 
 from worldflux.core.batch import Batch
-from worldflux.core.errors import BufferError, CheckpointError, ShapeMismatchError
+from worldflux.core.errors import BufferError, CheckpointError, ConfigurationError, ShapeMismatchError
 from worldflux.core.files import expanded, replacing
 from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 from worldflux.envs import Step
 
-from .layout import Field, check_value
+from .layout import Field, check_value, check_whole
 from .npy import read_npz
 from .providers import BatchRequest
 from .replay import Replay
@@ -44,8 +45,17 @@ class ReplayBuffer:
         *,
         seed: int = 0,
     ) -> None:
-        self.obs_shape, self.action_dim = tuple(obs_shape), action_dim
-        dtype = np.dtype(obs_dtype).name
+        if not isinstance(obs_shape, (tuple, list)):
+            raise ConfigurationError(f"obs_shape is {obs_shape!r}, expected sizes such as (8,) or (3, 64, 64)")
+        for name, size in (("action_dim", action_dim), *(("obs_shape", size) for size in obs_shape)):
+            check_whole(name, size, 0 if name == "action_dim" else 1)
+        self.obs_shape, self.action_dim = tuple(int(size) for size in obs_shape), int(action_dim)
+        try:
+            dtype = np.dtype(obs_dtype).name
+            if np.dtype(obs_dtype).kind not in "biuf":
+                raise TypeError("it is no dtype of numbers")
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"obs_dtype is {obs_dtype!r}, expected such as 'uint8': {error}") from None
         kind = ModalityKind.IMAGE if len(self.obs_shape) == 3 else ModalityKind.VECTOR
         self._replay = Replay(
             capacity,
@@ -78,7 +88,11 @@ class ReplayBuffer:
             ShapeMismatchError: lengths or shapes disagree. BufferError: a number is not finite, or the episode is
             empty, longer than the buffer or done before its end. Nothing of the episode is stored then.
         """
-        obs, actions, rewards = np.asarray(obs), np.asarray(actions), np.asarray(rewards)
+        obs, actions, rewards = (
+            _numbers(*given) for given in (("obs", obs), ("actions", actions), ("rewards", rewards))
+        )
+        if dones is not None:
+            dones = _numbers("dones", dones)
         steps = len(actions)
         dones = np.zeros(steps, bool) if dones is None else np.asarray(dones).astype(bool)
         self._check(obs, actions, rewards, dones)
@@ -127,8 +141,10 @@ class ReplayBuffer:
         """Read what ``save`` wrote, or a file of the earlier WorldFlux (rewards after actions, split where done).
 
         Raises:
-            CheckpointError: it is missing, damaged, or holds anything but plain numbers.
+            CheckpointError: it is missing, damaged, or holds anything but plain numbers, or this is no path.
         """
+        if not isinstance(path, (str, os.PathLike)):  # a number would be an open file of somebody else
+            raise CheckpointError(f"path is {path!r}, expected the path of a file that save wrote")
         data = read_npz(expanded(path), _SAVED, optional=("is_last",))
         try:
             return cls._of(data, seed)
@@ -182,3 +198,14 @@ class ReplayBuffer:
                 raise BufferError(f"{name!r} is not finite at step {step} of the episode: nothing of it was stored")
             field = Field(array.shape[1:], dtype)
             check_value(name, array, field, len(array), len(self._replay))  # a value or a dtype the storage cannot hold
+
+
+def _numbers(name: str, value: object) -> np.ndarray:
+    """An array of numbers with a first axis. Raises BufferError for anything else."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BufferError(f"{name} makes no array: {error}") from error
+    if array.dtype.kind not in "biuf" or not array.ndim:
+        raise BufferError(f"{name} is a {type(value).__name__} ({array.dtype}), expected an array of numbers [T, …]")
+    return array

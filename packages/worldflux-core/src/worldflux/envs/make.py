@@ -88,6 +88,8 @@ def _unstacked(env: Any, num_envs: int, seed: int, sizes: tuple[int | None, int 
     gym = None if isinstance(env, VectorEnv) else _gymnasium()
     if gym is None or isinstance(env, gym.vector.VectorEnv):
         return _vector(gym, env, num_envs, seed, sizes, env_options)
+    if not isinstance(env_options, Mapping | None):
+        raise ConfigurationError(f"env_options is {env_options!r}, expected the constructor's arguments by name")
     if not isinstance(env, str) and env_options:
         raise ConfigurationError("env_options apply to an environment's id; a factory sets its own")
     if isinstance(env, (gym.Env, DmEnv)) or (is_dm_env(env) and not isinstance(env, type)):

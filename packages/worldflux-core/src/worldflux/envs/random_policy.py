@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ActionSpec
 
 
@@ -17,6 +18,10 @@ class RandomPolicy:
     latent_spec: dict[str, tuple[tuple[int, ...], str]] = {}
 
     def __init__(self, action_spec: ActionSpec, *, seed: int = 0) -> None:
+        if not isinstance(action_spec, ActionSpec):
+            raise ConfigurationError(f"action_spec is {action_spec!r}, expected an ActionSpec such as env.action_spec")
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ConfigurationError(f"seed is {seed!r}, expected a whole number of at least 0")
         self._spec, self._rng = action_spec, np.random.default_rng(seed)
 
     def initial(self, batch_size: int) -> dict[str, Tensor]:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from worldflux.core.errors import ConfigurationError
-from worldflux.envs import RandomPolicy
+from worldflux.envs import RandomPolicy, VectorEnv
 from worldflux.envs.acting import acting
 
 if TYPE_CHECKING:
     from worldflux.core.policy import Policy
-    from worldflux.envs import Step, VectorEnv
+    from worldflux.envs import Step
 
 MAX_EPISODE_STEPS = 10_000  # where an environment does not say how long its episodes may be
 LONG = 1_000  # environment steps without an end that are worth a word, where it does not
@@ -121,9 +121,11 @@ def evaluate_policy(
     Raises:
         ConfigurationError: ``episodes``, ``max_steps`` or ``max_episode_steps`` is below 1.
     """
+    check_arguments(env, policy)
     for name, value in (("episodes", episodes), ("max_steps", max_steps), ("max_episode_steps", max_episode_steps)):
-        if value is not None and value < 1:
-            raise ConfigurationError(f"{name} is {value}, expected at least 1")
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+        if not whole and not (value is None and name != "episodes"):
+            raise ConfigurationError(f"{name} is {value!r}, expected at least 1, and a whole number")
     own = getattr(env, "max_episode_steps", None)
     limit = max_episode_steps or own or MAX_EPISODE_STEPS
     remark = None if max_episode_steps else own or LONG
@@ -191,6 +193,15 @@ class _Tally:
             explore=explore,
             cut_returns=tuple(total for _, total in sorted(self.cut.items())),
         )
+
+
+def check_arguments(env: Any, policy: Any) -> None:
+    """Raise ConfigurationError for what is no environment of ours, or cannot act."""
+    if not isinstance(env, VectorEnv):
+        raise ConfigurationError(f"env is a {type(env).__name__}, expected a VectorEnv: worldflux.make_env makes one")
+    if not callable(policy) or not callable(getattr(policy, "initial", None)):
+        hint = "a policy, such as model.policy() or RandomPolicy(env.action_spec)"
+        raise ConfigurationError(f"policy is a {type(policy).__name__}, expected {hint}")
 
 
 def random_baseline(

@@ -18,7 +18,7 @@ from .mppi import MPPIPlanner
 from .noise import Noise
 from .objectives import FunctionObjective, GoalObjective, Objective, RewardObjective
 from .offers import OffersActionMask, OffersProposals, OffersValue
-from .planner import PLANNER_CARRY_KEY, PLANNER_SCORE_KEY, Plan, Planner
+from .planner import PLANNER_CARRY_KEY, PLANNER_SCORE_KEY, Plan, Planner, first_action
 from .policy import PlannerPolicy
 from .problem import Problem
 from .shooting import RandomShootingPlanner
@@ -38,7 +38,7 @@ def make_planner(name: str, **options: Any) -> Planner:
 
     Raises ConfigurationError for another name or an option it does not have, naming the nearest one.
     """
-    if name not in PLANNERS:
+    if not isinstance(name, str) or name not in PLANNERS:
         raise ConfigurationError(
             f"unknown planner {name!r}, expected one of {list(PLANNERS)}.{did_you_mean(name, PLANNERS)}"
         )
@@ -67,5 +67,6 @@ __all__ = [
     "Problem",
     "RandomShootingPlanner",
     "RewardObjective",
+    "first_action",
     "make_planner",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,13 +12,19 @@ from torch import Tensor
 from worldflux.core.errors import ShapeMismatchError
 from worldflux.core.fields import Count, Fields, Share
 from worldflux.core.model import WorldModel
-from worldflux.core.payloads import PLANNER_HORIZON_KEY, ActionPayload, ConditionPayload, normalize_planned_action
+from worldflux.core.payloads import (
+    PLANNER_HORIZON_KEY,
+    PLANNER_SEQUENCE_KEY,
+    ActionPayload,
+    ConditionPayload,
+    normalize_planned_action,
+)
 from worldflux.core.policy import Carry
 from worldflux.core.state import State
 
 from .noise import Noise, joined
 from .objectives import Objective, Score
-from .problem import Problem
+from .problem import Problem, require
 from .space import ActionSpace
 
 PLANNER_SCORE_KEY = "wf.planner.score"
@@ -125,6 +131,7 @@ class Planner(Fields, ABC):
         self.check(problem)
         fresh = self.initial(problem.space, problem.num_envs, device=problem.device, dtype=problem.dtype)
         carry = fresh if carry is None else carry
+        require(isinstance(carry, Mapping), f"carry is a {type(carry).__name__}, expected tensors by name")
         for name, value in fresh.items():
             got = tuple(carry[name].shape) if name in carry else None
             if got != tuple(value.shape):
@@ -157,6 +164,16 @@ class Planner(Fields, ABC):
         first = space.soften(actions[:, 0], self.exploration)
         first = space.sample(first, torch.full_like(first, self.exploration), noise.explore)
         return torch.cat([first.unsqueeze(1), actions[:, 1:]], 1)
+
+
+def first_action(payload: ActionPayload, *, api_version: str = "v3") -> ActionPayload:
+    """Return the first step of a plan as a payload of horizon 1. Raises ValidationError for what is no plan."""
+    plan = normalize_planned_action(payload, api_version=api_version)
+    extras = {name: value for name, value in payload.extras.items() if name != PLANNER_SEQUENCE_KEY}
+    first = replace(payload, extras={**extras, PLANNER_HORIZON_KEY: 1})
+    if plan.tensor is not None:
+        setattr(first, next(n for n in ("tensor", "tokens", "latent") if getattr(first, n) is not None), plan.tensor[0])
+    return first
 
 
 def time_major(actions: Tensor) -> Tensor:

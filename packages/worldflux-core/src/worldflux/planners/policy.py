@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from worldflux.blocks import policy_call
-from worldflux.core.errors import ConfigurationError, ShapeMismatchError
+from worldflux.blocks import check_acting, policy_call
+from worldflux.core.errors import ConfigurationError
 from worldflux.core.model import WorldModel
 from worldflux.core.payloads import ConditionPayload, Observations
 from worldflux.core.policy import Carry
@@ -16,7 +16,7 @@ from worldflux.core.state import State
 
 from .objectives import Objective, Score, as_objective
 from .planner import Planner
-from .problem import Problem, plan_dtype
+from .problem import Problem, plan_dtype, require_model
 from .space import ActionSpace
 
 _STATE, _PLAN = "state.", "plan."
@@ -48,6 +48,7 @@ class PlannerPolicy:
         if not isinstance(planner, Planner):
             given = planner.__name__ if isinstance(planner, type) else repr(planner)
             raise ConfigurationError(f"the planner must be made, such as CEMPlanner(horizon=12), got {given}")
+        require_model(model)
         self.model, self.planner, self.objective = model, planner, as_objective(objective)
         self.conditions, self.deterministic, self._generator = conditions, deterministic, generator
         self._space = ActionSpace(model.io_contract().action_spec)
@@ -66,9 +67,8 @@ class PlannerPolicy:
     @torch.no_grad()
     def __call__(self, obs: Observations, carry: Carry, *, is_first: Tensor, explore: bool) -> tuple[Tensor, Carry]:
         """Actions ``[N, A]`` for observations ``[N, ...]`` and the next carry."""
+        check_acting(carry, is_first, needs=("action", "step"))
         device = carry["action"].device
-        if len(is_first) != len(carry["action"]):
-            raise ShapeMismatchError("environments of the carry", expected=len(is_first), got=len(carry["action"]))
         first = is_first.bool()  # where it is asked for its values, it is better not on a GPU
         certain = self.deterministic or not explore
         state = self._filter(obs, carry, first, certain)

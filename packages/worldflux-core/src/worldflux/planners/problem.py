@@ -44,6 +44,7 @@ class Problem:
         deterministic: bool = True,
     ) -> Problem:
         """Build a problem from whatever names an objective, and check it."""
+        require_model(model)
         if not isinstance(state, State):
             raise ConfigurationError(f"plans start from a State, got a {type(state).__name__}: use model.encode(obs)")
         problem = cls(model, state, as_objective(objective), conditions, deterministic)
@@ -132,6 +133,11 @@ def _imagined_scores(
 def _compiled() -> Callable[..., Tensor]:
     """The same, compiled for each model and each shape it is called with."""
     return torch.compile(_imagined_scores, dynamic=False)
+
+
+def require_model(model: object) -> None:
+    """Raise ConfigurationError unless this is a world model."""
+    require(isinstance(model, WorldModel), f"plans are made in a WorldModel, got a {type(model).__name__}")
 
 
 def plan_dtype(model: WorldModel) -> torch.dtype:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..core.errors import ConfigurationError
 from ..core.files import read_json
-from ..core.model import WorldModel
 from .config import TrainingConfig
 
 
@@ -21,8 +22,11 @@ def check_config(config: Any) -> None:
 
 def check_arguments(model: Any, config: Any, callbacks: Any, optimizer: Any, scheduler: Any) -> None:
     """Raise ConfigurationError for arguments of another kind than the trainer takes."""
-    if not isinstance(model, WorldModel):
-        raise ConfigurationError(f"a trainer takes a model, got {model!r}: worldflux.create_world_model makes one")
+    if not isinstance(model, nn.Module) or not callable(getattr(model, "loss", None)):
+        what = "expected a world model (worldflux.create_world_model makes one) or an nn.Module with loss(batch)"
+        raise ConfigurationError(f"a trainer takes a model, got {reprlib.repr(model)}: {what}")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigurationError(f"{type(model).__name__} has no parameters to train")
     check_config(config)
     options: dict[str, tuple[Any, type | tuple[type, ...], str]] = {
         "callbacks": (callbacks, (list, tuple), "a list of callbacks"),

@@ -16,6 +16,7 @@ from ..data import EnvironmentSource, Replay
 from ..envs import VectorEnv, make_env
 from ..envs.closing import closing
 from ..envs.identity import already_made
+from .any_module import asked
 from .callbacks import Callback
 from .config import TrainingConfig
 from .options import Options
@@ -69,6 +70,9 @@ def environment_source(
     Raises ConfigurationError if the model was built for other observations or actions, CapabilityError if it has no
     policy.
     """
+    if not isinstance(model, WorldModel):
+        what = "only a WorldModel acts in an environment: train a plain module on batches"
+        raise ConfigurationError(f"{type(model).__name__} is a plain module, {what}")
     check_environment(model, env)
     training = training.with_defaults(model.recipe())
     collect = (collect or CollectConfig()).with_defaults(model.recipe())
@@ -141,7 +145,7 @@ def train(
     info: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         if collecting:
-            collect = collect.with_defaults(model.recipe())
+            collect = collect.with_defaults(asked(model).recipe())
             info = {"env": data if isinstance(data, str) else repr(data), "collect": collect.to_dict()}
             # An environment that is already there is as many as it is: the model's defaults do not apply to it.
             wanted = collect if not hasattr(data, "step") else CollectConfig(**_among(CollectConfig, options))

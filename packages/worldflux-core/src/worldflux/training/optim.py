@@ -22,7 +22,7 @@ def build_optimizer(model: WorldModel, config: TrainingConfig) -> torch.optim.Op
     if optimizer is None:
         groups = [dict(group) for group in model.parameter_groups()]
         for group in groups:
-            if "lr" in group:
+            if "lr" in group and hasattr(model, "config"):
                 group["lr"] = group["lr"] / model.config.learning_rate * config.learning_rate
         kind = _OPTIMIZERS[config.optimizer]
         optimizer = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay)

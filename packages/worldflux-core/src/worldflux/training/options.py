@@ -29,7 +29,7 @@ class Options(Fields):
     given: frozenset[str] = field(default=frozenset(), repr=False, compare=False, metadata={"internal": True})
 
     def __new__(cls: type[Self], **given: Any) -> Self:
-        self: Self = super().__new__(cls, **given)
+        self: Self = super().__new__(cls)
         known = given.get("given", ())
         names = list(given)
         if isinstance(known, Given):  # dataclasses.replace: what it is given, then all there is, of which this is first

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.backends import OfficialBackendHandle
 from ..core.batch import Batch
@@ -19,6 +19,7 @@ from ..core.events import announce
 from ..core.files import expanded
 from ..core.model import WorldModel
 from ..data.providers import BatchRequest, as_batch, as_provider
+from .any_module import asked
 from .callbacks import Callback, CheckpointCallback, JSONLCallback
 from .checkpoint import find_checkpoint, write_checkpoint
 from .checks import check_arguments, check_going_on, check_steps
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(Delegating):
-    """Trains a world model on any source of batches, and can always go on where it was.
+    """Trains a world model, or any ``nn.Module`` with ``loss(batch)``, and can always go on where it was.
 
     The run directory (``config.output_dir``) gets ``config.json``, ``run_manifest.json``, ``metrics.jsonl``,
     ``checkpoints/`` and, at the end, ``model/``. ``callbacks`` come beside the two that are always there, for
@@ -52,7 +53,7 @@ class Trainer(Delegating):
 
     def __init__(
         self,
-        model: WorldModel | OfficialBackendHandle,
+        model: WorldModel | nn.Module | OfficialBackendHandle,
         config: TrainingConfig | None = None,
         callbacks: Sequence[Callback] | None = None,
         *,
@@ -67,10 +68,11 @@ class Trainer(Delegating):
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if distributed and (ranks := torch.distributed.get_world_size()) > 1:  # each would train a model of its own
             raise ConfigurationError(f"this is one of {ranks} processes, but a Trainer trains in one: start just one")
-        self.config = (config or TrainingConfig()).with_defaults(model.recipe())
+        self.config = (config or TrainingConfig()).with_defaults(asked(model).recipe())
         self.device = self.config.resolve_device()
-        self.model = model.to(self.device)
-        self.optimizer = with_initial_rates(optimizer or build_optimizer(model, self.config))
+        self.model: Any = model.to(self.device)
+        self._asked = asked(model)
+        self.optimizer = with_initial_rates(optimizer or build_optimizer(self._asked, self.config))
         self.scheduler = scheduler
         self.callbacks: list[Callback] = []
         for callback in (*(callbacks or ()), JSONLCallback(), CheckpointCallback()):
@@ -152,16 +154,16 @@ class Trainer(Delegating):
 
     def _start(self, found: Path | None) -> None:
         if found is not None:
-            self.model.seed(self.config.seed)  # of generators that first come into use later
+            self._asked.seed(self.config.seed)  # of generators that first come into use later
             load_snapshot(found, self)
             self.last_checkpoint, self._saved_at = found, (self.step, self.env_steps)
         elif self._torch_rng is not None:  # a further train() call on the same trainer
             set_torch_rng_state(self._torch_rng, self.device)
         else:
             torch.manual_seed(self.config.seed)
-            self.model.seed(self.config.seed)
+            self._asked.seed(self.config.seed)
         self.status, self.stop_reason, self._save_wanted = "running", "", False
-        self._groups = groups_of(self.model)
+        self._groups = groups_of(self._asked)
         self._logged = (time.monotonic(), self.step)
 
     def _loop(self) -> None:
@@ -220,13 +222,13 @@ class Trainer(Delegating):
         self.status = "finished"
         self.stop_reason = self.stop_reason or f"{self.target} steps"
         try:
-            self.model.save_pretrained(self.run_dir / "model")
+            self._asked.save_pretrained(self.run_dir / "model")
         except ConfigurationError as error:  # a model that cannot be found by name has its checkpoint all the same
             logger.warning("the trained model is in %s only: %s", self.last_checkpoint, error)
 
     def _update(self) -> None:
         """One update, of as many optimizer steps as the model makes."""
-        rows = self.config.sequence_length + self.model.context_rows
+        rows = self.config.sequence_length + self._asked.context_rows
         request, self._drawn = BatchRequest(self.config.batch_size, rows, self.device), 0
         if self.scheduler is None:
             scale_learning_rates(self.optimizer, learning_rate_scale(self.step, self.config))
@@ -234,7 +236,7 @@ class Trainer(Delegating):
         try:
             with self.threads.update(left=self.target - self.step):
                 steps = make_update(
-                    self.model, self.optimizer, lambda: self._sample(request),
+                    self._asked, self.optimizer, lambda: self._sample(request),
                     config=self.config, groups=self._groups, ready=self._refuse_non_finite,
                 )  # fmt: skip
         except TrainingError:
@@ -243,7 +245,7 @@ class Trainer(Delegating):
             raise TrainingError(f"step {self.step} failed: {error}{out_of_memory(error)}") from error
         if self.scheduler is not None:
             self.scheduler.step()
-        self.model.on_after_optimizer_step()
+        self._asked.on_after_optimizer_step()
         record_update(steps, rate, source=self.source, meter=self.meter)
 
     def _sample(self, request: BatchRequest) -> Batch:
@@ -273,7 +275,7 @@ class Trainer(Delegating):
     def evaluate(self, data: Any, num_batches: int = 10) -> dict[str, float]:
         """Return the mean ``loss``, components (``loss/NAME``) and metrics over batches of ``data``; nothing learns."""
         provider, meter = as_provider(data, seed=self.config.seed), Meter()
-        rows = self.config.sequence_length + self.model.context_rows
+        rows = self.config.sequence_length + self._asked.context_rows
         with self.evaluating(), torch.no_grad():
             for _ in range(num_batches):
                 out = self.model.loss(provider.sample(BatchRequest(self.config.batch_size, rows, self.device)))
@@ -285,13 +287,13 @@ class Trainer(Delegating):
     def evaluating(self) -> Iterator[None]:
         """Evaluation mode, after which modes and random states are as before."""
         devices = [self.device] if self.device.type == "cuda" else []
-        self.model.generator(self.device)  # one that began in here would not be as before
-        drawn = self.model.rng_state()
+        self._asked.generator(self.device)  # one that began in here would not be as before
+        drawn = self._asked.rng_state()
         with torch.random.fork_rng(devices), mode(self.model, training=False):
             try:
                 yield
             finally:
-                self.model.set_rng_state(drawn)
+                self._asked.set_rng_state(drawn)
 
     # --- recording ------------------------------------------------------------------------------------------------
 
@@ -356,7 +358,7 @@ class Trainer(Delegating):
             self._take(source, afresh=True)
         found = find_checkpoint(path)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            self.model.seed(self.config.seed)
+            self._asked.seed(self.config.seed)
             load_snapshot(found, self)
             self._torch_rng = torch_rng_state(self.device)
         self.last_checkpoint = found
@@ -384,9 +386,9 @@ class Trainer(Delegating):
 
     def rng_state(self) -> dict[str, Any]:
         """Return the state of every generator the training draws from, but the source's."""
-        return {"torch": torch_rng_state(self.device), "model": self.model.rng_state()}
+        return {"torch": torch_rng_state(self.device), "model": self._asked.rng_state()}
 
     def set_rng_state(self, state: Mapping[str, Any]) -> None:
         """Restore what ``rng_state`` returned."""
         set_torch_rng_state(state["torch"], self.device)
-        self.model.set_rng_state(state["model"])
+        self._asked.set_rng_state(state["model"])

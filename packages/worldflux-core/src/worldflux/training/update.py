@@ -67,6 +67,8 @@ def make_update(
                 out = next(steps, None)
             if out is None:
                 continue
+            if not isinstance(out, LossOutput):
+                raise TrainingError(f"loss(batch) returned a {type(out).__name__}, expected a LossOutput(loss)")
             if not losses:
                 optimizer.zero_grad(set_to_none=True)
             _backward(out, groups, count)

@@ -192,4 +192,4 @@ class DreamerV3Config(WorldModelConfig):
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:
         """Return the config of a preset such as ``size12m``. Raises ConfigurationError naming the known sizes."""
-        return cls.from_dict({**preset_values(__name__, "dreamer", size), "model_name": size, **overrides})
+        return cls.from_dict({**preset_values(__name__, "dreamer", size), "model_name": size}, overrides)

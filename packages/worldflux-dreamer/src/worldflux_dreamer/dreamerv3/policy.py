@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from worldflux import Carry, Observations, State
-from worldflux.blocks import forget, policy_call
+from worldflux.blocks import check_acting, forget, policy_call
 
 from .rssm import features
 
@@ -42,6 +42,7 @@ class DreamerPolicy:
     @torch.no_grad()
     def __call__(self, obs: Observations, carry: Carry, *, is_first: Tensor, explore: bool) -> tuple[Tensor, Carry]:
         """Actions ``[N, A]`` for observations ``[N, ...]`` and the next carry; ``is_first [N]`` forgets the carry."""
+        check_acting(carry, is_first, needs=("deter", "stoch", "action"))
         model, device, size = self.model, carry["deter"].device, len(carry["deter"])
         before = State(forget(carry, is_first.bool().to(device)))
         action = before.tensors.pop("action")

@@ -83,4 +83,4 @@ class PlaNetConfig(WorldModelConfig):
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:
         """Return the config of a preset such as ``base``. Raises ConfigurationError naming the known sizes."""
-        return cls.from_dict({**preset_values(__name__, "planet", size), "model_name": size, **overrides})
+        return cls.from_dict({**preset_values(__name__, "planet", size), "model_name": size}, overrides)

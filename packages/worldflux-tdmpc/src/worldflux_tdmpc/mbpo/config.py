@@ -114,4 +114,4 @@ class MBPOConfig(WorldModelConfig):
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:
         """Return the config of a preset such as ``base``. Raises ConfigurationError naming the known sizes."""
-        return cls.from_dict({"model_name": size, **preset_values(__name__, "mbpo", size), **overrides})
+        return cls.from_dict({"model_name": size, **preset_values(__name__, "mbpo", size)}, overrides)

@@ -199,6 +199,10 @@ class TDMPC2Config(WorldModelConfig):
         """The discount (of the first task), by its earlier name."""
         return self.discounts[0]
 
+    @gamma.setter
+    def gamma(self, value: float) -> None:
+        self.discount = value
+
     @property
     def seed_rows(self) -> int:
         """Decisions at random before the first update."""
@@ -213,4 +217,4 @@ class TDMPC2Config(WorldModelConfig):
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:
         """Return the config of a preset such as ``5m``. Raises ConfigurationError naming the known sizes."""
-        return cls.from_dict({"model_name": size, **preset_values(__name__, "tdmpc2", size), **overrides})
+        return cls.from_dict({"model_name": size, **preset_values(__name__, "tdmpc2", size)}, overrides)

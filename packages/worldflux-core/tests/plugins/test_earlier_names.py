@@ -1,0 +1,121 @@
+"""Programs for WorldFlux 0.1.1: each of its names leads on with a warning, or the documentation says why it is gone."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import worldflux
+from worldflux.core.registry import ModelEntry, WorldModelRegistry
+
+#: Everything 0.1.1 had at the top, its deprecated names included.
+PUBLIC = """
+ACTION_COMPONENTS_KEY ActionConditioner ActionPayload ActionSequence ActionSpec AsyncDecoder AsyncDynamicsModel
+AsyncObservationEncoder AsyncRolloutExecutor AutoConfig AutoWorldModel Batch BatchProvider BatchProviderV2 BatchRequest
+Capability CategoricalLatentSpace ComponentSpec ConditionPayload ConditionSpec Decoder DiffusionWorldModel
+DiffusionWorldModelConfig DreamerV3Config DreamerV3WorldModel DynamicsModel DynamicsType GaussianLatentSpace
+JEPABaseConfig JEPABaseWorldModel LatentSpace LatentType LossOutput MODEL_ALIASES MODEL_CATALOG ModalityKind
+ModalitySpec ModelIOContract ModelMaturity ModelOutput ObservationSpec OfficialBackendHandle PLANNER_HORIZON_KEY
+PLANNER_SEQUENCE_KEY Planner PlannerObjective PredictionSpec RewardObjective RolloutExecutor SequenceFieldSpec
+SequenceLayout SequenceProvider SimNormLatentSpace State StateSpec TDMPC2Config TDMPC2WorldModel TokenProvider
+TokenSpec TokenWorldModel TokenWorldModelConfig Trajectory TransitionProvider VJEPA2Config VJEPA2WorldModel
+VideoProvider WorldModel WorldModelBuilder WorldModelConfig WorldModelInput WorldModelOutput WorldModelRegistry
+create_world_model execution get_config get_model_info list_models normalize_planned_action resolve_backend_execution
+set_seed
+PluginManifest RolloutEngine first_action is_namespaced_extra_key DiTSkeletonConfig SSMSkeletonConfig
+Renderer3DSkeletonConfig PhysicsSkeletonConfig GANSkeletonConfig DiTSkeletonWorldModel SSMSkeletonWorldModel
+Renderer3DSkeletonWorldModel PhysicsSkeletonWorldModel GANSkeletonWorldModel
+""".split()
+PAGE = Path(__file__).parents[4] / "docs/api-compat.md"
+
+
+@pytest.fixture
+def earlier(monkeypatch):
+    entry = ModelEntry("the model class", "the config class")
+    monkeypatch.setattr(WorldModelRegistry, "_entries", {("model", name): entry for name in ("dreamer", "tdmpc2")})
+    return importlib.import_module("worldflux.earlier")
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_is_there_leads_on_or_is_gone_with_a_reason(earlier, name):
+    if name in worldflux.__all__:
+        return
+    if name in earlier.GONE:
+        with pytest.raises(AttributeError, match=f"has no attribute '{name}': it is gone, "):
+            earlier.find(name)
+        return
+    with pytest.warns(DeprecationWarning, match=f"worldflux.{name} is of an earlier version. Use '") as seen:
+        assert earlier.find(name) is not None
+    assert len(seen) == 1
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not beside an installed package")
+def test_every_name_that_is_gone_stands_on_the_page_with_its_reason(earlier):
+    table = [line.split("|")[1:3] for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    told = {name.strip("` "): reason.strip() for names, reason in table for name in names.split(",")}
+    assert earlier.GONE.items() <= told.items()
+    assert set(earlier.GONE) <= set(PUBLIC)
+
+
+def test_the_front_door_watches_the_modules_that_had_more_names(earlier):
+    assert {*worldflux._HAD_MORE} == {*earlier.NAMES}
+
+
+def run(code: str, folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+MODULES = """
+import sys, warnings, worldflux
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    {statement}
+assert [w.category for w in seen] == [DeprecationWarning] and "{place}" in str(seen[0].message), list(map(str, seen))
+assert seen[0].filename == "<string>"
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "place"),
+    [
+        ("from worldflux.core.exceptions import ConfigurationError, StateError", "worldflux.core.errors"),
+        ("from worldflux.core.interfaces import ActionConditioner, ComponentSpec", "worldflux.core.components"),
+        ("from worldflux.core import ComponentSpec", "worldflux.ComponentSpec"),
+        ("from worldflux.core.batch import BatchRequest", "worldflux.BatchRequest"),
+        ("from worldflux.training import ReplayBuffer", "worldflux.ReplayBuffer"),
+        ("from worldflux.training.data import create_random_buffer, ReplayBuffer", "worldflux.data"),
+        ("from worldflux.training.callbacks import EarlyStoppingCallback", "worldflux.training.EarlyStopping"),
+        ("import worldflux.models.dreamer", "worldflux_dreamer.dreamerv3"),
+        ("worldflux.WorldModelRegistry.list_catalog()", "worldflux.list_models"),
+    ],
+)
+def test_an_earlier_home_of_names_leads_on_with_one_warning(statement, place, tmp_path):
+    run(MODULES.format(statement=statement, place=place), tmp_path)
+
+
+def test_nothing_of_it_is_loaded_before_it_is_asked_for(tmp_path):
+    code = "import sys, worldflux; worldflux.list_models(); from worldflux.core import legacy, registry\n"
+    code += "assert 'worldflux.earlier' not in sys.modules\nimport worldflux.models.tdmpc2\n"
+    run(code + "assert not {'torch', 'worldflux_tdmpc'} & set(sys.modules)", tmp_path)
+
+
+def test_a_module_that_never_was_is_not_found():
+    assert importlib.util.find_spec("worldflux.nonexistent") is None
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("worldflux.core.nonexistent")
+    with pytest.raises(AttributeError, match=r"module 'worldflux.core' has no attribute 'Nonexistent'"):
+        _ = worldflux.core.Nonexistent
+
+
+def test_a_random_buffer_is_filled(earlier):
+    buffer = earlier.create_random_buffer(capacity=200, obs_shape=(3,), action_dim=2, num_episodes=3, episode_length=8)
+    assert buffer.num_episodes == 3
+    assert buffer.sample(4, 3).obs.shape == (4, 3, 3)
