@@ -123,7 +123,7 @@ def test_nothing_imports_a_family():
 
 def test_the_kernel_is_small():
     kernel = [*KERNEL.glob("core/**/*.py"), *KERNEL.glob("plugins/**/*.py"), KERNEL / "factory.py"]
-    assert sum(map(lines_of_code, kernel)) <= 3150  # on its way to 2,500: this number is only ever lowered
+    assert sum(map(lines_of_code, kernel)) <= 3125  # on its way to 2,500: this number is only ever lowered
 
 
 def test_no_file_is_long():

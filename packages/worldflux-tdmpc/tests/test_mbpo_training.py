@@ -154,7 +154,8 @@ def test_updates_follow_steps_whatever_the_batch(batch_size):
         "mbpo:ci", obs_shape=(3,), action_dim=1, batch_size=batch_size, updates_per_step=4
     )
     plan = make_plan(Settings(model="mbpo:ci", env="Pendulum-v1"), model)
-    assert plan.steps_per_update == 1 / 4
+    training, collect = plan.settings.training, plan.settings.collect
+    assert training.batch_size * training.sequence_length / collect.replay_ratio == 1 / 4
 
 
 def test_the_base_preset_has_the_papers_sizes():

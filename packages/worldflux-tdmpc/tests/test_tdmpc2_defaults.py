@@ -19,7 +19,10 @@ def build(**options):
 def test_one_update_follows_each_decision_unless_asked_otherwise(options):
     model = build(**options)
     plan = make_plan(Settings(model="tdmpc2:ci", env="Pendulum-v1"), model)
-    assert plan.steps_per_update == 1 / options.get("updates_per_step", 1)
+    training, collect = plan.settings.training, plan.settings.collect
+    assert training.batch_size * training.sequence_length / collect.replay_ratio == 1 / options.get(
+        "updates_per_step", 1
+    )
 
 
 @pytest.mark.parametrize(("episode", "seeds"), [(100, 1000), (500, 2500), (1000, 5000)])

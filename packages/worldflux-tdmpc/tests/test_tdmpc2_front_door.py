@@ -110,9 +110,7 @@ def test_training_that_needs_ends_says_so_when_the_data_has_none(tmp_path):
 
 def test_a_checkpoint_of_another_size_is_not_resumed(tmp_path):
     train(small(), tmp_path)
-    with pytest.raises(
-        CheckpointError, match="belongs to another model.*size mismatch for .*: resume with the settings"
-    ):
+    with pytest.raises(CheckpointError, match="belongs to another model.*has shape .*: resume with the settings"):
         train(small(latent_dim=128), tmp_path, num_steps=2, resume_from=tmp_path)
 
 
@@ -132,5 +130,5 @@ def test_weights_of_another_size_are_refused_by_the_importer(cases):
 def test_a_plan_says_as_many_steps_as_it_has():
     model = small()
     plan = ActionPayload("continuous", torch.zeros(3, 1, 2), extras={"wf.planner.horizon": 4})
-    with pytest.raises(ValidationError, match="Horizon mismatch: the plan says 4, its tensor has 3 steps"):
+    with pytest.raises(ValidationError, match=r"Horizon mismatch: the plan says 4, its tensor is \(3, 1, 2\)"):
         model.rollout(model.encode(torch.zeros(1, 3)), plan)

@@ -103,7 +103,7 @@ def list_models(
     Raises:
         ConfigurationError: an unknown surface or maturity.
     """
-    surface = _one_of("surface", "supported" if surface in (None, "") else surface, SURFACES)
+    surface = _one_of("surface", "supported" if surface is None or str(surface) == "" else surface, SURFACES)
     if maturity is not None:
         maturity = _one_of("maturity", maturity, MATURITIES)
         surface = "all" if maturity != "reference" and surface == "supported" else surface
@@ -211,6 +211,7 @@ def _given(kwargs: Mapping[str, Any], **named: Any) -> dict[str, Any]:
 def _config(found: Resolved, given: Mapping[str, Any]) -> WorldModelConfig:
     """The config of a preset with the caller's changes. Raises ConfigurationError naming an unknown field."""
     from worldflux.core.config import WorldModelConfig
+    from worldflux.core.fields import renamed
 
     kernel, config_class = get_kernel(), WorldModelRegistry.model(found.family).config_class
     if found.plugin is None:  # registered by a script: its config class knows the sizes, if there are any
@@ -221,7 +222,7 @@ def _config(found: Resolved, given: Mapping[str, Any]) -> WorldModelConfig:
     if (values := kernel.preset_config(found)) is None:
         raise kernel.catalog.unknown_size(found.family, found.size)
     base = {"model_type": found.family, "model_name": found.size}
-    return config_class.from_dict({**base, **values}, given)
+    return config_class.from_dict({**base, **values, **renamed(config_class, given)})
 
 
 def _load(path: Path, given: Mapping[str, Any]) -> WorldModel:

@@ -1,15 +1,22 @@
-"""Reading a saved model: the files may be a stranger's, so each is judged before memory is taken for the next."""
+"""Saved models: three files in a folder, no pickle, names resolved only through the registry.
+
+The files may be a stranger's, so each is judged before memory is taken for the next.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
@@ -17,18 +24,47 @@ from torch.nn.modules.module import (
 )
 
 from worldflux.core.errors import CheckpointError, ConfigurationError, WorldFluxError
-from worldflux.core.files import expanded, locked, opened, read_json, saved
+from worldflux.core.files import expanded, locked, opened, read_json, replacing, saved, sha256
 from worldflux.core.legacy import API_VERSIONS
 from worldflux.core.model import WorldModel
-from worldflux.core.persistence import CONFIG, FORMAT_VERSION, META, WEIGHTS
+from worldflux.core.persistence import CONFIG, META, WEIGHTS, Saved
 from worldflux.core.registry import WorldModelRegistry
 
 Shapes = Mapping[str, tuple[int, ...]]
 LARGEST_CONFIG = 1 << 20  # bytes: every entry of a config costs time when the model is built
-SPARE_TENSORS, SPARE_NUMBERS = (
-    10_000,
-    1 << 26,
-)  # for what is not saved, or is replaced
+FORMAT_VERSION = 2
+SPARE_TENSORS, SPARE_NUMBERS = 10_000, 1 << 26  # for what is not saved, or is replaced
+
+
+def save_model(model: Saved, path: str | Path) -> Path:
+    """Write a model into a folder, whole or not at all, and return it; raises what ``save_pretrained`` raises."""
+    anonymous = sorted(slot for slot, name in model.component_ids.items() if name is None)
+    if anonymous:
+        raise ConfigurationError(
+            f"component {anonymous[0]!r} was given as a class or instance and cannot be found again when loading: "
+            "register it with WorldModelRegistry.register_component and pass its id"
+        )
+    folder, entry = expanded(path), WorldModelRegistry.model(model.config.model_type)
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    about = {
+        "save_format_version": FORMAT_VERSION,
+        "worldflux_version": metadata.version("worldflux-core"),
+        "api_version": model.api_version,
+        "model_type": model.config.model_type,
+        "plugin": entry.plugin,
+        "contract_fingerprint": model.contract_fingerprint(),
+        "components": model.component_ids,
+        "created_at_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    try:
+        with replacing(folder / WEIGHTS, folder / CONFIG, folder / META) as (weights, config, meta):
+            weights.write_bytes(save(tensors))  # save_file has a stage of its own, which a kill would leave
+            config.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
+            about["sha256"] = {CONFIG: sha256(config), WEIGHTS: sha256(weights)}
+            meta.write_text(json.dumps(about, indent=2) + "\n")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"could not write {folder}: {error}; what was there before is untouched") from error
+    return folder
 
 
 def load(name_or_path: str | Path) -> WorldModel:

@@ -127,7 +127,7 @@ def test_pictures_with_the_channels_last_are_turned_as_in_training(actor):
 
 def test_pictures_are_resized_and_stacked_as_in_training(actor):
     model = actor(obs_shape=(6, 8, 8), action_dim=2)
-    agent = model.agent((PLACE, Box(-1, 1, (2,))), image_size=8, frame_stack=2)  # rendered, in place of the place
+    agent = model.agent((PLACE, Box(-1, 1, (2,))), render_size=8, frame_stack=2)  # rendered, in place of the place
     bright, dark = (np.full((20, 30, 3), value, np.uint8) for value in (200, 10))
     for picture, frames in ((bright, [200, 200]), (dark, [200, 10]), (dark, [10, 10])):
         agent.act(picture)
@@ -269,7 +269,7 @@ def test_what_does_not_fit_is_refused_when_the_agent_is_made(actor, env, options
 
 
 def test_pictures_of_another_size_point_to_the_options(actor):
-    with pytest.raises(ConfigurationError, match="may need image_size= or frame_stack="):
+    with pytest.raises(ConfigurationError, match="may need image_size=, render_size= or frame_stack="):
         actor(obs_shape=(3, 8, 8), action_dim=2).agent((Box(0, 255, (9, 9, 3), np.uint8), Box(-1, 1, (2,))))
 
 

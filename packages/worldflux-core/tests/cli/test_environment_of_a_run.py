@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 
 import gymnasium as gym
@@ -82,8 +83,8 @@ def altered(made, folder, **changes):
     run.mkdir()
     config = json.loads((made / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**config, **changes}))
-    for name in ("run_manifest.json", "model"):
-        (run / name).symlink_to(made / name)
+    shutil.copy(made / "run_manifest.json", run)
+    shutil.copytree(made / "model", run / "model")
     return run
 
 

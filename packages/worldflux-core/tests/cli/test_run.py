@@ -97,7 +97,7 @@ def test_an_agent_of_a_run_of_an_earlier_version_asks_the_environment(run, tmp_p
 
 
 def test_an_agent_sees_pictures_as_its_run_did(tmp_path):
-    run = fit("toyworld", env=Doors, run=tmp_path / "seen", image_size=8, frame_stack=2, **SMALL)
+    run = fit("toyworld", env=Doors, run=tmp_path / "seen", render_size=8, frame_stack=2, **SMALL)
     shown = []
     agent = Run.load(run.directory).agent()
     encode, agent.policy = agent.policy, lambda obs, *args, **how: shown.append(obs["obs"]) or encode(obs, *args, **how)

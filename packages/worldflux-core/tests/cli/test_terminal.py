@@ -88,7 +88,7 @@ def test_a_plugin_that_ends_the_process_leaves_a_json_document_and_an_exit_code(
     finally:
         code.write_text(text)
     assert (info.code, doctor.code) == (1, 1)
-    assert "by os._exit(3)" in json.loads(info.out)["error"]["message"]
+    assert "by os._exit(3)" in json.loads(info.out)["problem"]
     states = {plugin["name"]: plugin["state"] for plugin in json.loads(doctor.out)["plugins"]}
     assert states == {"evil-world": "failed", "toy-world": "active"} | states
     assert states["evil-world"] == "failed"

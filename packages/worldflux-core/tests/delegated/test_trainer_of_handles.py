@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+import torch
 
 from worldflux.core.backends import OfficialBackendHandle
 from worldflux.core.config import WorldModelConfig
@@ -102,6 +103,10 @@ def test_an_adapter_of_another_kind_is_named(adapters):
 
 
 class Plain(WorldModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
     def loss(self, batch):
         return None
 

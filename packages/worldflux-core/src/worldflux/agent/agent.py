@@ -31,6 +31,8 @@ class Agent:
     actions are arrays with one row for each, as Gymnasium's vector environments take them. The first observation
     after ``reset`` begins an episode. ``policy`` is the model's own unless another is given; ``seed`` seeds what it
     draws, so that the same observations are answered with the same actions. The model acts in eval mode, where it is.
+    ``image_size``, ``render_size`` (of a model that was shown rendered pictures: give it those) and ``frame_stack``
+    are as ``make_env`` takes them.
     ``model.agent(env)`` and ``Run.agent()`` make one.
     """
 
@@ -40,20 +42,23 @@ class Agent:
         spaces: Spaces | None = None,
         *,
         image_size: int | None = None,
+        render_size: int | None = None,
         frame_stack: int = 1,
         explore: bool = False,
         seed: int = 0,
         policy: Policy | None = None,
     ) -> None:
         check_frames(frame_stack)
-        _check(image_size=image_size, explore=explore, seed=seed, policy=policy)
+        _check(image_size=image_size, render_size=render_size, explore=explore, seed=seed, policy=policy)
         contract = model.io_contract()
         specs, actions = contract.effective_input_spec.modalities, contract.action_spec
         observation, action = spaces or (None, own_space(actions))
         self.model, self.explore = model, explore
         self._seed, self._drawn = int(seed), dict[str, torch.Tensor]()  # where the model's own draws stand
         self.policy = _policy_of(model, seed) if policy is None else policy
-        self._observing = Observing(specs, observation, image_size=image_size, frame_stack=frame_stack)
+        self._observing = Observing(
+            specs, observation, image_size=image_size, render_size=render_size, frame_stack=frame_stack
+        )
         self._action, self._space = ActionAdapter(action), action
         check_actions(self._action.spec, actions)
         self.reset()
@@ -152,9 +157,12 @@ def _spaces(env: Any) -> Spaces | None:
     )
 
 
-def _check(*, image_size: Any, explore: Any, seed: Any, policy: Any) -> None:
+def _check(*, image_size: Any, render_size: Any, explore: Any, seed: Any, policy: Any) -> None:
     """Raise ConfigurationError for an option of another kind."""
-    for name, value, least in (("image_size", 1 if image_size is None else image_size, 1), ("seed", seed, 0)):
+    given = {"image_size": (image_size, 1), "render_size": (render_size, 1), "seed": (seed, 0)}
+    for name, (value, least) in given.items():
+        if value is None and name != "seed":
+            continue
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise ConfigurationError(f"{name} is {value!r}, expected a whole number of at least {least}")
     if not isinstance(explore, (bool, np.bool_)):

@@ -22,24 +22,30 @@ class Observing:
     """Turns observations, in the form of their ``space``, into arrays ``[N, ...]`` by the model's names.
 
     Without a space the observations have the model's own form: one array, or a dict of them by name. Where
-    ``image_size`` is given pictures may have any size; of an environment that shows none, they are its rendered ones.
+    ``image_size`` is given the space's pictures are resized; with ``render_size`` they are the environment's rendered
+    ones, of any size, in place of what it shows.
 
     Raises:
         ConfigurationError: the space is not what the model observes.
     """
 
     def __init__(
-        self, specs: Mapping[str, ModalitySpec], space: Any, *, image_size: int | None, frame_stack: int
+        self,
+        specs: Mapping[str, ModalitySpec],
+        space: Any,
+        *,
+        image_size: int | None,
+        render_size: int | None,
+        frame_stack: int,
     ) -> None:
-        self._specs, self._frames, self._resizes = dict(specs), frame_stack, image_size is not None
+        self._specs, self._frames = dict(specs), frame_stack
         single = {name: self._single(spec) for name, spec in specs.items()}
-        pictures = all(spec.kind is ModalityKind.IMAGE for spec in specs.values())
-        shown = None if space is None else ObservationAdapter(space)
-        if shown is not None and self._resizes and pictures and not any(map(_is_image, shown.spec.values())):
-            shown = None  # rendered in place of what the environment shows
-        self._adapt = shown
-        self._space = _space_of(single) if shown is None else space
-        self._leaves = single if shown is None else shown.spec
+        if render_size is not None:
+            space = None
+        shown = None if space is None else ObservationAdapter(space, image_size=image_size)
+        self._adapt, self._resizes = shown, shown is None and (image_size or render_size) is not None
+        self._space = _space_of(single) if space is None else space
+        self._leaves = single if space is None else ObservationAdapter(space).spec
         self._names = {name: name for name in single}
         if shown is not None:
             if len(single) == len(shown.spec) == 1:
@@ -59,7 +65,7 @@ class Observing:
         if {name: spec.shape for name, spec in wanted.items()} != {name: spec.shape for name, spec in shown.items()}:
             hint = ""
             if any(map(_is_image, self._specs.values())):
-                hint = "; pictures may need image_size= or frame_stack=, as make_env takes them"
+                hint = "; pictures may need image_size=, render_size= or frame_stack=, as make_env takes them"
             raise ConfigurationError(
                 f"the model observes {spec_summary(wanted)}, the environment shows {spec_summary(shown)}: an agent "
                 f"acts in environments like the one its model was trained in{hint}"

@@ -26,7 +26,8 @@ def fitted(value: np.ndarray, shape: tuple[int, ...], chw: tuple[int, ...], *, r
             return value
         if pixels.dtype != np.uint8:
             raise ValidationError(f"a picture to resize has dtype {pixels.dtype}, expected uint8 from 0 to 255")
-        small = np.stack([resize(one, size[0]) for one in pixels.reshape(-1, *pixels.shape[-3:])])
+        rows = np.moveaxis(pixels.reshape(-1, *pixels.shape[-3:]), -1, 1)
+        small = np.stack([resize(one, size[0]) for one in rows])
         pixels = np.moveaxis(small, 1, -1).reshape(*pixels.shape[:-3], *size, channels)
     if len(shape) == 2:
         return pixels[..., 0]

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import CheckpointError, WorldFluxError
+from .errors import CheckpointError, ConfigurationError, WorldFluxError
 
 MAX_BYTES, MAX_DEPTH, MAX_DIGITS = 1 << 24, 100, 100  # beyond these a JSON file is not one of ours
 
@@ -125,7 +125,9 @@ def sync(path: Path) -> None:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path that a user gave, ``~`` being their home."""
+    """A path that a user gave, ``~`` being their home. Raises ConfigurationError for a name that no file can have."""
+    if "\0" in str(path):
+        raise ConfigurationError(f"the path {str(path)!r} has a null character, which no file's name has")
     return Path(os.path.expanduser(path))
 
 

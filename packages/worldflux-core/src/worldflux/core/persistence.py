@@ -1,27 +1,20 @@
-"""Saved models: three files in a folder, no pickle, names resolved only through the registry."""
+"""Saved models: three files in a folder; what writes and reads them is no part of the kernel (``worldflux.saved``)."""
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save
 from torch import nn
 from typing_extensions import Self
 
 from .config import WorldModelConfig
 from .errors import CheckpointError, ConfigurationError
-from .files import expanded, replacing, sha256
 from .registry import WorldModelRegistry
 from .spec import ModelIOContract
 
 CONFIG, WEIGHTS, META = "config.json", "model.safetensors", "worldflux_meta.json"
-FORMAT_VERSION = 2
 
 
 class Saved(nn.Module):
@@ -44,32 +37,7 @@ class Saved(nn.Module):
 
         Raises ConfigurationError for components without an id, CheckpointError on disk errors.
         """
-        anonymous = sorted(slot for slot, name in self.component_ids.items() if name is None)
-        if anonymous:
-            raise ConfigurationError(
-                f"component {anonymous[0]!r} was given as a class or instance and cannot be found again when loading: "
-                "register it with WorldModelRegistry.register_component and pass its id"
-            )
-        folder, entry = expanded(path), WorldModelRegistry.model(self.config.model_type)
-        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.state_dict().items()}
-        about = {
-            "save_format_version": FORMAT_VERSION,
-            "worldflux_version": metadata.version("worldflux-core"),
-            "api_version": self.api_version,
-            "model_type": self.config.model_type,
-            "plugin": entry.plugin,
-            "contract_fingerprint": self.contract_fingerprint(),
-            "components": self.component_ids,
-            "created_at_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }
-        try:
-            with replacing(folder / WEIGHTS, folder / CONFIG, folder / META) as (weights, config, meta):
-                weights.write_bytes(save(tensors))  # save_file has a stage of its own, which a kill would leave
-                config.write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
-                about["sha256"] = {CONFIG: sha256(config), WEIGHTS: sha256(weights)}
-                meta.write_text(json.dumps(about, indent=2) + "\n")
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"could not write {folder}: {error}; what was there before is untouched") from error
+        folder: Path = WorldModelRegistry.reach("integration", "saved").save_model(self, path)
         return folder
 
     @classmethod
@@ -96,6 +64,3 @@ class Saved(nn.Module):
 
 
 load_pretrained = Saved.from_pretrained  # its earlier name
-
-
-load_pretrained = Saved.from_pretrained  # what it was called before

@@ -24,6 +24,7 @@ from worldflux.envs import RandomPolicy, Step, VectorEnv
 from worldflux.envs.acting import acting
 
 from .episodes import EpisodeStatistics
+from .fitting import check_fit, check_options
 from .providers import BatchRequest, check_request
 from .replay import Replay, as_numpy
 from .saved import check_source
@@ -54,8 +55,8 @@ class EnvironmentSource:
         random_steps: so many of the first rows, over all environments (rounded up to whole steps of all), are acted
             uniformly at random and not by the policy, which then begins as with new episodes; where it is not 0, so is
             every row before the first batch. Their latents are zeros. Without ``min_rows`` the first batch comes after
-            them. A policy that has ``restrict(obs, action)`` says
-            what of a random action ``[N, A]`` an environment uses.
+            them. A policy that has ``restrict(obs, action)`` says what of a random action ``[N, A]`` an environment
+            uses.
         patience: without a single sequence after so many rows (at least ten times as many as one of each stream takes)
             the episodes are too short.
         step_limit: once so many rows were collected, over all environments, every batch is drawn from what there is.
@@ -80,8 +81,8 @@ class EnvironmentSource:
         seed: int = 0,
     ) -> None:
         counts = {"context_rows": context_rows, "random_steps": random_steps, "patience": patience, "seed": seed}
-        _check_options(replay_ratio, min_rows=min_rows, step_limit=step_limit, **counts)
-        _check_fit(env, policy, replay)
+        check_options(replay_ratio, min_rows=min_rows, step_limit=step_limit, **counts)
+        check_fit(env, policy, replay)
         self.env, self.policy, self.replay = env, policy, replay
         self.replay_ratio, self._min_rows, self._context_rows = float(replay_ratio), min_rows, context_rows
         self._catch_up, self._random_steps = catch_up, random_steps
@@ -369,36 +370,3 @@ class EnvironmentSource:
 
 def _below(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _check_options(replay_ratio: Any, **counts: Any) -> None:
-    number = isinstance(replay_ratio, (int, float, np.number)) and not isinstance(replay_ratio, bool)
-    if not number or not 0 < replay_ratio < np.inf:
-        raise ConfigurationError(
-            f"replay_ratio must be positive and finite, got {replay_ratio!r}: replayed rows per environment step"
-        )
-    for name, value in counts.items():
-        optional = name in ("min_rows", "step_limit")
-        least, given = int(optional), isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not (given and value >= least) and not (optional and value is None):
-            raise ConfigurationError(f"{name} is {value!r}, expected a whole number of at least {least}")
-
-
-def _check_fit(env: VectorEnv, policy: Policy, replay: Replay) -> None:
-    if replay.num_streams != env.num_envs:
-        raise ConfigurationError(
-            f"the replay has {replay.num_streams} streams for {env.num_envs} environments: "
-            f"pass num_streams={env.num_envs}"
-        )
-    shapes = [{k: (s.shape, s.dtype) for k, s in spec.items()} for spec in (env.obs_spec, replay.obs_spec)]
-    if shapes[0] != shapes[1]:
-        raise ConfigurationError(f"the environments observe {shapes[0]}, the replay stores {shapes[1]}")
-    if env.action_spec.dim != replay.action_spec.dim:
-        raise ConfigurationError(
-            f"the environments take {env.action_spec.dim} action numbers, the replay stores {replay.action_spec.dim}"
-        )
-    if set(policy.latent_spec) != set(replay.latent_names):
-        raise ConfigurationError(
-            f"the policy has latents {sorted(policy.latent_spec)}, the replay stores {sorted(replay.latent_names)}: "
-            "pass latent_spec=policy.latent_spec"
-        )

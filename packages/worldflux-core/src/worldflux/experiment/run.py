@@ -192,7 +192,8 @@ class Run:
         return Agent(
             self.model,
             spaces,
-            image_size=self.settings.render_size or self.settings.image_size,
+            image_size=self.settings.image_size,
+            render_size=self.settings.render_size,
             frame_stack=self.settings.frame_stack,
             explore=bool(self.settings.eval_explore) if explore is None else explore,
             seed=self.eval_seed(seed),

@@ -1,0 +1,50 @@
+"""Whether environments, a policy and a replay go together, and what may be asked of collecting with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from worldflux.core.errors import ConfigurationError
+from worldflux.core.policy import Policy
+
+from .replay import Replay
+
+if TYPE_CHECKING:
+    from worldflux.envs import VectorEnv
+
+
+def check_options(replay_ratio: Any, **counts: Any) -> None:
+    """Raise ConfigurationError for a ratio or a count that is none."""
+    number = isinstance(replay_ratio, (int, float, np.number)) and not isinstance(replay_ratio, bool)
+    if not number or not 0 < replay_ratio < np.inf:
+        raise ConfigurationError(
+            f"replay_ratio must be positive and finite, got {replay_ratio!r}: replayed rows per environment step"
+        )
+    for name, value in counts.items():
+        optional = name in ("min_rows", "step_limit")
+        least, given = int(optional), isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not (given and value >= least) and not (optional and value is None):
+            raise ConfigurationError(f"{name} is {value!r}, expected a whole number of at least {least}")
+
+
+def check_fit(env: VectorEnv, policy: Policy, replay: Replay) -> None:
+    """Raise ConfigurationError where environments, policy and replay are not of one kind."""
+    if replay.num_streams != env.num_envs:
+        raise ConfigurationError(
+            f"the replay has {replay.num_streams} streams for {env.num_envs} environments: "
+            f"pass num_streams={env.num_envs}"
+        )
+    shapes = [{k: (s.shape, s.dtype) for k, s in spec.items()} for spec in (env.obs_spec, replay.obs_spec)]
+    if shapes[0] != shapes[1]:
+        raise ConfigurationError(f"the environments observe {shapes[0]}, the replay stores {shapes[1]}")
+    if env.action_spec.dim != replay.action_spec.dim:
+        raise ConfigurationError(
+            f"the environments take {env.action_spec.dim} action numbers, the replay stores {replay.action_spec.dim}"
+        )
+    if set(policy.latent_spec) != set(replay.latent_names):
+        raise ConfigurationError(
+            f"the policy has latents {sorted(policy.latent_spec)}, the replay stores {sorted(replay.latent_names)}: "
+            "pass latent_spec=policy.latent_spec"
+        )
