@@ -19,7 +19,7 @@ def edit(file, **changes):
 
 
 def rehash(folder):
-    from worldflux.core.persistence import sha256
+    from worldflux.core.files import sha256
 
     meta = folder / "worldflux_meta.json"
     edit(meta, sha256={name: sha256(folder / name) for name in ("config.json", "model.safetensors")})
@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_the_earlier_model_whole(model, saved, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("worldflux.core.persistence.save", full)
+    monkeypatch.setattr("worldflux.saved.save", full)
     with torch.no_grad():
         model.dynamics_model.linear.weight.add_(1)
     with pytest.raises(CheckpointError, match="No space left"):
