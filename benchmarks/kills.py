@@ -42,6 +42,7 @@ CASES: dict[str, tuple[str, dict[str, str], list[str]]] = {
     ),
     "mbpo:ci": ("Pendulum-v1", {"--steps": "400", "--replay-ratio": "32"}, ["seed_steps=150"]),
 }
+CALLS = "FAMILY... --kills N [--signal SIGTERM] --record"
 TIMES = {"time", "updates_per_second", "eval/seconds"}
 
 
@@ -61,7 +62,8 @@ def main() -> None:
         print(json.dumps(result, indent=2), flush=True)
         failed = failed or not result["passed"]
         if given.record:
-            record("kills", case=result, key="case", command=f"python benchmarks/kills.py {' '.join(sys.argv[1:])}")
+            what = "Runs of the command that a signal met at random moments, gone on with, against a run nobody touched"
+            record("kills", case=result, key="case", what=what, command=f"python benchmarks/kills.py {CALLS}")
     sys.exit(int(failed))
 
 
