@@ -244,6 +244,13 @@ def test_catching_up_makes_up_for_the_steps_before_the_first_batch_and_no_others
     assert collecting.env_steps == 40
 
 
+def test_what_is_still_to_be_made_up_for_is_known_after_going_on(counter):
+    first, second = (source(make_env(counter), min_rows=30, replay_ratio=5, catch_up=True) for _ in range(2))
+    first.sample(BatchRequest(2, 5))
+    second.load_state_dict(*first.state_dict())
+    assert second.replayed_steps == first.replayed_steps < second.env_steps
+
+
 def test_a_full_replay_whose_episodes_leave_too_few_starts_is_sampled_all_the_same(counter):
     collecting = source(make_env(lambda: counter(5)), capacity=30, min_rows=27, boundary="within")
     collecting.sample(BatchRequest(2, 4))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .compute import ThreadsOption, computing
-from .environment import EnvOption, EnvSetOption, named
+from .environment import EnvOption, EnvSetOption, FrameStackOption, ImageSizeOption, RenderSizeOption, named
 from .light import Command
 from .output import JsonOption, apart, emit, table
 
@@ -20,6 +20,9 @@ def imagine(
     run: Annotated[Path, typer.Argument(help="The directory of a run, or of a saved model (with --env).")],
     env: EnvOption = None,
     env_set: EnvSetOption = None,
+    image_size: ImageSizeOption = None,
+    render_size: RenderSizeOption = None,
+    frame_stack: FrameStackOption = None,
     context: Annotated[int, typer.Option(min=1, help="Rows the model sees before it imagines.")] = 5,
     horizon: Annotated[int, typer.Option(min=1, help="Rows it imagines.")] = 15,
     sequences: Annotated[int, typer.Option(min=1, help="Sequences to average over.")] = 16,
@@ -42,6 +45,7 @@ def imagine(
 
     animation_path(run / "imagined.gif" if out is None else out)  # before the work, not after it
     with apart(), computing(threads), named(env, env_set) as about:
+        about |= {"image_size": image_size, "render_size": render_size, "frame_stack": frame_stack}
         loaded = Run.load(run, **about)
         result = loaded.imagine(context=context, horizon=horizon, sequences=sequences, seed=seed, random_policy=random)
         animation, numbers = loaded.save_imagination(result, out)

@@ -9,7 +9,7 @@ import typer
 
 from .assignments import assignments
 from .compute import ThreadsOption
-from .environment import EnvOption, EnvSetOption, named
+from .environment import EnvOption, EnvSetOption, FrameStackOption, ImageSizeOption, RenderSizeOption, named
 from .light import Command
 from .measure import measure
 from .output import JsonOption
@@ -22,6 +22,9 @@ def plan(
     run: Annotated[Path, typer.Argument(help="The directory of a run, or of a saved model (with --env).")],
     env: EnvOption = None,
     env_set: EnvSetOption = None,
+    image_size: ImageSizeOption = None,
+    render_size: RenderSizeOption = None,
+    frame_stack: FrameStackOption = None,
     planner: Annotated[str, typer.Option(help="random, cem, icem, mppi or gradient.")] = "cem",
     plan_horizon: Annotated[
         int | None, typer.Option(min=1, help="Steps a plan looks ahead; by default the planner's.")
@@ -59,7 +62,7 @@ def plan(
             run,
             episodes=episodes,
             seed=seed,
-            env=about,
+            env={**about, "image_size": image_size, "render_size": render_size, "frame_stack": frame_stack},
             planner=chosen,
             objective=objective,
             threads=threads,

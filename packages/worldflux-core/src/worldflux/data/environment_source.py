@@ -288,6 +288,7 @@ class EnvironmentSource:
             "replay": meta,
             "env_steps": self._env_steps,
             "credit": self._credit,
+            "rows": self._rows,
             "started": self._started,
             "was_random": self._was_random,
             "env_seed": self._env_seed,
@@ -322,6 +323,7 @@ class EnvironmentSource:
         self._statistics, self._step = statistics, step
         self._env_steps, self._credit = meta["env_steps"], float(meta["credit"])
         self._started, self._env_seed = meta["started"], meta["env_seed"]
+        self._rows = meta.get("rows", 0)  # not in what earlier versions saved
         self._was_random = bool(meta.get("was_random", False))  # earlier versions had no random rows
         if "random" in meta:  # not in what earlier versions saved
             self._random.set_rng_state(meta["random"])

@@ -77,6 +77,7 @@ def check_source(
     """Raise CheckpointError unless the counters of a saved source, and the row it was left at, are whole."""
     what = "source"
     whole(meta, "env_steps", what=what)
+    whole({"rows": 0, **meta}, "rows", what=what)
     if meta.get("env_seed", "missing") is not None:
         whole(meta, "env_seed", what=what)
     kinds = {"credit": (int, float), "started": (bool,), "replay": (dict,), "statistics": (dict,)}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 
 from worldflux.core.errors import CheckpointError, ConfigurationError
-from worldflux.evals import EvalResult
 
 from .environment import Env
 from .run import Evaluation, Run
@@ -39,10 +39,6 @@ def already_finished(directory: Path, settings: Settings, stored: Settings, *, e
 
 def evaluation_at(directory: Path, step: int | None) -> Evaluation | None:
     """Return the evaluation at a run's end, if it is there and was made after so many updates."""
-    try:
-        found = read_json(directory / "evaluation.json")
-        if found.get("step", step) != step:
-            return None
-        return Evaluation(*(EvalResult.from_dict(found[name]) for name in ("trained", "random")))
-    except (CheckpointError, KeyError, TypeError, ValueError):
-        return None
+    with contextlib.suppress(CheckpointError):
+        return Evaluation.read(directory / "evaluation.json", step=step)
+    return None

@@ -69,6 +69,13 @@ def stored_env(name: str, options: Mapping[str, Any], *, place: Path) -> str:
     return name
 
 
+def named_again(name: str, options: Mapping[str, Any]) -> str:
+    """Return ``, env=...`` as who goes on with a run in Python must add it, where its file may not name it."""
+    if from_factory(name):
+        return f", env={name.removesuffix(FACTORY)}"
+    return f", env={name!r}" if names_code(name) or options else ""
+
+
 @contextmanager
 def closed_to_imports(place: Path) -> Iterator[None]:
     """Have nothing imported from the folder of a run meanwhile, which may be where Python was started.

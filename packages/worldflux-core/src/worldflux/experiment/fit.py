@@ -24,7 +24,7 @@ from worldflux.training.threads import using
 
 from .actors import make_policy
 from .ended import already_finished
-from .environment import FACTORY, Env, closed_to_imports, env_name, stored_env
+from .environment import FACTORY, Env, closed_to_imports, env_name, named_again, stored_env
 from .measuring import Measuring
 from .run import Run, create_model
 from .settings import Plan, Settings, make_plan, read_asked, read_settings, resolved
@@ -151,7 +151,8 @@ def _trainer(model: WorldModel, plan: Plan, directory: Path, told: set[str], cal
     choices = {"asked": sorted(told), "resolved": resolved(plan, model, config.resolve_device())}
     watching = [ProgressCallback(), *callbacks, CheckpointCallback(env_steps=settings.save_every)]
     trainer = Trainer(model, config, watching, run_info={**settings.to_dict(), **choices})
-    trainer.way_back = f"worldflux.experiment.resume_run({str(directory)!r})"
+    env = named_again(settings.env, settings.env_options)
+    trainer.way_back = f"worldflux.experiment.resume_run({str(directory)!r}{env})"
     return trainer
 
 
@@ -163,8 +164,9 @@ def _collecting(run: Run, trainer: Trainer, plan: Plan) -> Iterator[EnvironmentS
     steps = plan.settings.steps or 0
     limits = {"patience": min(steps, 10_000), "step_limit": max(steps, plan.warmup)}  # episodes may be short
     with closing(run.make_env(num_envs=collect.num_envs, seed=run.settings.training.seed)) as env:
-        settings = run.settings
-        policy = make_policy(trainer.model, settings.policy or "own", options=settings.policy_options)
+        settings, name = run.settings, run.settings.policy or "own"
+        seed = settings.training.seed if name == "random" else None  # the others draw as the model does
+        policy = make_policy(trainer.model, name, options=settings.policy_options, seed=seed)
         yield environment_source(trainer.model, env, training=trainer.config, collect=collect, policy=policy, **limits)
 
 

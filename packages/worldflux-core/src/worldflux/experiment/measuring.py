@@ -48,9 +48,10 @@ class Measuring:
             trained = self._measure(env, self._run.policy(trainer.model, seed=self._seed))
         with self._environments() as env:
             random = self._measure(env, RandomPolicy(env.action_spec, seed=self._seed), explore=True)
-        seconds = time.monotonic() - began
+        seconds, reason = time.monotonic() - began, trainer.stop_reason
         trainer.eval_seconds += seconds
         trainer.log({**record(trained), "eval/seconds": round(seconds, 3)})
+        trainer.stop_reason = reason  # it has ended: whoever would stop it for these numbers comes late
         evaluation = Evaluation(trained, random)
         write_json(self._run.directory / "evaluation.json", {**evaluation.to_dict(), "step": trainer.step})
         trainer.note()
@@ -82,7 +83,8 @@ class _NowAndThen(EvalCallback):
     def on_train_begin(self, trainer: Trainer) -> None:
         super().on_train_begin(trainer)
         ended = evaluation_at(trainer.run_dir, trainer.step)
-        if ended is not None:  # the run goes on from there, and that end was recorded after its checkpoint
+        # The run goes on from there, and that end was recorded after its checkpoint.
+        if ended is not None and trainer.step < trainer.target:
             trainer.log(record(ended.trained))
 
     def affordable(self, trainer: Trainer) -> bool:

@@ -56,11 +56,16 @@ class Evaluation:
         return {"trained": self.trained.to_dict(), "random": self.random.to_dict()}
 
     @classmethod
-    def read(cls, file: Path) -> Evaluation | None:
-        """Return what a file of a run holds; None if there is none. Raises CheckpointError if it is damaged."""
+    def read(cls, file: Path, *, step: Any) -> Evaluation | None:
+        """Return what a file of a run holds of its end after ``step`` updates; None if there is no such end.
+
+        Raises CheckpointError if it is damaged.
+        """
         if not file.is_file():
             return None
         stored = read_json(file)
+        if stored.get("step", step) != step:  # that end is past: more steps were asked for
+            return None
         try:
             return cls(EvalResult.from_dict(stored["trained"]), EvalResult.from_dict(stored["random"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -118,9 +123,10 @@ class Run:
         settings = read_settings(directory)
         if told := [name for name, size in seen.items() if size is not None]:
             raise ConfigurationError(f"{told[0]} is for saved models: the run {directory} has its own, leave it out")
-        status = read_json(expanded(directory) / "run_manifest.json").get("status", "unknown")
-        run = cls(directory, settings, env=env, env_options=env_options, status=str(status))
-        run.evaluation = Evaluation.read(run.directory / "evaluation.json")
+        manifest = read_json(expanded(directory) / "run_manifest.json")
+        status = str(manifest.get("status", "unknown"))
+        run = cls(directory, settings, env=env, env_options=env_options, status=status)
+        run.evaluation = Evaluation.read(run.directory / "evaluation.json", step=manifest.get("step"))
         return run
 
     def __repr__(self) -> str:
@@ -149,9 +155,9 @@ class Run:
                 self._model = WorldModel.from_pretrained(weights)
             else:
                 with self.opened() as env:
-                    self._model = create_model(self.settings, env)
-                load_weights(self._model, weights / "model.safetensors")
-            self._model.eval()
+                    built = create_model(self.settings, env)
+                load_weights(built, weights / "model.safetensors")
+                self._model = built.eval()
         return self._model
 
     def make_env(self, *, num_envs: int = 1, seed: int = 0) -> VectorEnv:
@@ -189,6 +195,8 @@ class Run:
         if spaces is None:  # a run of an earlier version
             with self.opened() as env:
                 spaces = spaces_of(env)
+        if policy is None and self.settings.policy not in (None, "own"):
+            policy = self.policy(self.model, seed=self.eval_seed(seed))
         return Agent(
             self.model,
             spaces,
@@ -246,6 +254,7 @@ class Run:
         generator = torch.Generator(_device(self.model)).manual_seed(seed)
         policy = PlannerPolicy(self.model, planner, objective, generator=generator)
         with self.opened(num_envs=eval_envs(episodes), seed=seed) as env:
+            check_environment(self.model, env)
             return self._measure(env, policy, episodes=episodes, explore=explore, seed=seed)
 
     def _measure(self, env: VectorEnv, policy: Policy, **asked: Any) -> EvalResult:

@@ -71,6 +71,13 @@ class Settings(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("model_options", "env_options", "policy_options"):
+            try:
+                json.dumps(getattr(self, name))
+            except (TypeError, ValueError) as error:
+                raise self.error(
+                    f"{name} is {getattr(self, name)!r}, expected what JSON can hold, as a run keeps it ({error})"
+                ) from None
         for slot, component in self.component_overrides.items():
             if not isinstance(component, str):
                 raise self.error(

@@ -18,6 +18,7 @@ from ..envs.closing import closing
 from ..envs.identity import already_made
 from .any_module import asked
 from .callbacks import Callback
+from .checks import check_arguments
 from .config import TrainingConfig
 from .options import Options
 from .progress import ProgressCallback
@@ -140,15 +141,15 @@ def train(
     """
     if total_steps is not None:
         options["total_steps"] = total_steps
+    check_arguments(model, None, None, None, None)
     collecting = _is_environment(data)
     settings, collect = _split(options, collecting=collecting)
     info: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         if collecting:
             collect = collect.with_defaults(asked(model).recipe())
-            info = {"env": data if isinstance(data, str) else repr(data), "collect": collect.to_dict()}
             # An environment that is already there is as many as it is: the model's defaults do not apply to it.
-            wanted = collect if not hasattr(data, "step") else CollectConfig(**_among(CollectConfig, options))
+            wanted = collect if not already_made(data) else CollectConfig(**_among(CollectConfig, options))
             env = make_env(
                 data,
                 num_envs=wanted.num_envs,
@@ -159,6 +160,8 @@ def train(
             )
             if not already_made(data):  # those are their caller's
                 stack.enter_context(closing(env))
+            about = {**collect.to_dict(), "num_envs": env.num_envs}
+            info = {"env": data if isinstance(data, str) else repr(data), "collect": about}
             data = environment_source(model, env, training=settings, collect=collect)
         shown = [ProgressCallback()] if callbacks is None else callbacks
         return Trainer(model, settings, shown, run_info=info).train(data, resume_from=resume_from)

@@ -76,6 +76,10 @@ class Threads:
             self._tried.append((every, seconds))
             self._try(left)
 
+    def meanwhile(self) -> contextlib.AbstractContextManager[None]:
+        """Use the number that is settled for what is no update, such as an evaluation."""
+        return using(self.count)
+
     @contextlib.contextmanager
     def elsewhere(self) -> Iterator[None]:
         """Do not count what happens meanwhile, such as collecting: it differs from update to update."""

@@ -289,7 +289,7 @@ class Trainer(Delegating):
         devices = [self.device] if self.device.type == "cuda" else []
         self._asked.generator(self.device)  # one that began in here would not be as before
         drawn = self._asked.rng_state()
-        with torch.random.fork_rng(devices), mode(self.model, training=False):
+        with self.threads.meanwhile(), torch.random.fork_rng(devices), mode(self.model, training=False):
             try:
                 yield
             finally:
