@@ -135,7 +135,8 @@ def refusals(folder: Path, *, examples: int, seed: int = 0) -> SimpleNamespace:
         for argument in draw.sample(sorted(given), k=min(len(given), draw.choice((1, 1, 2)))):
             given[argument] = draw.choice(WRONG)
         if name.endswith("train"):
-            given["output_dir"] = str(folder / f"run-{number}") if given["output_dir"] == right["output_dir"] else "\0"
+            given["total_steps"] = 1 if given["total_steps"] is None else given["total_steps"]  # 100,000 otherwise
+            given["output_dir"] = str(folder / f"run-{number}") if given["output_dir"] is right["output_dir"] else "\0"
         found.calls += 1
         try:
             with warnings.catch_warnings():

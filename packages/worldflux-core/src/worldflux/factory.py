@@ -66,7 +66,9 @@ def create_world_model(
     found = _find(model)
     if backend != NATIVE_BACKEND:  # the one case that is no model; who asks for it knows, all others are spared a union
         return cast("WorldModel", _handle(found, backend, given, requested_device=str(device), api_version=api_version))
-    _check_device(device)
+    from worldflux.core.doors import checked_device  # not for listing
+
+    checked_device(device)
     if isinstance(found, Path):
         built, model_id = _load(found, given), str(found)
     else:
@@ -249,13 +251,3 @@ def _handle(found: Resolved | Path, backend: str, given: Mapping[str, Any], **as
         raise ConfigurationError(f"backend {backend!r} runs {', '.join(declared.models)}, not {found.model_id!r}")
     about = {"execution_kind": "backend_handle", "adapter_id": backend, "backend_profile": declared.profile}
     return OfficialBackendHandle(backend, found.model_id, about | asked | {"config": config})
-
-
-def _check_device(device: str | torch.device) -> None:
-    import torch
-
-    try:
-        torch.empty(0, device=torch.device(device))
-    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigurationError(f"device {device!r} is not a torch device such as 'cpu' here: {reason}") from error

@@ -234,6 +234,15 @@ class Doors(Saved):
         return next(self.parameters(), _NO_WEIGHT)
 
 
+def checked_device(device: Any) -> torch.device:
+    """The device that is meant. Raises ConfigurationError if there is none of that name here."""
+    try:
+        return torch.empty(0, device=torch.device(device)).device
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"device {device!r} is not a torch device such as 'cpu' here: {reason}") from error
+
+
 def precision() -> None:
     """Raise ConfigurationError where torch makes numbers of another precision than models are built and computed in."""
     if torch.get_default_dtype() != torch.float32:

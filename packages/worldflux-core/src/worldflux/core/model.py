@@ -17,7 +17,7 @@ from . import components, legacy
 from .batch import Batch
 from .components import SLOTS, build_component, canonical_slot
 from .config import WorldModelConfig
-from .doors import Doors, precision
+from .doors import Doors, checked_device, precision
 from .errors import CapabilityError, ConfigurationError, ShapeMismatchError
 from .events import announce
 from .output import LossOutput, ModelOutput
@@ -158,13 +158,11 @@ class WorldModel(Doors, ABC):
         """Return the state before anything was observed: zeros ``[B, ...]`` as the contract's state spec says."""
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 0 <= batch_size < 2**40:
             raise ConfigurationError(f"batch_size is {batch_size!r}, expected a whole number of rows")
-        if not isinstance(device, str | torch.device | None):
-            raise ConfigurationError(f"device is {device!r}, expected such as 'cpu' or 'cuda:0'")
-        like = self._like()
-        zeros = {}
+        like, zeros = self._like(), {}
+        where = like.device if device is None else checked_device(device)
         for name, spec in self.io_contract().state_spec.tensors.items():
             dtype = like.dtype if spec.dtype.startswith("float") else getattr(torch, spec.dtype)
-            zeros[name] = torch.zeros(batch_size, *spec.shape, dtype=dtype, device=device or like.device)
+            zeros[name] = torch.zeros(batch_size, *spec.shape, dtype=dtype, device=where)
         return State(zeros)
 
     def encode(self, obs: Observations, deterministic: bool = False) -> State:
