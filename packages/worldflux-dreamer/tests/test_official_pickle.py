@@ -105,6 +105,17 @@ FIELDS = b"(" + text("f") + b"t}" + text("f") + dtype("f8") + b"K\0\x86sK\x08K\x
 PAIR = b"(" + dtype() + b"K\x02tNNK\x04K\x01K\0"
 FLAGS = b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3f"
 ENCODE = name("_codecs", "encode")
+BOMB = b"(K\0tq\0" + b"0(h\0h\0h\0h\0tq\0" * 50  # small in memory; compared or written, it has no end
+BLOCK = 1 << 16
+BYTES = b"B" + struct.pack("<I", BLOCK) + b"\0" * BLOCK
+TEXT = b"X" + struct.pack("<I", BLOCK) + b"a" * BLOCK
+AGAIN = {
+    "encoded": b"\x80\x04" + ENCODE + b"q\0" + TEXT + b"q\1" + text("latin1") + b"q\2(" + b"h\0h\1h\2\x86R" * 9 + b"l.",
+    "truths": b"\x80\x04" + BYTES + b"q\0" + dtype("b1") + b"q\1("
+    + array(b"h\0", b"h\1", b"J" + struct.pack("<i", BLOCK) + b"\x85") * 9 + b"l.",
+    "states": b"\x80\x04" + BYTES + b"q\0" + dtype("u1") + b"q\1("
+    + made(b"(K\1J" + struct.pack("<i", BLOCK) + b"\x85h\1\x89h\0tb") * 9 + b"l.",
+}  # fmt: skip
 HOSTILE = {
     "a call of the system": params(name("os", "system") + text("true") + b"\x85R"),
     "a call of a builtin": params(name("builtins", "eval") + text("1") + b"\x85R"),
@@ -182,6 +193,21 @@ HOSTILE = {
     "bytes without end": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b"x.",
     "text without end": b"\x80\x04\x8d" + struct.pack("<Q", 1 << 40) + b"x.",
     "bytes to write without end": b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"x.",
+    "a huge number": params(b"\x8a\xff" + b"\x7f" * 255),
+    "a size of many bits": params(array(data=b"C\0", shape=b"(K\0\x8a\x06" + b"\x7f" * 6 + b"t")),
+    "a bomb as a shape": params(array(shape=BOMB)),
+    "a bomb as a kind": params(name("numpy", "dtype") + b"(" + BOMB + b"\x89\x88tR"),
+    "bombs as axes": params(
+        name("numpy._core.numeric", "_frombuffer")
+        + b"(C\x04AAAA"
+        + dtype()
+        + b"(K\x01K\x01t"
+        + text("K")
+        + b"("
+        + BOMB
+        + BOMB
+        + b"ttR"
+    ),
     "a number without end": b"\x80\x02\x8b\xff\xff\xff\x7f.",
     "a frame without end": b"\x80\x04\x95" + struct.pack("<Q", 1 << 62) + b".",
     "a negative length": b"\x80\x02T\xff\xff\xff\xff.",
@@ -217,6 +243,20 @@ def test_what_a_file_announces_takes_no_memory(tmp_path, what):
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("what", AGAIN)
+def test_the_same_bytes_are_not_worked_on_over_and_over(what):
+    with pytest.raises(ValueError, match="it works on its bytes more than 4 times over"):
+        read_arrays(io.BytesIO(AGAIN[what]))
+
+
+@pytest.mark.parametrize(
+    ("what", "why"), [("a huge number", "more than 1,024 bits"), ("a size of many bits", "an array of the shape")]
+)
+def test_numbers_that_no_array_has_are_refused_before_they_are_reckoned_with(what, why):
+    with pytest.raises(ValueError, match=why):
+        read_arrays(io.BytesIO(HOSTILE[what]))
 
 
 def test_the_pickles_of_this_list_differ_from_a_good_one_in_their_trick_alone():

@@ -384,6 +384,13 @@ def test_a_job_of_another_program_has_no_settings_for_us(tmp_path):
         official_settings(tmp_path)
 
 
+@pytest.mark.parametrize("program", [None, 3, {}, {"argv": 3}, {"argv": []}])
+def test_a_job_that_does_not_say_how_its_program_is_called_is_refused_with_its_file(tmp_path, program):
+    (tmp_path / "job.json").write_text(json.dumps({"backend": BACKEND, "program": program}))
+    with pytest.raises(ConfigurationError, match=r"job\.json does not say how its program is called"):
+        official_settings(tmp_path)
+
+
 def test_updates_are_counted_where_nothing_is_decided(words, tmp_path):
     _, program = words(task="mt30", options={"data_dir": tmp_path})
     (source,) = program.metrics

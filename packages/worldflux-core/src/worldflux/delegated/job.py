@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from ..core.errors import CheckpointError, ConfigurationError
+from ..core.errors import ConfigurationError
 from ..core.files import expanded, read_json, write_json
 from .files import is_locked, tail, take_lock
 from .processes import birth, group_lives, signal_group
@@ -19,6 +19,13 @@ from .processes import birth, group_lives, signal_group
 OPEN, OVER = ("submitted", "running"), ("finished", "failed", "cancelled", "lost")
 GRACE = 10.0
 _PATIENCE = 120.0  # for a supervisor on a machine that is very busy
+# what status.json may say of each, where it says anything
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("message", "host"), (str,)),
+    **dict.fromkeys(("pid", "exit_code", "env_steps"), (int, NoneType)),
+    **dict.fromkeys(("submitted", "started", "ended"), (int, float, NoneType)),
+    "step": (int,),
+}
 
 
 @dataclass(frozen=True)
@@ -121,15 +128,27 @@ class Job:
     def _read_status(self) -> dict[str, Any]:
         if not self.status_path.exists():
             return {"state": "submitted"}
-        return read_json(self.status_path, error=ConfigurationError)
+        content = read_json(self.status_path, error=ConfigurationError)
+        if content.get("state") not in (*OPEN, *OVER):
+            expected = f"expected one of {[*OPEN, *OVER]}"
+            raise ConfigurationError(f"{self.status_path} has the state {content.get('state')!r:.80}, {expected}")
+        for name, kinds in _KINDS.items():
+            if name in content and type(content[name]) not in kinds:
+                expected = " or ".join(kind.__name__ for kind in kinds)
+                raise ConfigurationError(f"{self.status_path}: {name} is {content[name]!r:.80}, expected {expected}")
+        return content
 
     def _supervised(self, content: dict[str, Any]) -> bool:
         """Whether its supervisor lives; from another machine that cannot be told, and is believed."""
         return content.get("host", socket.gethostname()) != socket.gethostname() or is_locked(self.lock_path)
 
     def _program_lives(self, content: dict[str, Any]) -> bool:
-        pid = content.get("pid")
-        return isinstance(pid, int) and content.get("birth") == birth(pid) and group_lives(pid)
+        pid, born = content.get("pid"), content.get("birth")
+        if (
+            type(pid) is not int or pid <= 1 or not isinstance(born, str)
+        ):  # a signal to 0 is to our own group, to 1 to everybody
+            return False
+        return born == birth(pid) and group_lives(pid)
 
     def _why_lost(self, content: dict[str, Any]) -> str:
         lives = f"; the program (process {content.get('pid')}) still runs, cancel() ends it"
@@ -152,17 +171,22 @@ class Job:
         return self.status()
 
     def _checkpoint(self) -> Path | None:
+        about = self.description.get("program")
+        if not isinstance(about, dict):
+            raise ConfigurationError(f"{self.job_path}: program is {about!r:.80}, expected how it is called")
+        pattern, complete = about.get("checkpoints", ""), about.get("complete", "")
+        for name, value in (("checkpoints", pattern), ("complete", complete)):
+            if not isinstance(value, str) or {"..", "/"} & set(Path(value).parts):
+                raise ConfigurationError(f"{self.job_path}: {name} is {value!r:.80}, expected one in its own folder")
+        if not pattern:
+            return None
         try:
-            about = read_json(self.job_path).get("program", {})
-            pattern, complete = about.get("checkpoints"), about.get("complete")
-        except (CheckpointError, AttributeError):
-            return None
-        if not isinstance(pattern, str) or not isinstance(complete, str) or {"..", "/"} & set(Path(pattern).parts):
-            return None
-        found = [path for path in self.folder.glob(pattern) if (path / complete).exists()]
-        with contextlib.suppress(OSError):  # the program may remove an old one meanwhile
+            found = [path for path in self.folder.glob(pattern) if (path / complete).exists()]
             return max(found, key=lambda path: ((path / complete).stat().st_mtime_ns, path.name), default=None)
-        return None
+        except OSError:  # the program may remove an old one meanwhile
+            return None
+        except (ValueError, IndexError, RecursionError) as error:  # what glob says of a pattern that is none
+            raise ConfigurationError(f"{self.job_path}: checkpoints is {pattern!r:.80}, no pattern: {error}") from error
 
 
 def end_group(group: int, grace: float) -> None:

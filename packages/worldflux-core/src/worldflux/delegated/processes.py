@@ -47,6 +47,7 @@ def group_lives(group: int) -> bool:
 
 def signal_group(group: int, what: signal.Signals) -> None:
     """Send a signal to every member of a group; none left is fine."""
+    assert group > 1, "0 is our own group"
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, what)
 

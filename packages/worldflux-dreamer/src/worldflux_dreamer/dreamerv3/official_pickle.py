@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import pickletools
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
@@ -19,6 +20,9 @@ KINDS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 _ORDERS = {"<": "<", ">": ">", "=": "=", "|": "="}
 _MARK = object()
 _MOST = 1_000_000  # operations; an array takes some forty
+_TIMES = 4  # an early protocol's bytes are read as text, encoded, and made numbers
+_BITS = 1024  # of a number
+_SIZE = 1 << 40  # of an axis
 
 
 @dataclass
@@ -60,7 +64,7 @@ def read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
     Nothing else of the content is looked at: it may be deep, or hold itself. Raises ValueError, and whatever else a
     damaged file leads to.
     """
-    content = Machine().run(file)
+    content = Machine().run(_Bounded(file))
     params = content.get("params", content) if type(content) is dict else None
     if type(params) is not dict or not all(type(value) is Array for value in params.values()):
         raise Refused("it holds no official parameters: expected {'params': {name: array}}")
@@ -75,16 +79,20 @@ class Machine:
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.left = 0  # bytes that may still be worked on: a file can refer to the same ones a million times
 
-    def run(self, file: BinaryIO) -> Any:
+    def run(self, file: _Bounded) -> Any:
         """Return what the pickle leaves on the stack: containers, numbers, text and records."""
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(Any, _Bounded(file)))):
+        self.left = _TIMES * file.size
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(Any, file))):
             name = opcode.name
             if count > _MOST:
                 raise Refused(f"it has more than {_MOST:,} operations")
             if name == "STOP":
                 return self.pop()
             if name in _PLAIN:
+                if type(argument) is int and argument.bit_length() > _BITS:
+                    raise Refused(f"it has a number of more than {_BITS:,} bits")
                 self.stack.append(argument)
             elif name in _CONSTANTS:
                 self.stack.append(_CONSTANTS[name]())
@@ -153,10 +161,12 @@ class Machine:
         arguments, function = self.pop(), self.pop()
         if type(function) is not Name or function.full not in CALLS or type(arguments) is not tuple:
             raise Refused("it calls what is no array's maker")
+        self.spend(arguments)
         self.stack.append(CALLS[function.full](*arguments))
 
     def build(self) -> None:
         state, target = self.pop(), self.stack[-1]
+        self.spend(state if type(state) is tuple else ())
         if type(target) is Dtype:
             _order(target, state)
         elif type(target) is Array and target.value is None:
@@ -164,17 +174,24 @@ class Machine:
         else:
             raise Refused("it sets the state of what is no array")
 
+    def spend(self, values: tuple[Any, ...]) -> None:
+        """Count the bytes and the text that a call is about to work on."""
+        contents = (value.value if type(value) is Encoded else value for value in values)
+        self.left -= sum(len(content) for content in contents if type(content) in (str, bytes, bytearray))
+        if self.left < 0:
+            raise Refused(f"it works on its bytes more than {_TIMES} times over")
+
 
 class _Bounded:
     """A file that gives no more than it has: a length in it may be any number."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.tell = file, file.tell
-        self._size = file.seek(0, 2)
+        self.size = file.seek(0, 2)
         file.seek(0)
 
     def read(self, count: int) -> bytes:
-        if not 0 <= count <= self._size:
+        if not 0 <= count <= self.size:
             raise Refused(f"it announces {count} bytes, more than it has")
         return self._file.read(count)
 
@@ -184,7 +201,7 @@ class _Bounded:
 
 def _dtype(code: Any, align: Any = False, copy: Any = True) -> Dtype:
     if type(code) is not str or code not in KINDS or align not in (False, 0) or copy not in (True, 1):
-        raise Refused(f"it has numbers of the kind {code!r}, expected one of {sorted(KINDS)}")
+        raise Refused(f"it has numbers of the kind {reprlib.repr(code):.80}, expected one of {sorted(KINDS)}")
     return Dtype(code)
 
 
@@ -216,8 +233,9 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None
 
 
 def _permuted(data: Any, dtype: Any, shape: Any, axes: Any) -> np.ndarray:
-    if type(axes) is not tuple or type(shape) is not tuple or sorted(axes) != list(range(len(shape))):
-        raise Refused(f"it permutes the axes {axes!r} of an array of shape {shape!r}")
+    plain = type(axes) is tuple and type(shape) is tuple and all(type(axis) is int for axis in axes)
+    if not plain or sorted(axes) != list(range(len(shape))):
+        raise Refused(f"it permutes the axes {reprlib.repr(axes):.80} of an array of shape {reprlib.repr(shape):.80}")
     return _numbers(data, dtype, shape, "C").transpose(axes)
 
 
@@ -249,12 +267,13 @@ def _numbers(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     raw = _bytes(data)
     if type(dtype) is not Dtype or order not in ("C", "F"):
         raise Refused("it describes an array without a dtype or an order")
-    if type(shape) is not tuple or len(shape) > 32 or not all(type(size) is int and size >= 0 for size in shape):
-        raise Refused(f"it has an array of the shape {shape!r:.80}")
+    fits = type(shape) is tuple and len(shape) <= 32
+    if not fits or not all(type(size) is int and 0 <= size < _SIZE for size in shape):
+        raise Refused(f"it has an array of the shape {reprlib.repr(shape):.80}")
     kind = np.dtype(dtype.order + dtype.code)
     if math.prod(shape) * kind.itemsize != len(raw):
         raise Refused(f"it has {len(raw)} bytes for an array of {dtype.code} of shape {shape}")
-    if dtype.code == "b1" and set(raw) - {0, 1}:
+    if dtype.code == "b1" and raw.translate(None, b"\0\1"):
         raise Refused("it has booleans that are neither True nor False")
     return np.frombuffer(raw, kind).reshape(shape, order=order)
 

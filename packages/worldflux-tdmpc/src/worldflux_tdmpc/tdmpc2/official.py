@@ -299,7 +299,10 @@ def official_settings(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
     """
     job = Job.open(run_dir)
     description = job.description
-    _, *words = (str(word) for word in description["program"]["argv"][1:])
+    try:
+        _, *words = (str(word) for word in description["program"]["argv"][1:])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{job.job_path} does not say how its program is called: {error!r:.200}") from error
     pairs = [word.partition("=") for word in words if not word.startswith("hydra.")]
     settings = {name: _value(text) for name, _, text in pairs if name != "model_size"}  # the weights tell that
     if "task" not in settings:
