@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 from functools import partial
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -92,7 +92,7 @@ def _tell(event: str, model: Any, **facts: Any) -> None:
         if facts["slot"] == "action_conditioner":
             from worldflux.earlier import give_payloads
 
-            give_payloads(facts["part"])
+            give_payloads(facts["part"], model)
         return
     if not hasattr(model, "io_contract"):  # plugins are told of world models
         return
@@ -120,29 +120,44 @@ class _Elsewhere:
 class _HadMore:
     """Asked first: gives modules that had more names in earlier versions a ``__getattr__`` for these."""
 
-    @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(name, path, target) if name in _HAD_MORE else None
-        if spec is not None and (loader := spec.loader) is not None:
-            run = loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                run(module)
-                _give_earlier_names(module)
-
-            vars(loader)["exec_module"] = exec_module
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name not in _HAD_MORE:
+            return None
+        after = sys.meta_path[sys.meta_path.index(cls) + 1 :]  # the module is found by whoever would find it without us
+        asked = (finder.find_spec(name, path, target) for finder in after if hasattr(finder, "find_spec"))
+        spec = next(filter(None, asked), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)
         return spec
+
+
+class _Loader:
+    """Loads a module as its own loader does, and gives it the names of earlier versions."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_loader":  # not there yet while this is copied
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader  # we are not needed any more
+        self._loader.exec_module(module)
+        _give_earlier_names(module)
 
 
 def _give_earlier_names(module: ModuleType) -> None:
     own = vars(module).get("__getattr__")
+    if getattr(own, "__module__", None) == __name__:  # the module, or this one, is loaded again
+        return
 
     def __getattr__(name: str) -> Any:
-        if own is not None:
-            try:
-                return own(name)
-            except AttributeError:
-                pass
+        if own is not None and name in vars(module).get("__all__", ()):
+            return own(name)
         submodule = any(os.path.exists(f"{folder}/{name}.py") for folder in vars(module).get("__path__", ()))
         if submodule or name.startswith("__"):
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
@@ -160,8 +175,12 @@ def _earlier_method(name: str, *args: Any, **options: Any) -> Any:
     return registry_method(name)(*args, **options)
 
 
-sys.meta_path.insert(0, _HadMore)
-sys.meta_path.append(_Elsewhere)
+def _others(entries: list[Any]) -> list[Any]:
+    """What is not of this module: it may be loaded again, and is then there once."""
+    return [entry for entry in entries if getattr(entry, "__module__", None) != __name__]
+
+
+sys.meta_path[:] = [_HadMore, *_others(sys.meta_path), _Elsewhere]
 for _name in ("worldflux.core", "worldflux.core.registry"):  # they are loaded already
     _give_earlier_names(sys.modules[_name])
 for _name in ("from_pretrained", "list_catalog", "load_entrypoint_plugins", "resolve_alias"):
@@ -169,4 +188,4 @@ for _name in ("from_pretrained", "list_catalog", "load_entrypoint_plugins", "res
 
 # core itself knows no plugins: an unknown id starts the one that declares it, and events reach those that listen
 WorldModelRegistry.set_loader(_load)
-listeners.append(_tell)
+listeners[:] = [*_others(listeners), _tell]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import random
 import warnings
 from collections.abc import Callable
@@ -213,6 +214,9 @@ class _EarlierModule(InspectLoader):
         return ""
 
     def exec_module(self, module: ModuleType) -> None:
+        root = self._today[0].partition(".")[0]
+        if importlib.util.find_spec(root) is None:
+            raise ImportError(f"{module.__name__}: {_absent(root)}", name=root)
         vars(module)["__getattr__"] = lambda name: self._value(module, name)
         if self._today != ["worldflux"]:  # a folder of modules that tell it themselves
             message = f"{module.__name__} is of an earlier version. Use '{self._today[0]}' instead."
@@ -220,6 +224,8 @@ class _EarlierModule(InspectLoader):
 
     def _value(self, module: ModuleType, name: str) -> Any:
         old = module.__name__
+        if name == "__all__" and self._today != ["worldflux"]:
+            return sorted({public for today in self._loaded(old, name) for public in _public(today)})
         if name.startswith("__"):
             raise _no_such(old, name)
         if old.startswith("worldflux.") and name in {*_MOVED, *_FAMILIES, *_MADE}:
@@ -227,10 +233,30 @@ class _EarlierModule(InspectLoader):
             if self._today == ["worldflux"]:
                 warnings.warn(f"{old}.{name} is of an earlier version. Use '{place}' instead.", DeprecationWarning, 3)
             return value
-        for today in self._today:
-            if today != "worldflux" and hasattr(found := importlib.import_module(today), name):
-                return getattr(found, name)
+        for today in self._loaded(old, name):
+            if hasattr(today, name):
+                return getattr(today, name)
         raise _no_such(old, name, f"what is left of the module is in {' and '.join(self._today)}")
+
+    def _loaded(self, old: str, name: str) -> list[ModuleType]:
+        """The modules of today, of a package that may have gone since. Raises AttributeError if it has."""
+        try:
+            return [importlib.import_module(today) for today in self._today if today != "worldflux"]
+        except ModuleNotFoundError as error:
+            root = self._today[0].partition(".")[0]
+            if str(error.name).partition(".")[0] != root:
+                raise
+            raise _no_such(old, name, _absent(root)) from error
+
+
+def _absent(package: str) -> str:
+    project = package.replace("_", "-")
+    return f"{project} is not installed: pip install {project}"
+
+
+def _public(module: ModuleType) -> list[str]:
+    """What ``from module import *`` would give."""
+    return getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
 
 
 # --- what was made anew -------------------------------------------------------------------------------------------
@@ -256,22 +282,28 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def give_payloads(conditioner: Any) -> None:
-    """Have an action conditioner that reads ``action.tensor`` or the like, as earlier ones did, given a payload."""
+def give_payloads(conditioner: Any, model: Any) -> None:
+    """Have an action conditioner that reads ``action.tensor`` or the like, as earlier ones did, given a payload.
+
+    Its kind is that of the model's actions; a part that was given to a model before has its kind changed.
+    """
     code = getattr(getattr(type(conditioner), "condition", None), "__code__", None)
     if code is not None and {"tensor", "kind", "primary", "extras"} & set(code.co_names):
+        condition, kind = conditioner.condition, getattr(getattr(model, "config", None), "action_type", "continuous")
+        if isinstance(condition, partial) and condition.func is _with_payload:
+            condition = condition.args[0]
         with contextlib.suppress(AttributeError):  # an object with slots stays as it is
-            conditioner.condition = partial(_with_payload, conditioner.condition)
+            conditioner.condition = partial(_with_payload, condition, "continuous" if kind == "multi" else kind)
 
 
-def _with_payload(condition: Callable[..., Any], state: Any, action: Any, conditions: Any = None) -> Any:
+def _with_payload(condition: Callable[..., Any], kind: str, state: Any, action: Any, conditions: Any = None) -> Any:
     payload = importlib.import_module("worldflux.core.payloads").ActionPayload
     try:
         return condition(state, action, conditions)
     except AttributeError as error:
         if error.obj is not action or not hasattr(payload, str(error.name)):
             raise
-        return condition(state, payload("continuous", action), conditions)
+        return condition(state, payload(kind, action), conditions)
 
 
 def create_random_buffer(

@@ -72,6 +72,27 @@ def test_a_conditioner_that_reads_a_payload_is_given_one():
         model.transition(state, action)
 
 
+class Kinds:
+    def condition(self, state, action, conditions=None):
+        self.kind = action.kind
+        return {"action": action.tensor}
+
+
+def test_the_payload_is_of_the_models_kind_of_action():
+    model = Bare(WorldModelConfig(obs_shape=(2,), action_spec={"kind": "discrete", "num_actions": 6}))
+    model.set_component("action_conditioner", part := Kinds())
+    model.transition(State({"x": torch.zeros(1, 2)}), torch.eye(6)[:1])
+    assert part.kind == "discrete"
+
+
+def test_a_conditioner_that_is_set_again_is_given_one_payload():
+    model, part = Bare(), Halving()
+    model.set_component("action_conditioner", part)
+    once = part.condition
+    model.set_component("action_conditioner", part)
+    assert part.condition.args == once.args
+
+
 def test_a_bad_state_is_a_validation_error():
     assert issubclass(StateError, ValidationError)
     assert issubclass(ShapeMismatchError, ValidationError)

@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import subprocess
 import sys
+import types
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,74 @@ def test_a_random_buffer_is_filled(earlier):
     buffer = earlier.create_random_buffer(capacity=200, obs_shape=(3,), action_dim=2, num_episodes=3, episode_length=8)
     assert buffer.num_episodes == 3
     assert buffer.sample(4, 3).obs.shape == (4, 3, 3)
+
+
+def test_a_star_gives_the_names_of_today(tmp_path):
+    run("from worldflux.core.exceptions import *; assert issubclass(ConfigurationError, ValueError)", tmp_path)
+
+
+def test_where_the_family_is_absent_the_import_says_how_to_install_it(tmp_path):
+    code = "import sys, worldflux; sys.modules['worldflux_dreamer'] = None\n"
+    code += "try:\n    import worldflux.models.dreamer\nexcept ImportError as error:\n"
+    run(
+        code + "    assert 'pip install worldflux-dreamer' in str(error), error\nelse:\n    raise SystemExit(1)",
+        tmp_path,
+    )
+
+
+def test_a_name_of_a_family_that_has_gone_is_an_attribute_error(tmp_path):
+    code = "import sys, types, importlib.machinery, worldflux.earlier\n"
+    code += "package = sys.modules['worldflux_dreamer'] = types.ModuleType('worldflux_dreamer')\n"
+    code += "package.__spec__ = importlib.machinery.ModuleSpec('worldflux_dreamer', None)\n"
+    code += "import worldflux.models.dreamer as old\nsys.modules['worldflux_dreamer'] = None\n"
+    run(code + "assert not hasattr(old, 'X') and not hasattr(old, '__all__')", tmp_path)
+
+
+def test_a_fault_of_a_module_that_is_loaded_late_is_not_taken_for_a_name_that_is_absent(monkeypatch):
+    training = importlib.import_module("worldflux.training")
+    monkeypatch.setitem(training._HOME, "Trainer", "broken")
+    monkeypatch.setitem(sys.modules, "worldflux.training.broken", Broken("broken"))
+    with pytest.raises(AttributeError, match="a fault within"):
+        _ = training.Trainer
+
+
+class Broken(types.ModuleType):
+    def __getattr__(self, name):
+        raise AttributeError("a fault within")
+
+
+def test_the_front_door_may_be_loaded_again(tmp_path):
+    code = "import importlib, sys, worldflux, worldflux.factory\nfrom worldflux.core import events\n"
+    code += "before = [len(sys.meta_path), len(events.listeners)]\n"
+    code += "for module in (worldflux, worldflux, worldflux.factory, worldflux): importlib.reload(module)\n"
+    code += "assert [len(sys.meta_path), len(events.listeners)] == before\n"
+    run(code + "assert worldflux.factory.MODEL_ALIASES and worldflux.core.ComponentSpec", tmp_path)
+
+
+FINDER = """
+import sys, importlib.abc, importlib.util
+seen = []
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        seen.append(name)
+sys.meta_path.insert(0, Finder())
+import worldflux, worldflux.factory
+assert "worldflux.factory" in seen
+assert worldflux.factory.MODEL_ALIASES
+loaders = [worldflux.factory.__loader__, worldflux.factory.__spec__.loader, importlib.util.find_spec("json").loader]
+assert len({type(loader) for loader in loaders}) == 1
+"""
+
+
+def test_other_finders_are_asked_for_our_modules_and_their_loaders_stay_as_they_are(tmp_path):
+    run(FINDER, tmp_path)
+
+
+def test_in_a_zip_whose_modules_share_a_loader_the_names_are_there(tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        root = Path(worldflux.__file__).parent
+        for file in root.rglob("*.py"):
+            archive.write(file, f"worldflux/{file.relative_to(root)}")
+    code = "import sys; sys.path.insert(0, 'all.zip')\nimport worldflux.factory, worldflux.hub\n"
+    code += "assert 'all.zip' in worldflux.__file__ and worldflux.factory.MODEL_ALIASES\n"
+    run(code + "assert not hasattr(worldflux.hub, 'nonexistent')", tmp_path)
