@@ -15,7 +15,7 @@ import pytest
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.registry import WorldModelRegistry
 from worldflux.experiment import Run, fit, resume_run
-from worldflux.training import Callback
+from worldflux.training import Callback, JSONLCallback
 from worldflux.training.lock import RunLock
 
 gym = pytest.importorskip("gymnasium")
@@ -139,6 +139,17 @@ def test_more_steps_go_on_with_a_finished_run_and_measure_it_again(tmp_path):
     ends = [line["step"] for line in without_times(tmp_path / "a") if "eval/return" in line]
     assert first["step"] in ends and len(set(ends)) == len(ends)
     assert json.loads((tmp_path / "a" / "evaluation.json").read_text())["step"] > first["step"]
+
+
+def test_a_finished_run_of_an_earlier_version_goes_on_with_its_last_evaluation_once(tmp_path, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(JSONLCallback, "state_dict", lambda self: {})  # they did not count their lines
+        fit("toyworld", env=Short, run=tmp_path / "a", **SMALL)
+    before = without_times(tmp_path / "a")
+    resume_run(tmp_path / "a", env=Short, steps=60)
+    ends = [line["step"] for line in without_times(tmp_path / "a") if "eval/return" in line]
+    assert before[-1]["step"] in ends and len(set(ends)) == len(ends)
+    assert without_times(tmp_path / "a")[: len(before)] == before
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_anew_on_resume(whole, tmp_path, caplog):

@@ -3,6 +3,7 @@
 import copy
 import enum
 import importlib.util
+import inspect
 import json
 import math
 import pickle
@@ -358,6 +359,12 @@ def test_an_unknown_name_is_refused_with_the_nearest_before_anything_else():
 def test_an_unknown_name_of_a_config_is_refused_when_it_is_made():
     with pytest.raises(ConfigurationError, match="Unknown parameter 'obs_shap'.*Did you mean 'obs_shape'"):
         WorldModelConfig(obs_shap=(3,))
+
+
+def test_a_class_of_options_shows_its_constructors_signature(theirs):
+    assert set(option_names(Plain)) <= set(inspect.signature(Plain).parameters)
+    assert inspect.signature(theirs.TheirConfig).parameters["units"].default == 256
+    assert not hasattr(Plain(), "__signature__")
 
 
 # --- the schema, of which more is in test_options_schema.py ---------------------------------------

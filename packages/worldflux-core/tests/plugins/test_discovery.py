@@ -11,7 +11,7 @@ import importlib_metadata
 import pytest
 
 from worldflux.core.errors import PluginError
-from worldflux.plugins.discovery import read_manifest
+from worldflux.plugins.discovery import find_plugins, read_manifest
 from worldflux.plugins.manifest import ManifestError
 
 
@@ -207,3 +207,35 @@ def test_listing_in_a_fresh_process_imports_no_plugin_no_torch_no_pluggy(site, t
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not touch.exists()
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "acme-world-1.0.dist-info",
+        "Acme.World-1.0.dist-info",
+        "acme_world.egg-info",
+        "acme_world-1.0-py3.11.egg-info",
+        "acme_world-1.0-py3.11.egg/EGG-INFO",
+    ],
+)
+def test_a_distribution_may_be_named_as_any_tool_names_it(site, folder):
+    site.add("acme-world")
+    info = site.root / "acme_world-1.0.dist-info"
+    if "egg" in folder:
+        (info / "METADATA").rename(info / "PKG-INFO")
+    (site.root / folder).parent.mkdir(exist_ok=True)
+    info.rename(site.root / folder)
+    dist = importlib_metadata.PathDistribution(site.root / folder)
+    (plugin,) = find_plugins([dist], "0.1.0")
+    assert (plugin.name, plugin.state, plugin.reason) == ("acme-world", "indexed", "")
+
+
+@pytest.mark.parametrize("folder", ["acme-2-1.0.dist-info", "acme-1.0-py3.11.egg-info", "acme.egg-info"])
+def test_a_distribution_that_calls_itself_otherwise_than_its_folder_is_rejected(site, folder):
+    site.add("acme-world")
+    info = site.root / "acme_world-1.0.dist-info"
+    info.rename(site.root / folder)
+    dist = importlib_metadata.PathDistribution(site.root / folder)
+    (plugin,) = find_plugins([dist], "0.1.0")
+    assert plugin.reason == "its metadata cannot be read: it calls itself 'acme-world'"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -18,6 +21,7 @@ from worldflux import (  # noqa: E402  # noqa: E402
     train,
 )
 from worldflux.training import Trainer, TrainingConfig  # noqa: E402
+from worldflux.training.any_module import AnyModule  # noqa: E402
 
 
 class Plain(nn.Module):
@@ -63,3 +67,18 @@ def test_what_cannot_be_trained_is_refused(tmp_path):
     bare.loss = lambda batch: torch.zeros(())
     with pytest.raises(TrainingError, match=r"loss\(batch\) returned a Tensor, expected a LossOutput"):
         Trainer(bare, options(tmp_path / "bare")).train(BATCHES)
+
+
+def test_what_neither_the_module_nor_its_stand_in_has_is_an_attribute_error():
+    model = AnyModule(Plain())
+    assert not hasattr(model, "imagine")
+    with pytest.raises(AttributeError, match="a Plain has no 'imagine'"):
+        _ = model.imagine
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_module_with_its_answers_is_copied(again):
+    model = again(AnyModule(Plain()))
+    assert type(model) is AnyModule
+    assert model.context_rows == 0
+    assert torch.equal(model.linear.weight, Plain().linear.weight)

@@ -61,10 +61,14 @@ class _Called(ABCMeta):
     def __call__(cls: Any, *args: Any, **given: Any) -> Any:
         given = renamed(cls, given)
         try:
-            inspect.signature(cls.__init__).bind(None, *args, **given)
+            cls.__signature__.bind(*args, **given)
         except TypeError as error:
             raise _error(cls, f"{error}: the options are {', '.join(_accepted(cls))}") from None
         return super().__call__(*args, **given)
+
+    @property
+    def __signature__(cls: Any) -> inspect.Signature:  # help() and completion show the constructor's
+        return inspect.signature(types.MethodType(cls.__init__, cls))
 
 
 class Fields(metaclass=_Called):
@@ -182,7 +186,7 @@ def _has_a_rule(hint: Any) -> bool:
 @_once
 def _accepted(cls: type[Fields]) -> tuple[str, ...]:
     """What the constructor takes: the fields, and what is only for it (``InitVar``)."""
-    return tuple(inspect.signature(cls.__init__).parameters)[1:]
+    return tuple(inspect.signature(cls).parameters)
 
 
 @_once

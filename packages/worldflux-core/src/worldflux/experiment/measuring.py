@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from worldflux.core.files import write_json
+from worldflux.core.files import opened, parse_json, write_json
 from worldflux.core.policy import Policy
 from worldflux.envs import RandomPolicy, VectorEnv
 from worldflux.evals import EvalResult, evaluate_policy
@@ -83,13 +84,23 @@ class _NowAndThen(EvalCallback):
     def on_train_begin(self, trainer: Trainer) -> None:
         super().on_train_begin(trainer)
         ended = evaluation_at(trainer.run_dir, trainer.step)
-        # The run goes on from there, and that end was recorded after its checkpoint.
-        if ended is not None and trainer.step < trainer.target:
-            trainer.log(record(ended.trained))
+        if ended is None or trainer.step >= trainer.target:
+            return
+        told = record(ended.trained)  # the run goes on from there, and that end was recorded after its checkpoint
+        if not _recorded(trainer, told):
+            trainer.log(told)
 
     def affordable(self, trainer: Trainer) -> bool:
         """Whether an evaluation is to be made now."""
         return trainer.step < trainer.target and not trainer.stop_reason and super().affordable(trainer)
+
+
+def _recorded(trainer: Trainer, told: Mapping[str, float]) -> bool:
+    """Whether the line is still there: earlier versions did not count theirs, so that it was not dropped."""
+    with contextlib.suppress(OSError, ValueError), opened(trainer.run_dir / "metrics.jsonl") as file:
+        lines = [parse_json(line) for line in file if b'"eval/' in line]
+        return any(line.get("step") == trainer.step and told.items() <= line.items() for line in lines)
+    return False
 
 
 def record(result: EvalResult) -> dict[str, float]:

@@ -116,13 +116,14 @@ def find_plugins(distributions: Iterable[importlib_metadata.Distribution], kerne
 def _candidate(dist: importlib_metadata.Distribution, text: str) -> Plugin | None:
     """The distribution as a plugin, if it has lines of our groups; rejected if it cannot be read. Never raises."""
     folder = Path(str(getattr(dist, "_path", ""))).name  # such as acme_world-1.0.dist-info
-    plugin = Plugin(visible(re.split(r"\.egg-info|-", folder)[0]) or "unknown", "unknown")
+    named = re.match(r"(.+?)(-\d[^-]*(-py[^-]*)?)?\.(dist|egg)-info$", folder)  # EGG-INFO names nothing
+    plugin = Plugin(visible(named[1] if named else folder) or "unknown", "unknown")
     try:
         if len(text) > MAX_ENTRY_POINTS:
             raise ValueError(f"its entry_points.txt has more than {MAX_ENTRY_POINTS:,} characters")
         plugin.entry_points = _entry_points(text)
         name, plugin.version = versions.name_and_version(dist)
-        if folder and versions.canonical(name) != versions.canonical(plugin.name):
+        if named and versions.canonical(name) != versions.canonical(plugin.name):
             raise ValueError(f"it calls itself {name!r}")
         plugin.name = name
     except Exception as error:

@@ -27,11 +27,16 @@ class AnyModule:
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        if hasattr(self._module, name):
-            return getattr(self._module, name)
-        if name == "context_rows":
-            return 0
-        return partial(_WITHOUT[name], self._module)
+        module = vars(self).get("_module")  # it is not there yet while this is copied or unpickled
+        if module is not None and not name.startswith("__"):
+            # A hook is a method of the class: an attribute, or a part, that is called so is none.
+            if name in _WITHOUT and not callable(getattr(type(module), name, None)):
+                return partial(_WITHOUT[name], module)
+            if hasattr(module, name):
+                return getattr(module, name)
+            if name == "context_rows":
+                return 0
+        raise AttributeError(f"a {type(module).__name__} has no {name!r}, nor can it be done without")
 
 
 def _steps(module: Any, batch: Batch) -> Iterator[LossOutput]:
