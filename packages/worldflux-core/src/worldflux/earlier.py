@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import math
 import random
 import warnings
 from collections.abc import Callable
@@ -324,6 +325,26 @@ def create_random_buffer(
         dones = [step == steps - 1 for step in range(steps)]
         buffer.add_episode(obs, actions, rng.standard_normal(steps, dtype="float32"), dones)
     return buffer
+
+
+def read_state(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors and the meta of a state as it was serialized before it had a hash. Raises ValueError if damaged."""
+    torch, parse_json = importlib.import_module("torch"), importlib.import_module("worldflux.core.files").parse_json
+    place = 9 + int.from_bytes(data[5:9], "big")  # the magic word, the version, the length of the header
+    header, tensors = parse_json(data[9:place]), {}
+    for entry in header["tensors"]:
+        name, shape, size, dtype = entry["name"], entry["shape"], entry["size"], getattr(torch, entry["dtype"])
+        whole = all(type(number) is int and 0 <= number < 1 << 40 for number in (size, *shape))
+        if not isinstance(name, str) or name in tensors or not isinstance(dtype, torch.dtype) or not whole:
+            raise ValueError(f"no tensor is {name!r}, {dtype} {shape}")
+        if math.prod(shape) * dtype.itemsize != size or size > len(data) - place:
+            raise ValueError(f"tensor {name!r}, {dtype} {shape}, has {min(size, len(data) - place)} bytes")
+        blob = bytearray(data[place : place + size])
+        flat = torch.frombuffer(blob, dtype=dtype) if size else torch.empty(0, dtype=dtype)
+        tensors[name], place = flat.reshape(shape), place + size
+    if place != len(data) or not isinstance(header["meta"], dict):
+        raise ValueError("it does not end with its last tensor, or its meta is no object")
+    return tensors, header["meta"]
 
 
 def load_any(name_or_path: Any, **options: Any) -> Any:

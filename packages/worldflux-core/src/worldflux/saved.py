@@ -6,8 +6,8 @@ The files may be a stranger's, so each is judged before memory is taken for the 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from importlib import metadata
@@ -24,11 +24,12 @@ from torch.nn.modules.module import (
 )
 
 from worldflux.core.errors import CheckpointError, ConfigurationError, WorldFluxError
-from worldflux.core.files import expanded, locked, opened, read_json, replacing, saved, sha256
+from worldflux.core.files import expanded, json_text, opened, read_json, replacing, sha256
 from worldflux.core.legacy import API_VERSIONS
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import CONFIG, META, WEIGHTS, Saved
 from worldflux.core.registry import WorldModelRegistry
+from worldflux.pages import saved, steady
 
 Shapes = Mapping[str, tuple[int, ...]]
 LARGEST_CONFIG = 1 << 20  # bytes: every entry of a config costs time when the model is built
@@ -59,10 +60,10 @@ def save_model(model: Saved, path: str | Path) -> Path:
     try:
         with replacing(folder / WEIGHTS, folder / CONFIG, folder / META) as (weights, config, meta):
             weights.write_bytes(save(tensors))  # save_file has a stage of its own, which a kill would leave
-            config.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
+            config.write_text(json_text(model.config.to_dict(), limit=LARGEST_CONFIG))
             about["sha256"] = {CONFIG: sha256(config), WEIGHTS: sha256(weights)}
-            meta.write_text(json.dumps(about, indent=2) + "\n")
-    except (OSError, SafetensorError) as error:
+            meta.write_text(json_text(about))
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"could not write {folder}: {error}; what was there before is untouched") from error
     return folder
 
@@ -76,18 +77,21 @@ def load(name_or_path: str | Path) -> WorldModel:
     folder = expanded(name_or_path)
     if not folder.exists():
         folder = WorldModelRegistry.reach("integration", "hub").download(str(name_or_path))
-    with locked(folder, shared=True) as alone:
+
+    def read() -> tuple[WorldModel, dict[str, Path]]:
         meta = _meta(folder)
         for file in folder.glob(WEIGHTS):  # said before its hash is found to be another
             refuse_pickle(file)
-        files = saved(folder / META, {name: meta["sha256"].get(name) for name in (CONFIG, WEIGHTS)}, alone=alone)
+        files = saved(folder / META, {name: meta["sha256"].get(name) for name in (CONFIG, WEIGHTS)})
         data = read_json(files[CONFIG], limit=LARGEST_CONFIG)
         with stored(files[WEIGHTS]) as weights:
             names = weights.keys()
             shapes = {name: tuple(weights.get_slice(name).get_shape()) for name in names}
             model = _build(folder, meta, data, shapes)
             fill(model, {name: weights.get_tensor(name) for name in names}, folder / WEIGHTS)
-    return model
+        return model, files
+
+    return steady(folder / META, read)
 
 
 def _meta(folder: Path) -> dict[str, Any]:
@@ -144,9 +148,12 @@ def _no_larger_than(shapes: Shapes, folder: Path) -> Iterator[None]:
     """Refuse a model, while it is built, that takes several times what its weights do."""
     tensors = SPARE_TENSORS + 4 * len(shapes)
     numbers = SPARE_NUMBERS + 4 * sum(map(math.prod, shapes.values()))
+    here = threading.get_ident()
 
     def count(module: nn.Module, name: str, value: Tensor | None) -> None:
         nonlocal tensors, numbers
+        if threading.get_ident() != here:  # torch asks the hooks for the modules of all threads
+            return
         tensors, numbers = tensors - 1, numbers - (0 if value is None else value.numel())
         if tensors < 0 or numbers < 0:
             raise CheckpointError(f"{folder}: config.json asks for a model far larger than its weights")

@@ -164,7 +164,7 @@ def test_pickles_are_never_read(make_replay, fill, tmp_path):
 HEADERS = {
     "an object": b"{'descr': '|O', 'fortran_order': False, 'shape': (2,), }",
     "a complex number": b"{'descr': '<c8', 'fortran_order': False, 'shape': (2,), }",
-    "text": b"{'descr': '<U1', 'fortran_order': False, 'shape': (2,), }",
+    "text of no width": b"{'descr': '<U0', 'fortran_order': False, 'shape': (2,), }",
     "a record": b"{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }",
     "more than there is": b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }",
     "less than there is": b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }",

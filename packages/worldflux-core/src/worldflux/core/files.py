@@ -8,35 +8,23 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import itertools
 import json
 import os
+import re
+import socket
 import stat
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import CheckpointError, ConfigurationError, WorldFluxError
 
 MAX_BYTES, MAX_DEPTH, MAX_DIGITS = 1 << 24, 100, 100  # beyond these a JSON file is not one of ours
-
-
-@contextlib.contextmanager
-def locked(folder: Path, *, shared: bool = False) -> Iterator[bool]:
-    """Keep others from writing to a folder (``shared``: and read beside other readers); False if that is impossible.
-
-    The system frees the lock when its holder ends, however that ends.
-    """
-    with contextlib.ExitStack() as stack:
-        alone = False
-        with contextlib.suppress(ImportError, OSError):  # Windows, and the folders of some networks, have no such lock
-            import fcntl
-
-            handle = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-            alone = True
-        yield alone
+MAX_STATE = 1 << 28  # bytes of the JSON of a checkpoint or a replay, which holds what a run has gathered
+#: The name of a stage says for which file it is, and which process of which machine writes it.
+_STAGE = re.compile(r"\..+\.([0-9a-f]{8})-([1-9][0-9]{0,8})-[0-9a-f]{8}", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -44,73 +32,85 @@ def replacing(*files: Path) -> Iterator[list[Path]]:
     """Give a stage beside each file of one folder to write to; when the block ends well, all take their places at once.
 
     No system renames several files in one step, so the last one is the page of the others: it names them by their
-    SHA-256 and takes its place first. From then on ``saved`` finds the others on their stages, until they are in place:
-    a process that is killed at any moment leaves the old files or the new. The folder is made if absent. Raises what
-    the block raises, and OSError if the disk is full or not writable; what was there before is then untouched.
+    SHA-256 and takes its place first. From then on ``pages.saved`` finds the others on their stages, until they are in
+    place: a process that is killed at any moment leaves the old files or the new. Nobody is waited for: where two save
+    at the same time, the last page wins, and who finds another's page in the place of its own gives its stages up.
+    Only a page that comes between that look and the move that follows it may lose a file to the other save: who saves
+    to one folder from several processes all the time needs a lock of their own. The folder is made if absent.
+
+    Raises what the block raises, and OSError if the disk is full or not writable; what was there before is then
+    untouched.
     """
     page, folder = files[-1], files[-1].parent
-    stages = [file.with_name(f".{file.name}.{uuid.uuid4().hex}") for file in files]
+    mark = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    stages = [file.with_name(f".{file.name}.{mark}") for file in files]
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder) as alone:
-        try:
-            for file in files:
-                if file.is_dir():  # found now, before another file has taken its place
-                    raise IsADirectoryError(f"{file} is a folder")
-            yield stages
-            for path in (*stages, folder)[: None if len(files) > 1 else 1]:
-                sync(path)
-            os.replace(stages[-1], page)
-        except BaseException:
-            for stage in stages:
-                with contextlib.suppress(OSError):
-                    stage.unlink(missing_ok=True)
-            raise
-        for stage, file in zip(stages[:-1], files):
-            os.replace(stage, file)
-        sync(folder)
-        if alone:
-            _clear(files)
-
-
-def saved(page: Path, digests: Mapping[str, Any], *, alone: bool) -> dict[str, Path]:
-    """Where the files are that a page names by their SHA-256; who is ``alone`` finishes a save that was killed.
-
-    Raises CheckpointError naming the first file that is missing, altered or outside of the page's folder.
-    """
-    places = {name: _place(page, name, digest) for name, digest in digests.items()}
-    if alone:
-        with contextlib.suppress(OSError):  # a folder that cannot be written to is read as it is
-            for name, place in places.items():
-                os.replace(place, page.with_name(name))
-                places[name] = page.with_name(name)
-        _clear([page, *places.values()])
-    return places
-
-
-def _place(page: Path, name: str, digest: Any) -> Path:
-    file = page.with_name(Path(name).name or "nothing")
-    if file.name != name:
-        raise CheckpointError(f"{page} names {name!r}, which is no plain file name")
-    places = [place for place in (file, *_stages(file)) if place.exists()]
-    if not places:
-        raise CheckpointError(f"{file} is missing")
     try:
-        return next(place for place in places if sha256(place) == digest)
-    except StopIteration:
-        raise CheckpointError(f"{file} was altered or truncated: its hash differs from {page.name}") from None
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
-
-
-def _stages(file: Path) -> list[Path]:
-    return sorted(file.parent.glob(f".{glob.escape(file.name)}.{'[0-9a-f]' * 32}"))
-
-
-def _clear(files: Iterable[Path]) -> None:
-    """Remove what killed saves left; only who is alone can tell it from what is being written."""
-    for stage in (stage for file in files for stage in _stages(file)):
-        with contextlib.suppress(OSError):
+        for file in files:
+            if file.is_dir():  # found now, before another file has taken its place
+                raise IsADirectoryError(f"{file} is a folder")
+        yield stages
+        for path in (*stages, folder)[: None if len(files) > 1 else 1]:
+            sync(path)
+        own = content(stages[-1]) if len(files) > 1 else None
+        os.replace(stages[-1], page)
+    except BaseException:
+        for stage in stages:
+            with contextlib.suppress(OSError):
+                stage.unlink(missing_ok=True)
+        raise
+    for stage, file in zip(stages[:-1], files):
+        if content(page) in (own, None):
+            os.replace(stage, file)
+        else:  # what stands in the place may be the other writer's
             stage.unlink()
+    sync(folder)
+    finish(files, page, own)
+
+
+def stages_of(file: Path) -> list[Path]:
+    """What somebody writes, or has left, to take the place of a file."""
+    return sorted(path for path in file.parent.glob(f".{glob.escape(file.name)}.*") if _STAGE.fullmatch(path.name))
+
+
+def abandoned(path: Path) -> bool:
+    """Whether this is a stage whose writer is no more: a process of this machine, of others nothing is known."""
+    match = _STAGE.fullmatch(path.name)
+    if match is None or match[1] != _host() or os.name == "nt":  # where asking for a process would end it
+        return False
+    try:
+        os.kill(int(match[2]), 0)
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
+    return False
+
+
+def _host() -> str:
+    """Which machine this is, and whose process ids count on it: a container has its own."""
+    about = (socket.gethostname(), *map(os.readlink, glob.glob("/proc/self/ns/pid")))
+    return hashlib.sha256(repr(about).encode()).hexdigest()[:8]
+
+
+def content(page: Path) -> bytes | None:
+    """The digest of a page's text, which tells one save from another; None if it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        return hashlib.sha256(read_bytes(page, limit=MAX_STATE)).digest()
+    return None
+
+
+def finish(files: Iterable[Path], page: Path, own: bytes | None, parts: Collection[Path] = ()) -> None:
+    """Put the ``parts`` of a page whose writer is dead in their places and remove the rest of the dead.
+
+    The dead are listed before the page is looked at: they cannot have put another one there since.
+    """
+    for stage, place in [(stage, file) for file in files for stage in stages_of(file) if abandoned(stage)]:
+        if own not in (None, content(page)):
+            return
+        with contextlib.suppress(OSError):  # a folder that cannot be written to is read as it is
+            if stage in parts:
+                os.replace(stage, place)
+            else:
+                stage.unlink()
 
 
 def sync(path: Path) -> None:
@@ -137,10 +137,22 @@ def write_text(file: Path, text: str) -> None:
         stage.write_text(text, encoding="utf-8")
 
 
-def write_json(file: Path, data: Any) -> None:
-    """Write JSON whole or not at all. Raises CheckpointError naming the file."""
+def json_text(data: Any, *, limit: int = MAX_BYTES, indent: int | None = 2) -> str:
+    """An object as JSON that ``read_json`` takes back. Raises ValueError beyond its bounds, TypeError for no JSON."""
     try:
-        write_text(file, json.dumps(data, indent=2) + "\n")
+        text = json.dumps(data, indent=indent) + "\n"
+        parse_json(text.encode())
+    except RecursionError:
+        raise ValueError(f"it is nested more than {MAX_DEPTH} deep") from None
+    if len(text) > limit:  # in bytes: dumps writes nothing but ASCII
+        raise ValueError(f"it has more than {limit:,} bytes")
+    return text
+
+
+def write_json(file: Path, data: Any) -> None:
+    """Write an object as JSON whole or not at all. Raises CheckpointError naming the file."""
+    try:
+        write_text(file, json_text(data))
     except (OSError, TypeError, ValueError) as error:
         raise CheckpointError(f"could not write {file}: {error}; what was there before is untouched") from error
 
@@ -186,10 +198,9 @@ def read_json(
 def parse_json(text: bytes) -> dict[str, Any]:
     """Return a JSON object of bounded depth and digits. Raises ValueError, or RecursionError in a tight stack."""
     outside = b"".join(text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
-    marks = bytes(outside.translate(bytes.maketrans(b"{}", b"[]"), bytes({*range(256)} - {*b"[]{}"})))
-    for _ in range(MAX_DEPTH):  # each round takes the innermost level away
-        marks = marks.replace(b"[]", b"")
-    if len(marks) > MAX_DEPTH or b"[]" in marks:  # it would exhaust the stack of whoever walks through it
+    marks = outside.translate(bytes.maketrans(b"{}", b"[]"), bytes({*range(256)} - {*b"[]{}"}))
+    # "[" is one level more and "]", two codes on, one less. Depth would exhaust the stack of whoever walks through it.
+    if any(level > MAX_DEPTH for level in itertools.accumulate(ord("\\") - mark for mark in marks)):
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
     data = json.loads(text.decode("utf-8-sig"), parse_int=_whole)
     if not isinstance(data, dict):

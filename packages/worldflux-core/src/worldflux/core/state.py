@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,8 @@ from torch.utils import _pytree as pytree
 from typing_extensions import Self
 
 from .errors import ShapeMismatchError, StateError
-from .files import parse_json
+from .files import json_text, parse_json
+from .registry import WorldModelRegistry
 
 _MAGIC = b"WFST\2"  # what it is, and the version of the format
 
@@ -99,13 +99,13 @@ class State(Tensors):
     def serialize(self, version: str = "v1", format: str = "binary") -> bytes:
         """Return the state as bytes: a magic word with a version, a SHA-256, and safetensors that carry ``meta``.
 
-        Raises StateError if ``meta`` holds what JSON cannot, and for another version or format.
+        ``"v1"`` is the format of today. Raises StateError if ``meta`` holds what JSON cannot, and for another version.
         """
         if (version, format) != ("v1", "binary"):
             raise StateError(f"states are written as version 'v1' in format 'binary', not {version!r} in {format!r}")
         try:
-            meta = json.dumps(self.meta)
-        except (TypeError, ValueError, RecursionError) as error:
+            meta = json_text(self.meta, indent=None)
+        except (TypeError, ValueError) as error:
             raise StateError(f"the state's meta cannot be written as JSON: {error}") from error
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.tensors.items()}
         body = safetensors.torch.save(tensors, {"meta": meta})
@@ -113,9 +113,11 @@ class State(Tensors):
 
     @classmethod
     def deserialize(cls, data: bytes) -> State:
-        """Return the state written by ``serialize``. Raises StateError if the bytes are not one."""
+        """Return the state that ``serialize`` wrote, also before today. Raises StateError if the bytes are not one."""
         try:
             data, start = bytes(memoryview(data)), len(_MAGIC) + 32
+            if data.startswith(b"WFST\1"):
+                return cls(*WorldModelRegistry.reach("integration", "earlier").read_state(data))
             if data[: len(_MAGIC)] != _MAGIC:
                 raise StateError(f"bad magic or version {data[: len(_MAGIC)]!r}, expected {_MAGIC!r}")
             body = data[start:]

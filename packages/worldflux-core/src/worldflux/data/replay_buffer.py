@@ -155,20 +155,44 @@ class ReplayBuffer:
     def _of(cls, data: Mapping[str, np.ndarray], seed: int) -> ReplayBuffer:
         obs, actions, rewards, dones = (data[name] for name in ("obs", "actions", "rewards", "dones"))
         shape, capacity = tuple(int(size) for size in data["obs_shape"]), int(data["capacity"])
-        ours = "is_last" in data
+        ours, rows = "is_last" in data, len(obs)
         if len({len(array) for array in (obs, actions, rewards, dones, data["is_last"] if ours else obs)}) != 1:
             raise ValueError("its arrays have different lengths")
-        ends = np.flatnonzero(data["is_last"] if ours else dones.astype(bool))
+        ends = (data["is_last"] if ours else dones).astype(bool)
+        ends[-1:] = True  # the last episode may have been open
         if not ours:  # each episode takes a row more here
-            capacity = max(capacity, len(obs) + len(ends) + 1)
+            capacity = max(capacity, rows + int(ends.sum()))
         buffer = cls(capacity, shape, int(data["action_dim"]), obs.dtype, seed=seed)
-        for part in np.split(np.arange(len(obs)), ends + 1):
-            if ours and len(part) > 1:
-                steps = part[1:]
-                buffer.add_episode(obs[part], actions[part[:-1]], rewards[steps], dones[steps])
-            elif not ours and len(part):
-                buffer.add_episode(obs[part], actions[part], rewards[part], dones[part])
+        sizes = {"obs": buffer.obs_shape, "actions": (buffer.action_dim,), "rewards": (), "dones": ()}
+        for name, size in sizes.items():
+            if data[name].shape != (rows, *size):
+                raise ShapeMismatchError(name, expected=(rows, *size), got=data[name].shape)
+        buffer._check_values(obs, actions, rewards)
+        if rows:
+            buffer._fill(*(_rows_of_ours if ours else _rows_of_earlier)(ends), data)
         return buffer
+
+    def _fill(self, take: np.ndarray, led: np.ndarray, last: np.ndarray, data: Mapping[str, np.ndarray]) -> None:
+        """Store whole episodes at once: rows ``take``, where the rewards and terminals of ``led`` arrive."""
+        if not len(take):
+            return
+        if len(take) > self.capacity:
+            raise ValueError(f"its episodes take {len(take)} rows, its capacity is {self.capacity}")
+        first = np.concatenate([[True], last[:-1]])
+        terminal = data["dones"][led].astype(bool) & ~first
+        if (terminal & ~last).any():
+            raise ValueError(f"row {take[np.argmax(terminal & ~last)]} is done before its episode ends")
+        rows: dict[str, np.ndarray] = {
+            "obs/obs": data["obs"][take],
+            "action": data["actions"][take].astype(np.float32),
+            "reward": data["rewards"][led].astype(np.float32),
+            "is_first": first,
+            "is_last": last,
+            "is_terminal": terminal,
+        }
+        rows["action"][last], rows["reward"][first] = 0, 0
+        arrays = {name: array[None] for name, array in rows.items()} | {"run_start": np.flatnonzero(first)[-1:]}
+        self._replay.load_state_dict(arrays, self._replay.state_dict()[1] | {"rows": len(take)})
 
     def _check(self, obs: np.ndarray, actions: np.ndarray, rewards: np.ndarray, dones: np.ndarray) -> None:
         steps = len(actions)
@@ -187,6 +211,9 @@ class ReplayBuffer:
                 f"done at step {int(np.argmax(dones))} of {steps}: "
                 "add the episodes one by one, each ending where it is done"
             )
+        self._check_values(obs, actions, rewards)
+
+    def _check_values(self, obs: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
         stored = np.dtype(self._replay.obs_spec["obs"].dtype)
         for name, array in (("obs", obs), ("actions", actions), ("rewards", rewards)):
             dtype = stored if name == "obs" else np.dtype(np.float32)
@@ -198,6 +225,20 @@ class ReplayBuffer:
                 raise BufferError(f"{name!r} is not finite at step {step} of the episode: nothing of it was stored")
             field = Field(array.shape[1:], dtype)
             check_value(name, array, field, len(array), len(self._replay))  # a value or a dtype the storage cannot hold
+
+
+def _rows_of_ours(ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows to store, those whose rewards arrive there, and which are the last; of one row no action is left."""
+    take = np.flatnonzero(~(ends & np.concatenate([[True], ends[:-1]])))
+    return take, take, ends[take]
+
+
+def _rows_of_earlier(ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same where rewards follow actions: each last row stands once more for the one after it."""
+    take = np.repeat(np.arange(len(ends)), 1 + ends)
+    last = np.zeros(len(take), bool)
+    last[(np.cumsum(1 + ends) - 1)[ends]] = True
+    return take, np.concatenate([[0], take[:-1]]), last
 
 
 def _numbers(name: str, value: object) -> np.ndarray:

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from worldflux.core.errors import CheckpointError
-from worldflux.core.files import expanded, locked, read_json, replacing, saved, sha256
+from worldflux.core.files import MAX_STATE, expanded, json_text, parse_json, read_json, replacing, sha256
+from worldflux.pages import saved, steady
 
-from .npy import map_npy
+from .npy import check_writable, map_npy
 
 ARRAYS_FILE, VERSION = "arrays.json", 2
+_OURS = re.compile(r"[0-9]{2,}-[A-Za-z0-9_-]*\.npy")
 
 
 def save_arrays(
@@ -29,11 +31,14 @@ def save_arrays(
 
     Raises:
         OSError: the disk is full or not writable.
+        TypeError, ValueError: an array or ``meta`` could not be read back. Nothing is written then.
     """
     target = expanded(directory)
+    for name, array in arrays.items():
+        check_writable(name, array)
     files = {name: f"{i:02d}-{re.sub('[^A-Za-z0-9_-]', '_', name)}.npy" for i, name in enumerate(arrays)}
-    page: dict[str, Any] = {"files": files, "meta": dict(meta)}
-    json.dumps(page)  # what JSON cannot hold is found before anything is written
+    # As JSON gives it back, whose keys are text; what JSON cannot hold is found before anything is written.
+    page = parse_json(json_text({"files": files, "meta": dict(meta)}, limit=MAX_STATE, indent=None).encode())
     before = _names(target)
     with replacing(*(target / file for file in files.values()), target / ARRAYS_FILE) as stages:
         for stage, array in zip(stages, arrays.values()):
@@ -42,8 +47,8 @@ def save_arrays(
         if hashes:
             page |= {"version": VERSION, "sha256": dict(zip(files.values(), map(sha256, stages)))}
             page["page_sha256"] = _digest(page)
-        stages[-1].write_text(json.dumps(page))
-    for name in before - set(files.values()):  # of arrays that are not there any more
+        stages[-1].write_text(json_text(page, limit=MAX_STATE, indent=None))
+    for name in before - _names(target) - set(files.values()):  # of arrays that are not there any more
         with contextlib.suppress(OSError):
             (target / name).unlink()
     return target
@@ -56,20 +61,22 @@ def load_arrays(directory: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
         CheckpointError: something is missing, truncated, altered, or no plain numbers.
     """
     source = expanded(directory)
-    with locked(source, shared=True) as alone:
+
+    def read() -> tuple[tuple[dict[str, np.ndarray], dict[str, Any]], dict[str, Path]]:
         page = _page(source)
         files = page["files"]
         places = {file: source / file for file in files.values()}
         if "version" in page:
-            hashes = {file: page["sha256"].get(file) for file in places}
-            places = saved(source / ARRAYS_FILE, hashes, alone=alone)
-        return {name: map_npy(places[file], name) for name, file in files.items()}, page["meta"]
+            places = saved(source / ARRAYS_FILE, {file: page["sha256"].get(file) for file in places})
+        return ({name: map_npy(places[file], name) for name, file in files.items()}, page["meta"]), places
+
+    return steady(source / ARRAYS_FILE, read)
 
 
 def _page(source: Path) -> dict[str, Any]:
     """The page of a folder. One without hashes has exactly two entries, so that no damage makes another one look so."""
     try:
-        page = read_json(source / ARRAYS_FILE)
+        page = read_json(source / ARRAYS_FILE, limit=MAX_STATE)
         if set(page) != {"files", "meta"}:
             digest = page.pop("page_sha256", None)
             if page.get("version") != VERSION or digest != _digest(page):
@@ -90,9 +97,9 @@ def _digest(page: Mapping[str, Any]) -> str:
 
 
 def _names(source: Path) -> set[str]:
-    """The files of an earlier save, as far as its page is readable."""
+    """The files of an earlier save, as far as its page is readable; what else a stranger's page names is not ours."""
     with contextlib.suppress(CheckpointError):
-        return set(_page(source)["files"].values())
+        return {file for file in _page(source)["files"].values() if _OURS.fullmatch(file)}
     return set()
 
 

@@ -6,7 +6,6 @@ SHA-256. The file ``latest`` names the newest one. Nothing in a checkpoint is pi
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -20,7 +19,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ..core.errors import CheckpointError
-from ..core.files import expanded, read_bytes, read_json, sha256, sync, write_text
+from ..core.files import MAX_STATE, expanded, json_text, read_bytes, read_json, sha256, sync, write_text
 
 FORMAT, VERSION = "worldflux.checkpoint", 1
 logger = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ def write_checkpoint(directory: Path, *, step: int, write: Callable[[Path], None
         write(stage)
         files = {path.relative_to(stage).as_posix(): _describe(path) for path in _files(stage)}
         manifest = {"format": FORMAT, "version": VERSION, "step": step, "created": time.time(), "files": files}
-        (stage / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        (stage / "manifest.json").write_text(json_text(manifest, limit=MAX_STATE, indent=1), encoding="utf-8")
         for path in (*_files(stage), *(p for p in stage.rglob("*") if p.is_dir()), stage):
             sync(path)
         final = _publish(directory, stage, step)
@@ -58,7 +57,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises CheckpointError naming the first file that is missing, truncated or altered.
     """
     try:
-        manifest = read_json(path / "manifest.json")
+        manifest = read_json(path / "manifest.json", limit=MAX_STATE)
         files, version = dict(manifest["files"]), manifest["version"]
     except (CheckpointError, KeyError, TypeError, ValueError) as error:
         message = f"checkpoint {path} is damaged: manifest.json is missing or unreadable"

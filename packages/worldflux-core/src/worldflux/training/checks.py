@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..core.errors import ConfigurationError
-from ..core.files import read_json
+from ..core.files import MAX_STATE, read_json
 from .config import TrainingConfig
 
 
@@ -48,7 +48,7 @@ def check_steps(num_steps: Any) -> None:
 
 def check_going_on(found: Path | None, target: int) -> None:
     """Raise ConfigurationError if a whole checkpoint to go on from is beyond where the run is to end."""
-    step = 0 if found is None else int(read_json(found / "manifest.json")["step"])
+    step = 0 if found is None else int(read_json(found / "manifest.json", limit=MAX_STATE)["step"])
     if step > target:
         raise ConfigurationError(
             f"{found} was made after {step} updates, and it cannot go on to {target}: ask for more than were made"

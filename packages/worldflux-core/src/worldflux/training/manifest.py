@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import sys
 import time
 from importlib import metadata
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import CheckpointError, ConfigurationError
-from ..core.files import write_json
+from ..core.files import abandoned, write_json
 from .checkpoint import checkpoints
 
 SCHEMA = "worldflux.training.run_manifest.v1"
@@ -75,9 +74,9 @@ def open_run(trainer: Any, found: Path | None) -> RunManifest:
 
 
 def _sweep(run_dir: Path) -> None:
-    """Remove what a killed process left of files it was writing; whoever holds the run's lock is alone with them."""
+    """Remove what a killed process left of files it was writing."""
     for path in run_dir.glob(".*"):
-        if re.fullmatch(r"\.[\w.]+\.[0-9a-f]{32}", path.name) and path.is_file():
+        if abandoned(path) and path.is_file():
             path.unlink(missing_ok=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.errors import CheckpointError
-from ..core.files import read_json
+from ..core.files import MAX_STATE, json_text, read_json
 from ..data.storage import load_arrays, save_arrays
 from ..saved import fill, read_tensors
 from .checkpoint import read_manifest
@@ -56,7 +55,10 @@ def write_snapshot(folder: Path, trainer: Any) -> None:
         "source": _write_source(folder / "replay", trainer) if trainer.config.save_replay else False,
     }
     save_file(others, folder / "state.safetensors")
-    (folder / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+    try:
+        (folder / "state.json").write_text(json_text(state, limit=MAX_STATE, indent=1), encoding="utf-8")
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"cannot save the state of the training as JSON: {error}") from error
 
 
 def load_snapshot(folder: Path, trainer: Any) -> None:
@@ -68,7 +70,7 @@ def load_snapshot(folder: Path, trainer: Any) -> None:
     missing = [name for name in FILES if name not in files]
     if missing:
         raise CheckpointError(f"{folder} is no checkpoint of a training: its manifest does not name {missing[0]}")
-    state, others = read_json(folder / "state.json"), read_tensors(folder / "state.safetensors")
+    state, others = read_json(folder / "state.json", limit=MAX_STATE), read_tensors(folder / "state.safetensors")
     try:
         _refuse_another_kind(folder, state, trainer)
         _load_model(folder, state, trainer)
