@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import worldflux
+import worldflux.saved
 from worldflux import WorldModel
 from worldflux.core.errors import WorldFluxError
 from worldflux.core.files import sha256
@@ -97,3 +99,22 @@ def test_components_are_named_by_registered_ids_only(folder, component):
     meta = json.loads((folder / "worldflux_meta.json").read_text())
     (folder / "worldflux_meta.json").write_text(json.dumps({**meta, "components": {"decoder": component}}))
     refused(folder)
+
+
+def test_what_another_thread_builds_meanwhile_is_not_counted(folder, monkeypatch):
+    begun, built = [], []
+
+    def build():
+        begun.append(1)
+        with torch.device("meta"):
+            built.append(torch.nn.Linear(1 << 14, 1 << 14))
+
+    def check(*given, check_fit=worldflux.saved.check_fit):
+        thread = threading.Thread(target=build)
+        thread.start()
+        thread.join()
+        check_fit(*given)
+
+    monkeypatch.setattr("worldflux.saved.check_fit", check)
+    WorldModel.from_pretrained(folder)
+    assert begun and len(built) == len(begun)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -107,3 +109,11 @@ def model(registry) -> ToyModel:
 def toy():
     """The toy family's classes."""
     return {"model": ToyModel, "config": ToyConfig, "ignore": IgnoreAction, "dynamics": ToyDynamics}
+
+
+@pytest.fixture
+def dead_process() -> int:
+    """The id of a process of this machine that is no more."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait()
+    return process.pid

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import json
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 
 from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.core.files import (
+    MAX_BYTES,
     MAX_DEPTH,
+    abandoned,
     opened,
     parse_json,
     read_bytes,
     read_json,
     replacing,
-    saved,
     sha256,
     write_json,
     write_text,
@@ -170,50 +176,62 @@ def test_brackets_and_quotes_in_text_are_no_depth():
     assert parse_json(json.dumps(deep).encode()) == deep
 
 
-# --- several files as one: the page names the others by their hashes ---
+def test_depth_is_found_where_it_begins_however_long_the_text_goes_on():
+    begun = time.process_time()
+    with pytest.raises(ValueError, match="nested more than"):
+        parse_json(b"[" * (1 << 24))
+    assert time.process_time() - begun < 1
 
 
-def save(folder, value):
-    with replacing(folder / "part", folder / "page") as (part, page):
-        part.write_text(value)
-        page.write_text(sha256(part))
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"a": 10**MAX_DEPTH}, "a number of 101 digits"),
+        ({"a": "x" * MAX_BYTES}, "more than 16,777,216 bytes"),
+        (functools.reduce(lambda inner, _: {"a": inner}, range(MAX_DEPTH), {}), "nested more than 100 deep"),
+        (functools.reduce(lambda inner, _: {"a": inner}, range(100_000), {}), "nested more than 100 deep"),
+        ([1], "it holds a list"),
+    ],
+    ids=["digits", "bytes", "depth", "depth without end", "a list"],
+)
+def test_what_could_not_be_read_back_is_not_written(tmp_path, data, says):
+    write_json(tmp_path / "page.json", {"a": 1})
+    with pytest.raises(CheckpointError, match=rf"page\.json.*{says}.*untouched"):
+        write_json(tmp_path / "page.json", data)
+    assert (read_json(tmp_path / "page.json"), names(tmp_path)) == ({"a": 1}, ["page.json"])
 
 
-def load(folder, alone=True):
-    return saved(folder / "page", {"part": (folder / "page").read_text()}, alone=alone)["part"].read_text()
+# --- stages: their names say whose they are ---
 
 
-@pytest.mark.parametrize("alone", [True, False])
-def test_between_the_page_and_its_files_the_new_ones_are_found_and_put_in_place(tmp_path, monkeypatch, alone):
-    save(tmp_path, "old")
-    replace = os.replace
-
-    def killed(source, target):
-        if target == tmp_path / "part":
-            raise KeyboardInterrupt
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        save(tmp_path, "new")
-    monkeypatch.undo()
-    assert load(tmp_path, alone) == "new"
-    assert (names(tmp_path) == ["page", "part"]) is alone
-    save(tmp_path, "newer")
-    assert (load(tmp_path), names(tmp_path)) == ("newer", ["page", "part"])
+def test_nobody_waits_for_who_holds_a_lock_on_the_folder(tmp_path):
+    code = (
+        "import sys, pathlib; from worldflux.core.files import write_text; write_text(pathlib.Path(sys.argv[1]), 'x')"
+    )
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    subprocess.run([sys.executable, "-c", code, tmp_path / "file"], check=True, timeout=20)
+    os.close(handle)
+    assert (tmp_path / "file").read_text() == "x"
 
 
-def test_what_a_kill_left_is_cleared_and_nothing_else(tmp_path):
-    save(tmp_path, "old")
-    (tmp_path / f".part.{'0' * 32}").write_text("half of it")
-    (tmp_path / f".notes.{'0' * 32}").write_text("somebody's")
-    (tmp_path / ".part.mine").write_text("somebody's")
-    assert load(tmp_path) == "old"
-    assert names(tmp_path) == [f".notes.{'0' * 32}", ".part.mine", "page", "part"]
+def test_a_file_may_be_written_while_another_of_its_folder_is(tmp_path):
+    with replacing(tmp_path / "a") as (stage,):
+        stage.write_text("x")
+        write_text(tmp_path / "b", "y")
+        write_text(tmp_path / "a", "z")
+    assert ((tmp_path / "a").read_text(), names(tmp_path)) == ("x", ["a", "b"])
 
 
-@pytest.mark.parametrize("name", ["../part", "/etc/hostname", "", ".", "a/b", "x\0"])
-def test_a_page_names_files_of_its_folder_only(tmp_path, name):
-    save(tmp_path, "old")
-    with pytest.raises(CheckpointError):
-        saved(tmp_path / "page", {name: "0"}, alone=True)
+def test_the_next_save_removes_the_stages_of_the_dead_and_no_others(tmp_path, dead_process):
+    with replacing(tmp_path / "file") as (living,):
+        living.write_text("living")
+        host, pid = living.name.split(".")[2].split("-")[:2]
+        dead = f".file.{host}-{dead_process}-{'0' * 8}"
+        others = {f".file.{'0' * 8}-{dead_process}-{'0' * 8}", f".notes.{host}-{dead_process}-{'0' * 8}", ".file.mine"}
+        for name in {dead, *others}:
+            (tmp_path / name).write_text("half of it")
+        write_text(tmp_path / "file", "text")
+        assert {*names(tmp_path)} == others | {living.name, "file"}
+        assert abandoned(tmp_path / dead) and not abandoned(living) and int(pid) == os.getpid()
+    assert {*names(tmp_path)} == others | {"file"}

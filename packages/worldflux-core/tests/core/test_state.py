@@ -164,3 +164,35 @@ def test_predictions_may_be_given_by_their_short_name():
     assert ModelOutput(preds={"reward": torch.ones(2)}).predictions["reward"].all()
     with pytest.raises(ValidationError, match="give one"):
         ModelOutput({"reward": torch.ones(2)}, preds={"reward": torch.ones(2)})
+
+
+def of_before(entries, blob, meta=None):
+    """A state as it was serialized before it had a hash: the length of a JSON header, the header, the raw tensors."""
+    header = json.dumps({"tensors": entries, "meta": meta or {}}).encode()
+    return b"WFST\1" + struct.pack(">I", len(header)) + header + blob
+
+
+OLD = {"name": "h", "dtype": "float32", "shape": [1, 2], "size": 8}
+
+
+def test_a_state_of_before_there_were_hashes_is_read():
+    nothing = {"name": "n", "dtype": "int64", "shape": [1, 0], "size": 0}
+    state = State.deserialize(of_before([OLD, nothing], struct.pack("<2f", 1, 2), {"step": 7}))
+    assert (state["h"].tolist(), state["n"].shape, state.meta) == ([[1, 2]], (1, 0), {"step": 7})
+
+
+@pytest.mark.parametrize(
+    ("change", "blob"),
+    [
+        ({"dtype": "load"}, b"\0" * 8),
+        ({"dtype": "float64"}, b"\0" * 8),
+        ({"shape": [-1, -2]}, b"\0" * 8),
+        ({"shape": [2**40, 2**40, 0], "size": 0}, b""),
+        ({"name": 3}, b"\0" * 8),
+        ({}, b"\0" * 7),
+        ({}, b"\0" * 9),
+    ],
+)
+def test_a_damaged_state_of_before_there_were_hashes_is_a_state_error(change, blob):
+    with pytest.raises(StateError, match="damaged state"):
+        State.deserialize(of_before([{**OLD, **change}], blob))

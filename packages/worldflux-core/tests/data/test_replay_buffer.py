@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -131,3 +133,41 @@ def test_the_size_of_a_sample_is_a_whole_number(size):
     it.add_episode(*episode(4))
     with pytest.raises(ConfigurationError, match="batch_size must be a whole number"):
         it.sample(size, 2)
+
+
+def test_a_large_file_is_stored_at_once_and_not_row_by_row(tmp_path):
+    rows = 200_000
+    arrays = {"obs": np.zeros((rows, 1), np.uint8), "actions": np.zeros((rows, 1), np.float32)}
+    flags = {"dones": np.arange(rows) % 10 == 9, "rewards": np.zeros(rows, np.float32)}
+    np.savez_compressed(tmp_path / "old.npz", **arrays, **flags, obs_shape=[1], action_dim=1, capacity=rows)
+    begun = time.process_time()
+    it = ReplayBuffer.load(tmp_path / "old.npz")
+    assert time.process_time() - begun < 2 and len(it) == rows and it.num_episodes == rows // 10
+
+
+def test_a_file_that_unpacks_to_more_than_a_quarter_of_the_memory_is_refused(tmp_path, monkeypatch):
+    it = buffer()
+    it.add_episode(*episode(40))
+    it.save(tmp_path / "buffer.npz")
+    monkeypatch.setattr("worldflux.data.npy.memory", lambda: 4000)
+    with pytest.raises(CheckpointError, match="more than a quarter of this machine's memory"):
+        ReplayBuffer.load(tmp_path / "buffer.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"dones": [0, 0, 1, 0, 0]}, "row 2 is done before its episode ends"),
+        ({"capacity": 4}, "take 5 rows, its capacity is 4"),
+        ({"rewards": np.zeros((5, 1))}, "rewards"),
+        ({"obs": np.array([[0], [1], [np.nan], [3], [4.0]])}, "'obs' is not finite at step 2"),
+    ],
+)
+def test_a_saved_buffer_that_no_episodes_could_have_made_is_refused(tmp_path, change, says):
+    it = buffer()
+    it.add_episode(*episode(4, extra=1))
+    it.save(tmp_path / "buffer.npz")
+    with np.load(tmp_path / "buffer.npz") as saved:
+        np.savez(tmp_path / "other.npz", **{**saved, **change})
+    with pytest.raises(CheckpointError, match=says):
+        ReplayBuffer.load(tmp_path / "other.npz")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -191,6 +192,56 @@ def test_a_source_whose_state_cannot_be_written_is_named(toy, tmp_path: Path, st
 
     with pytest.raises(CheckpointError, match=r"Odd\.state_dict\(\) must return a pair"):
         toy.Trainer(toy.ToyModel(), toy.options(tmp_path, total_steps=1)).train(Odd())
+
+
+def test_a_source_that_keeps_text_comes_back(toy, tmp_path: Path) -> None:
+    class Named(toy.NoiseSource):
+        names = np.array(["a", "bc"])
+
+        def state_dict(self):
+            return {"names": self.names}, {}
+
+        def load_state_dict(self, arrays, meta) -> None:
+            self.names = arrays["names"]
+
+    toy.Trainer(toy.ToyModel(), toy.options(tmp_path, total_steps=1)).train(Named())
+    again = Named()
+    again.names = None
+    trainer = toy.Trainer(toy.ToyModel(), toy.options(tmp_path, total_steps=2))
+    trainer.train(again, resume_from=tmp_path)
+    assert (trainer.step, again.names.tolist()) == (2, ["a", "bc"])
+
+
+@pytest.mark.parametrize("state", [({"a": np.array([None])}, {}), ({"a": np.zeros(1, "V4")}, {}), ({}, {"n": 10**200})])
+def test_a_source_whose_state_could_not_be_read_back_is_named(toy, tmp_path: Path, state: object) -> None:
+    class Odd(toy.NoiseSource):
+        def state_dict(self):
+            return state
+
+    with pytest.raises(CheckpointError, match=r"Odd\.state_dict\(\).*(array 'a' is (object|\|V4)|201 digits)"):
+        toy.Trainer(toy.ToyModel(), toy.options(tmp_path, total_steps=1)).train(Odd())
+
+
+def test_a_state_that_could_not_be_read_back_is_not_written(toy, tmp_path: Path) -> None:
+    class Counter(toy.Callback):
+        count = 10**20
+
+        def state_dict(self):
+            return {"count": self.count}
+
+    counter = Counter()
+    trainer = toy.Trainer(toy.ToyModel(), toy.options(tmp_path, total_steps=1), callbacks=[counter])
+    trainer.train(toy.NoiseSource())
+    counter.count = 10**200
+    with pytest.raises(CheckpointError, match="201 digits"):
+        write_checkpoint(tmp_path / "c", step=2, write=lambda folder: snapshot.write_snapshot(folder, trainer), keep=3)
+    assert names(tmp_path / "c") == set()
+
+
+def test_a_large_manifest_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = save(tmp_path, 1)
+    monkeypatch.setattr("worldflux.core.files.MAX_BYTES", 10)
+    assert read_manifest(whole)["step"] == 1
 
 
 def test_nothing_in_a_checkpoint_is_a_pickle(toy, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from worldflux.core import files
 from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.training.lock import NAME, RunLock
 
@@ -81,10 +82,15 @@ def test_a_directory_that_nothing_came_of_is_gone_again(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_was_writing_is_swept_up(toy, tmp_path: Path) -> None:
-    (tmp_path / f".run_manifest.json.{'1f' * 16}").write_text("{")
-    (tmp_path / ".mine").write_text("mine")
-    toy.Trainer(toy.ToyModel(), toy.options(tmp_path, total_steps=1)).train(toy.NoiseSource())
-    assert [path.name for path in tmp_path.glob(".*")] == [".mine"]
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait()
+    with files.replacing(tmp_path / "config.json") as (stage,):
+        stage.write_text("{}")
+        dead = stage.with_name(stage.name.replace(f"-{os.getpid()}-", f"-{process.pid}-"))
+        for path in (dead, tmp_path / ".somebodys"):
+            path.write_text("half of it")
+        toy.Trainer(toy.ToyModel(), toy.options(tmp_path, total_steps=1)).train(toy.NoiseSource())
+        assert not dead.exists() and stage.exists() and (tmp_path / ".somebodys").exists()
 
 
 def test_a_lock_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
