@@ -82,3 +82,12 @@ def test_a_module_with_its_answers_is_copied(again):
     assert type(model) is AnyModule
     assert model.context_rows == 0
     assert torch.equal(model.linear.weight, Plain().linear.weight)
+
+
+@pytest.mark.parametrize("name", ["generator", "seed", "steps", "recipe", "rng_state"])
+def test_a_part_or_a_number_that_is_called_as_a_hook_is_none(name, tmp_path):
+    model = Plain()
+    setattr(model, name, nn.Linear(4, 4) if name == "generator" else 4)
+    trainer = Trainer(model, options(tmp_path, steps=2))
+    trainer.train(BATCHES)
+    assert trainer.status == "finished" and trainer.evaluate(BATCHES, num_batches=1)["loss"] >= 0

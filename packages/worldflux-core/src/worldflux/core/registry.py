@@ -35,18 +35,10 @@ class ComponentSpec:
 
 @dataclass(frozen=True)
 class ComponentEntry:
-    """A component's class or factory and its description."""
+    """A component's class or factory and its description; or what makes the adapter of a backend."""
 
     factory: Any
     spec: ComponentSpec
-    plugin: str | None = None
-
-
-@dataclass(frozen=True)
-class BackendEntry:
-    """What makes the adapter of a backend."""
-
-    factory: Callable[[], Any]
     plugin: str | None = None
 
 

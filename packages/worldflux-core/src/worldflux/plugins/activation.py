@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import pluggy
 
 from worldflux.core.errors import PluginError, did_you_mean
-from worldflux.core.registry import BackendEntry, ComponentEntry, ComponentSpec, Entries, Registry, model_entry
+from worldflux.core.registry import ComponentEntry, ComponentSpec, Entries, Registry, model_entry
 from worldflux.core.text import visible
 from worldflux.plugins import hookspecs
 from worldflux.plugins.discovery import COMPONENTS, MODELS, Plugin
@@ -57,7 +57,8 @@ class Stage:
 
     def add_backend(self, id: str, factory: Callable[..., Any]) -> None:
         """See ``hookspecs.BackendRegistrar``."""
-        self._take("backend", id, factory, BackendEntry(factory, self.plugin.label))
+        spec = ComponentSpec(id, "backend", version=self.plugin.version)
+        self._take("backend", id, factory, ComponentEntry(factory, spec, self.plugin.label))
 
     def add_entry_point(self, group: str, name: str, obj: Any) -> None:
         """One without hooks is itself the model or component that it names; a plain module is nothing."""
