@@ -13,7 +13,13 @@ QUESTIONS = {
     "get_model_info": "import worldflux; assert worldflux.get_model_info('dreamer')['model_id'] == 'dreamerv3:size12m'",
     "dir": "import worldflux; assert 'create_world_model' in dir(worldflux)",
 }
-LISTINGS = [["--help"], ["--version"], ["models", "list"], ["models", "info", "dreamer:ci"], ["plugins", "list"]]
+LISTINGS = [
+    ["--help"],
+    ["--version"],
+    ["models", "list"],
+    ["models", "info", "dreamer:ci", "--no-options"],
+    ["plugins", "list"],
+]
 PROBE = """
 import sys
 sys.argv = ["worldflux", *{argv!r}]
@@ -44,7 +50,7 @@ def test_listing_on_the_command_line_loads_no_torch_and_no_plugin(argv, fresh_py
 
 
 @pytest.mark.parametrize(
-    "argv", [["models", "list"], ["plugins", "list"], ["models", "info", "dreamer:ci"]], ids=" ".join
+    "argv", [["models", "list"], ["plugins", "list"], ["models", "info", "dreamer:ci", "--no-options"]], ids=" ".join
 )
 def test_listing_speaks_json(argv, fresh_python):
     result = fresh_python("-m", "worldflux.cli", *argv, "--json")
