@@ -82,7 +82,7 @@ def test_a_mistake_that_ends_no_worker_can_be_gone_on_from():
     env = make_env(vector())
     env.reset()
     with pytest.raises(EnvironmentFailure) as caught:
-        env._call("step", "no actions")
+        env._call("step", None)
     assert not caught.value.lost
     env.close()
 
