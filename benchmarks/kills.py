@@ -42,7 +42,6 @@ CASES: dict[str, tuple[str, dict[str, str], list[str]]] = {
     ),
     "mbpo:ci": ("Pendulum-v1", {"--steps": "400", "--replay-ratio": "32"}, ["seed_steps=150"]),
 }
-CALLS = "FAMILY... --kills N [--signal SIGTERM] --record"
 TIMES = {"time", "updates_per_second", "eval/seconds"}
 
 
@@ -63,7 +62,8 @@ def main() -> None:
         failed = failed or not result["passed"]
         if given.record:
             what = "Runs of the command that a signal met at random moments, gone on with, against a run nobody touched"
-            record("kills", case=result, key="case", what=what, command=f"python benchmarks/kills.py {CALLS}")
+            command = f"python benchmarks/kills.py {' '.join(sys.argv[1:])}"
+            record("kills", case={**result, "command": command}, key="case", what=what, command=command)
     sys.exit(int(failed))
 
 

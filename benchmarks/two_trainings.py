@@ -52,7 +52,7 @@ def main() -> None:
             key="model",
             what="Updates a second of a training alone, with one thread, all and by default, and of the slower of two "
             "at once by default; medians of the rounds",
-            command="python benchmarks/two_trainings.py --record",
+            command=f"python benchmarks/two_trainings.py {' '.join(sys.argv[1:])}",
             bar="auto at least 0.9 of the best fixed number; each of two at once at least 0.7 of one alone",
         )
 

@@ -28,6 +28,7 @@ def main() -> None:
     share = found.ours / (found.ours + foreign)
     case = {
         "seed": asked.seed,
+        "command": f"python benchmarks/wrong_arguments.py {' '.join(sys.argv[1:])}",
         "calls": found.calls,
         "taken": found.taken,
         "refused_by_ours": found.ours,

@@ -29,7 +29,7 @@ from worldflux.core.legacy import API_VERSIONS
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import CONFIG, META, WEIGHTS, Saved
 from worldflux.core.registry import WorldModelRegistry
-from worldflux.pages import saved, steady
+from worldflux.file_sets import saved, steady
 
 Shapes = Mapping[str, tuple[int, ...]]
 LARGEST_CONFIG = 1 << 20  # bytes: every entry of a config costs time when the model is built

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from worldflux.core.errors import ConfigurationError
-from worldflux.core.registry import WorldModelRegistry
 from worldflux.experiment import Run, fit, resume_run
 from worldflux.training import Callback, JSONLCallback
 from worldflux.training.lock import RunLock
 
 gym = pytest.importorskip("gymnasium")
-TOY = Path(__file__).parent / "toy_world" / "plugin.py"
+pytestmark = pytest.mark.usefixtures("toy")
 SMALL = {"steps": 40, "eval_episodes": 2, "device": "cpu"}
 RECORDS = ("metrics.jsonl", "evaluation.json", "run_manifest.json", "config.json")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def toy():
-    """The toy family, registered as a user's own script would."""
-    spec = importlib.util.spec_from_file_location("toy_world_of_ended_runs", TOY)
-    module = importlib.util.module_from_spec(spec)
-    before = WorldModelRegistry.snapshot()
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    WorldModelRegistry.register("toyworld")(module.ToyWorld)
-    yield module
-    WorldModelRegistry.restore(before)
-    del sys.modules[spec.name]
 
 
 class Short(gym.Env):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,22 +14,8 @@ from worldflux.envs.vector import episode_seed
 from worldflux.experiment import Run, fit, resume_run
 
 gym = pytest.importorskip("gymnasium")
-TOY = Path(__file__).parent / "toy_world" / "plugin.py"
+pytestmark = pytest.mark.usefixtures("toy")
 SMALL = {"steps": 40, "eval_every": 0, "eval_episodes": 2, "eval_explore": True, "save_every": 0, "device": "cpu"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def toy():
-    """The toy family, registered as a user's own script would."""
-    spec = importlib.util.spec_from_file_location("toy_world_of_runs", TOY)
-    module = importlib.util.module_from_spec(spec)
-    before = WorldModelRegistry.snapshot()
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    WorldModelRegistry.register("toyworld")(module.ToyWorld)
-    yield module
-    WorldModelRegistry.restore(before)
-    del sys.modules[spec.name]
 
 
 class Doors(gym.Env):
@@ -60,7 +43,7 @@ class Doors(gym.Env):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, toy):
     return fit("toyworld", env=Doors, run=tmp_path_factory.mktemp("run") / "doors", **SMALL)
 
 

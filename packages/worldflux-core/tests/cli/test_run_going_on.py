@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from worldflux.core.errors import CheckpointError, ConfigurationError
-from worldflux.core.registry import WorldModelRegistry
 from worldflux.envs import RandomPolicy
 from worldflux.experiment import Run, fit, resume_run
 from worldflux.planners import PlannerPolicy
 from worldflux.training import Callback, train
 
 gym = pytest.importorskip("gymnasium")
-TOY = Path(__file__).parent / "toy_world" / "plugin.py"
+pytestmark = pytest.mark.usefixtures("toy")
 SMALL = {"steps": 40, "eval_every": 0, "eval_episodes": 2, "save_every": 0, "device": "cpu"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def toy():
-    """The toy family, registered as a user's own script would."""
-    spec = importlib.util.spec_from_file_location("toy_world_of_going_on", TOY)
-    module = importlib.util.module_from_spec(spec)
-    before = WorldModelRegistry.snapshot()
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    WorldModelRegistry.register("toyworld")(module.ToyWorld)
-    yield module
-    WorldModelRegistry.restore(before)
-    del sys.modules[spec.name]
 
 
 class Corridor(gym.Env):
@@ -59,7 +42,7 @@ class Corridor(gym.Env):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, toy):
     return fit("toyworld", env=Corridor, run=tmp_path_factory.mktemp("run") / "a", **SMALL).directory
 
 

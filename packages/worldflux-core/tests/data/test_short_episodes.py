@@ -50,7 +50,7 @@ def test_a_large_replay_is_not_filled_before_episodes_are_called_too_short(sourc
 
 
 def test_patience_is_longer_where_many_streams_need_long_sequences(source):
-    source([7], capacity=10_000, patience=0).sample(BatchRequest(2, 8))
+    assert source([7], capacity=10_000, patience=0).sample(BatchRequest(2, 8)).actions.shape[:2] == (2, 8)
 
 
 def test_one_long_episode_among_short_ones_is_trained_from(source):

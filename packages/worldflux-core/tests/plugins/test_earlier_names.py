@@ -62,8 +62,13 @@ def test_a_public_name_is_there_leads_on_or_is_gone_with_a_reason(earlier, name)
 def test_every_name_that_is_gone_stands_on_the_page_with_its_reason(earlier):
     table = [line.split("|")[1:3] for line in PAGE.read_text().splitlines() if line.startswith("| `")]
     told = {name.strip("` "): reason.strip() for names, reason in table for name in names.split(",")}
-    assert earlier.GONE.items() <= told.items()
+    assert (earlier.GONE | earlier.GONE_BELOW).items() <= told.items()
     assert set(earlier.GONE) <= set(PUBLIC)
+
+
+def test_a_name_that_a_room_had_and_has_no_more_says_why(earlier):
+    with pytest.raises(AttributeError, match=r"has no attribute 'DDPTrainer': it is gone, a Trainer trains in one"):
+        earlier.find("DDPTrainer", "worldflux.training")
 
 
 def test_the_front_door_watches_the_modules_that_had_more_names(earlier):

@@ -68,7 +68,7 @@ def test_every_earlier_name_has_its_thing_and_none_is_a_name_of_today(monkeypatc
     earlier = importlib.import_module("worldflux.earlier")
     entry = ModelEntry("the model class", "the config class")
     monkeypatch.setattr(WorldModelRegistry, "_entries", {("model", name): entry for name in ("dreamer", "tdmpc2")})
-    for name in [*earlier._MOVED, *earlier._FAMILIES, *earlier._MADE]:
+    for name in [*earlier.MOVED, *earlier.FAMILIES, *earlier._MADE]:
         assert name not in worldflux.__all__
         with pytest.warns(DeprecationWarning, match=f"worldflux.{name} is of an earlier version. Use '"):
             assert earlier.find(name) is not None

@@ -32,9 +32,9 @@ def replacing(*files: Path) -> Iterator[list[Path]]:
     """Give a stage beside each file of one folder to write to; when the block ends well, all take their places at once.
 
     No system renames several files in one step, so the last one is the page of the others: it names them by their
-    SHA-256 and takes its place first. From then on ``pages.saved`` finds the others on their stages, until they are in
-    place: a process that is killed at any moment leaves the old files or the new. Nobody is waited for: where two save
-    at the same time, the last page wins, and who finds another's page in the place of its own gives its stages up.
+    SHA-256 and takes its place first. From then on ``file_sets.saved`` finds the others on their stages, until they are
+    in place: a process that is killed at any moment leaves the old files or the new. Nobody is waited for: where two
+    save at the same time, the last page wins, and who finds another's page in the place of its own gives its stages up.
     Only a page that comes between that look and the move that follows it may lose a file to the other save: who saves
     to one folder from several processes all the time needs a lock of their own. The folder is made if absent.
 

@@ -23,8 +23,8 @@ from worldflux.core.policy import Carry, Policy
 from worldflux.envs import RandomPolicy, Step, VectorEnv
 from worldflux.envs.acting import acting
 
+from .checks import check_fit, check_options
 from .episodes import EpisodeStatistics
-from .fitting import check_fit, check_options
 from .providers import BatchRequest, check_request
 from .replay import Replay, as_numpy
 from .saved import check_source

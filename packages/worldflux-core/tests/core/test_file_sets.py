@@ -8,7 +8,7 @@ import pytest
 
 from worldflux.core.errors import CheckpointError
 from worldflux.core.files import replacing, sha256
-from worldflux.pages import MAX_READINGS, saved, steady
+from worldflux.file_sets import MAX_READINGS, saved, steady
 
 
 def names(folder):

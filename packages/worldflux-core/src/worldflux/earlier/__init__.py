@@ -21,134 +21,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-# name -> the module that has it, and its name there where that is another
-_MOVED = {
-    "ACTION_COMPONENTS_KEY": "worldflux.earlier",
-    "CEMPlanner": "worldflux.planners",
-    "EarlyStoppingCallback": "worldflux.training:EarlyStopping",
-    "JobStatus": "worldflux.delegated",
-    "PLANNER_HORIZON_KEY": "worldflux.core.payloads",
-    "PLANNER_SEQUENCE_KEY": "worldflux.core.payloads",
-    "Planner": "worldflux.planners",
-    "PlannerObjective": "worldflux.planners:Objective",
-    "ProgressCallback": "worldflux.training",
-    "RewardObjective": "worldflux.planners",
-    "RolloutEngine": "worldflux.core.components:RolloutExecutor",
-    "SequenceProvider": "worldflux.data:BatchProvider",
-    "TokenProvider": "worldflux.data:BatchProvider",
-    "TransitionProvider": "worldflux.data:BatchProvider",
-    "VideoProvider": "worldflux.data:BatchProvider",
-    "WorldModelOutput": "worldflux.core.output:ModelOutput",
-    "first_action": "worldflux.planners",
-    "is_namespaced_extra_key": "worldflux.core.spec:namespaced",
-    "normalize_planned_action": "worldflux.core.payloads",
-    "symexp": "worldflux.blocks",
-    "symlog": "worldflux.blocks",
-}
-# name -> family, attribute of its entry in the registry, and the package and name of the class
-_FAMILIES = {
-    "DreamerV3Config": ("dreamer", "config_class", "worldflux_dreamer.DreamerV3Config"),
-    "DreamerV3WorldModel": ("dreamer", "model_class", "worldflux_dreamer.DreamerV3"),
-    "TDMPC2Config": ("tdmpc2", "config_class", "worldflux_tdmpc.TDMPC2Config"),
-    "TDMPC2WorldModel": ("tdmpc2", "model_class", "worldflux_tdmpc.TDMPC2"),
-}
-# module -> those of today that have what was in it; an entry with a star is for all modules beneath
-_MODULES = {
-    "worldflux.core.backend_bridge": "worldflux.core.backends",
-    "worldflux.core.backend_handle": "worldflux.core.backends",
-    "worldflux.core.exceptions": "worldflux.core.errors",
-    "worldflux.core.latent_space": "worldflux.blocks.latent_space",
-    "worldflux.core.interfaces": "worldflux.core.components worldflux.core.registry",
-    "worldflux.core.model_registry": "worldflux.core.registry",
-    "worldflux.core.protocol": "worldflux.core.model",
-    "worldflux.models": "worldflux",
-    "worldflux.models.dreamer": "worldflux_dreamer.dreamerv3",
-    "worldflux.models.dreamer.*": "worldflux_dreamer.dreamerv3",
-    "worldflux.models.tdmpc2": "worldflux_tdmpc.tdmpc2",
-    "worldflux.models.tdmpc2.*": "worldflux_tdmpc.tdmpc2",
-    "worldflux.planners.interfaces": "worldflux.planners",
-    "worldflux.training.backend": "worldflux.delegated",
-    "worldflux.training.data": "worldflux.data",
-    "worldflux.utils": "worldflux.earlier",
-    "worldflux_dreamer.actor": "worldflux_dreamer.dreamerv3.actor",
-    "worldflux_dreamer.config": "worldflux_dreamer.dreamerv3.config",
-    "worldflux_dreamer.decoder": "worldflux_dreamer.dreamerv3.codec",
-    "worldflux_dreamer.distributions": "worldflux_dreamer.dreamerv3.distributions worldflux.blocks",
-    "worldflux_dreamer.encoder": "worldflux_dreamer.dreamerv3.codec",
-    "worldflux_dreamer.fast": "worldflux_dreamer.dreamerv3.fast.fast",
-    "worldflux_dreamer.import_official": "worldflux_dreamer.dreamerv3.official "
-    "worldflux_dreamer.dreamerv3.official_run",
-    "worldflux_dreamer.losses": "worldflux_dreamer.dreamerv3.losses",
-    "worldflux_dreamer.model": "worldflux_dreamer.dreamerv3.model",
-    "worldflux_dreamer.networks": "worldflux_dreamer.dreamerv3.networks worldflux.blocks",
-    "worldflux_dreamer.official_program": "worldflux_dreamer.dreamerv3.official_program",
-    "worldflux_dreamer.official_settings": "worldflux_dreamer.dreamerv3.official_run",
-    "worldflux_dreamer.optim": "worldflux_dreamer.dreamerv3.optim",
-    "worldflux_dreamer.piecewise": "worldflux_dreamer.dreamerv3.fast.piecewise",
-    "worldflux_dreamer.policy": "worldflux_dreamer.dreamerv3.policy",
-    "worldflux_dreamer.rssm": "worldflux_dreamer.dreamerv3.rssm",
-    "worldflux_dreamer.scan": "worldflux_dreamer.dreamerv3.fast.scan",
-    "worldflux_tdmpc.config": "worldflux_tdmpc.tdmpc2.config",
-    "worldflux_tdmpc.dynamics": "worldflux_tdmpc.tdmpc2.dynamics",
-    "worldflux_tdmpc.encoder": "worldflux_tdmpc.tdmpc2.encoder",
-    "worldflux_tdmpc.import_official": "worldflux_tdmpc.tdmpc2.official",
-    "worldflux_tdmpc.losses": "worldflux_tdmpc.tdmpc2.losses",
-    "worldflux_tdmpc.model": "worldflux_tdmpc.tdmpc2.model",
-    "worldflux_tdmpc.networks": "worldflux_tdmpc.tdmpc2.networks worldflux.blocks",
-    "worldflux_tdmpc.official_program": "worldflux_tdmpc.tdmpc2.official_program",
-    "worldflux_tdmpc.official_settings": "worldflux_tdmpc.tdmpc2.official",
-    "worldflux_tdmpc.policy": "worldflux_tdmpc.tdmpc2.policy",
-    "worldflux_tdmpc.twohot": "worldflux_tdmpc.tdmpc2.twohot",
-}
-# modules that are still there -> what else was in them (the front door gives them a ``__getattr__`` for it)
-NAMES = {
-    "worldflux.core.batch": "BatchProvider BatchProviderV2 BatchRequest SequenceProvider TokenProvider "
-    "TransitionProvider VideoProvider",
-    "worldflux.core.config": "DreamerV3Config TDMPC2Config",
-    "worldflux.core.output": "WorldModelOutput",
-    "worldflux.core.payloads": "ACTION_COMPONENTS_KEY WorldModelOutput first_action is_namespaced_extra_key",
-    "worldflux.core.registry": "AutoConfig AutoWorldModel",
-    "worldflux.core.spec": "ModelMaturity",
-    "worldflux.factory": "MODEL_ALIASES MODEL_CATALOG",
-    "worldflux.planners": "PlannerObjective",
-    "worldflux.training": "JobStatus ReplayBuffer",
-    "worldflux.training.callbacks": "EarlyStoppingCallback ProgressCallback",
-}
-# name -> why there is nothing in its place
-GONE = {
-    "AsyncDecoder": "nothing called the asynchronous parts",
-    "AsyncDynamicsModel": "nothing called the asynchronous parts",
-    "AsyncObservationEncoder": "nothing called the asynchronous parts",
-    "AsyncRolloutExecutor": "nothing called the asynchronous parts",
-    "DiTSkeletonConfig": "it was a skeleton",
-    "DiTSkeletonWorldModel": "it was a skeleton",
-    "DiffusionWorldModel": "no package has diffusion models yet",
-    "DiffusionWorldModelConfig": "no package has diffusion models yet",
-    "DynamicsType": "nothing read it: a family's class says what its dynamics are",
-    "GANSkeletonConfig": "it was a skeleton",
-    "GANSkeletonWorldModel": "it was a skeleton",
-    "JEPABaseConfig": "no package has JEPA yet",
-    "JEPABaseWorldModel": "no package has JEPA yet",
-    "LatentType": "nothing read it: a family's class says what its latents are",
-    "PhysicsSkeletonConfig": "it was a skeleton",
-    "PhysicsSkeletonWorldModel": "it was a skeleton",
-    "PluginManifest": "a plugin's manifest is its worldflux.toml",
-    "Renderer3DSkeletonConfig": "it was a skeleton",
-    "Renderer3DSkeletonWorldModel": "it was a skeleton",
-    "SSMSkeletonConfig": "it was a skeleton",
-    "SSMSkeletonWorldModel": "it was a skeleton",
-    "TokenSpec": "a ModalitySpec of kind 'tokens' says what a model reads",
-    "TokenWorldModel": "no package has token models yet",
-    "TokenWorldModelConfig": "no package has token models yet",
-    "VJEPA2Config": "no package has V-JEPA 2 yet",
-    "VJEPA2WorldModel": "no package has V-JEPA 2 yet",
-    "WorldModelBuilder": "create_world_model takes everything at once",
-    "execution": "the handle of a backend starts official programs",
-    "resolve_backend_execution": "create_world_model(..., backend=...) gives the handle",
-}
-
-
-# --- finding ------------------------------------------------------------------------------------------------------
+from .names import FAMILIES, GONE, GONE_BELOW, MODULES, MOVED, NAMES
 
 
 def find(name: str, module: str = "worldflux") -> Any:
@@ -167,17 +40,18 @@ def find(name: str, module: str = "worldflux") -> Any:
 
 
 def _no_such(module: str, name: str, otherwise: str = "") -> AttributeError:
-    why = f"it is gone, {GONE[name]} (docs/api-compat.md)" if name in GONE else otherwise
+    gone = GONE.get(name) or GONE_BELOW.get(name)
+    why = f"it is gone, {gone} (docs/api-compat.md)" if gone else otherwise
     return AttributeError(f"module {module!r} has no attribute {name!r}{': ' if why else ''}{why}")
 
 
 def _found(name: str, module: str) -> tuple[str, Any]:
     """Where a name of the front door is today, and its thing."""
-    if name in _MOVED:
-        today, _, renamed = _MOVED[name].partition(":")
+    if name in MOVED:
+        today, _, renamed = MOVED[name].partition(":")
         return f"{today}.{renamed or name}", getattr(importlib.import_module(today), renamed or name)
-    if name in _FAMILIES:
-        family, attribute, place = _FAMILIES[name]
+    if name in FAMILIES:
+        family, attribute, place = FAMILIES[name]
         return place, _of_family(family, attribute)
     if name in _MADE:
         place, make = _MADE[name]
@@ -198,10 +72,10 @@ def _of_family(family: str, attribute: str) -> Any:
 
 def spec_of(module: str) -> ModuleSpec | None:
     """How Python makes a module of an earlier version, or None if there was none of that name."""
-    today = _MODULES.get(module) or _MODULES.get(f"{module.rpartition('.')[0]}.*")
+    today = MODULES.get(module) or MODULES.get(f"{module.rpartition('.')[0]}.*")
     if today is None:
         return None
-    package = any(name.startswith(f"{module}.") for name in _MODULES)
+    package = any(name.startswith(f"{module}.") for name in MODULES)
     return ModuleSpec(module, _EarlierModule(today.split()), is_package=package)
 
 
@@ -229,7 +103,7 @@ class _EarlierModule(InspectLoader):
             return sorted({public for today in self._loaded(old, name) for public in _public(today)})
         if name.startswith("__"):
             raise _no_such(old, name)
-        if old.startswith("worldflux.") and name in {*_MOVED, *_FAMILIES, *_MADE}:
+        if old.startswith("worldflux.") and name in {*MOVED, *FAMILIES, *_MADE}:
             place, value = _found(name, old)
             if self._today == ["worldflux"]:
                 warnings.warn(f"{old}.{name} is of an earlier version. Use '{place}' instead.", DeprecationWarning, 3)
