@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,9 +30,14 @@ manifest_version = 1
 name = "{name}"
 plugin_api_version = "{plugin_api_version}"
 worldflux_version_range = "{worldflux_version_range}"
-capabilities = ["models"]
+capabilities = ["models"{more}]
 [[models]]
 id = "{name}"
+"""
+FORMATS = """
+[[formats]]
+id = "compat"
+markers = ["compat.json"]
 """
 INTRODUCTION = """\
 # Which versions work together
@@ -44,7 +50,7 @@ PLUGINS = """
 ## What a plugin declares, and what the kernel says
 
 worldflux-core {kernel} implements plugin API {api}. Each row is a plugin that declares these two numbers, found and
-judged as an installed one is. A kernel other than {kernel} is the same code under another version number.
+judged as an installed one is. A kernel other than {kernel}, or of another API, is the same code under another number.
 
 | plugin API | range | kernel | state | what the list says |
 | --- | --- | --- | --- | --- |
@@ -72,14 +78,20 @@ def kernel_api() -> str:
     return f"{max(PLUGIN_API)}.{PLUGIN_API[max(PLUGIN_API)]}"
 
 
-def expected_sentence(row: Mapping[str, str], kernel: str, api: str) -> str:
+def number(version: str) -> tuple[int, ...]:
+    """A plugin API as numbers to compare."""
+    return tuple(map(int, version.split(".")))
+
+
+def expected_sentence(row: Mapping[str, Any], kernel: str, api: str) -> str:
     """The words of a row of [[plugins]] from this kernel; empty where the plugin is taken."""
-    return row.get("sentence", "").format(kernel=row.get("kernel", kernel), api=api.partition(".")[2])
+    return str(row.get("sentence", "")).format(kernel=row.get("kernel", kernel), api=api.partition(".")[2])
 
 
-def judge(rows: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
+def judge(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """(state, sentence) the installed kernel gives a plugin that declares what each row says."""
     from worldflux.plugins import Kernel
+    from worldflux.plugins.versions import PLUGIN_API
 
     verdicts = []
     for row in rows:
@@ -88,22 +100,25 @@ def judge(rows: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
             found = lambda site=folder: importlib.metadata.distributions(path=[site])
             sys.path.insert(0, folder)
             importlib.invalidate_caches()
+            major, _, minor = row.get("kernel_api", kernel_api()).partition(".")
             try:
-                (plugin,) = Kernel(found, environ={}, version=row.get("kernel")).plugins
+                with mock.patch.dict(PLUGIN_API, {int(major): int(minor)}):
+                    (plugin,) = Kernel(found, environ={}, version=row.get("kernel")).plugins
             finally:
                 sys.path.remove(folder)
             verdicts.append((plugin.state, "" if plugin.state == "indexed" else plugin.problem))
     return verdicts
 
 
-def fake_distribution(site: Path, row: Mapping[str, str]) -> None:
+def fake_distribution(site: Path, row: Mapping[str, Any]) -> None:
     """Install into the folder ``site`` a plugin that declares what ``row`` says, and has no code worth running."""
     module = "compat_" + row["name"].replace("-", "_")
     package, info = site / module, site / f"{row['name'].replace('-', '_')}-1.0.dist-info"
     package.mkdir()
     info.mkdir()
     (package / "__init__.py").write_text("raise SystemExit('judging a plugin must not run its code')\n")
-    (package / "worldflux.toml").write_text(MANIFEST.format(**row), encoding="utf-8")
+    formats, more = (FORMATS, ', "formats"') if row.get("formats") else ("", "")
+    (package / "worldflux.toml").write_text(MANIFEST.format(**row, more=more) + formats, encoding="utf-8")
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {row['name']}\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[worldflux.models]\n{row['name']} = {module}\n")
 
@@ -179,7 +194,7 @@ def plugins_part(table: Mapping[str, Any], kernel: str, api: str) -> str:
         sentence = expected_sentence(row, kernel, api)
         declared = f"`{row['worldflux_version_range']}`" if row["worldflux_version_range"] else "(any)"
         words = f"`{sentence}`" if sentence else ""
-        judge_version = row.get("kernel", kernel)
+        judge_version = row.get("kernel", kernel) + (f", API {row['kernel_api']}" if "kernel_api" in row else "")
         rows.append(f"| {row['plugin_api_version']} | {declared} | {judge_version} | {row['state']} | {cell(words)} |")
     return PLUGINS.format(kernel=kernel, api=api) + "\n".join(rows) + "\n"
 
@@ -222,6 +237,7 @@ def unexpected(cells: Iterable[Mapping[str, Any]]) -> list[str]:
 def wrong_plugins() -> list[str]:
     """Rows of [[plugins]] about which the installed kernel says something else than expected."""
     kernel, api, rows = importlib.metadata.version("worldflux-core"), kernel_api(), load()["plugins"]
+    rows = [row for row in rows if number(row.get("since", "0.0")) <= number(api)]
     wanted = [(row["state"], expected_sentence(row, kernel, api)) for row in rows]
     pairs = zip(rows, wanted, judge(rows))
     return [f"{row['name']}: expected {want}, got {got}" for row, want, got in pairs if want != got]

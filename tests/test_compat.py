@@ -30,11 +30,17 @@ def test_a_plugin_gets_the_verdict_and_the_sentence_of_the_table(row):
 
 
 def test_the_table_asks_for_every_kind_of_version():
-    assert {"0.9", "1.0", "1.9", "2.0"} <= {row["plugin_api_version"] for row in ROWS}
+    assert {"0.9", "1.0", "1.1", "1.9", "2.0"} <= {row["plugin_api_version"] for row in ROWS}
     assert {row["state"] for row in ROWS} == {"indexed", "rejected"}
     assert all(("sentence" in row) == (row["state"] == "rejected") for row in ROWS)
     pairings = {(row["kernel"], row["family"]) for row in compat.load()["releases"]}
     assert pairings == {(kernel, family) for kernel in ("this", "released") for family in ("this", "released")}
+
+
+def test_a_kernel_is_not_asked_about_what_came_after_it(monkeypatch):
+    row = {**ROWS[0], "since": "1.9", "state": "rejected", "sentence": "said by later kernels only"}
+    monkeypatch.setattr(compat, "load", lambda: {"plugins": [row]})
+    assert compat.wrong_plugins() == []
 
 
 def test_a_wrong_verdict_is_named(monkeypatch):

@@ -23,9 +23,9 @@ import torch
 import worldflux
 from worldflux import Replay, ReplayBuffer, State
 from worldflux.core.errors import WorldFluxError
-from worldflux.core.files import sha256
 from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 from worldflux.envs import Step
+from worldflux.files import sha256
 from worldflux.training import find_checkpoint
 from worldflux_dreamer.dreamerv3.official_run import read_checkpoint as read_dreamer
 from worldflux_tdmpc.tdmpc2.official import read_checkpoint as read_tdmpc

@@ -17,29 +17,36 @@ SOURCES = sorted(ROOT.glob("packages/*/src/**/*.py"))
 LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 MAY_IMPORT = {
     "core": set(),
-    "earlier": set(),  # it is asked for names by the front door, and looks them up when it is
-    "blocks": {"core"},
-    "plugins": {"core"},
+    "earlier": {"core"},  # it is asked for names by the front door, and looks them up when it is
+    "blocks": {"core", "files"},
+    "files": {"core"},
+    "state_bytes": {"core", "files"},
+    "contract_rules": {"core"},
+    "words": {"core"},
+    "recipe": {"core"},
+    "importing": {"core", "files"},
+    "strangers": {"core"},
+    "plugins": {"core", "strangers"},
     "hub": {"core"},
-    "file_sets": {"core"},
-    "saved": {"core", "file_sets"},
+    "file_sets": {"core", "files"},
+    "saved": {"core", "files", "file_sets"},
     "schema": {"core"},
-    "factory": {"core", "plugins"},
-    "scaffold": {"core", "plugins"},
+    "factory": {"core", "files", "plugins"},
+    "scaffold": {"core", "plugins", "strangers"},
     "envs": {"core"},
-    "data": {"core", "envs", "file_sets"},
-    "agent": {"core", "envs"},
+    "data": {"core", "envs", "files", "file_sets"},
+    "agent": {"core", "envs", "files"},
     "planners": {"core", "blocks"},
-    "delegated": {"core"},
-    "training": {"core", "data", "delegated", "envs", "saved"},
-    "evals": {"core", "data", "envs"},
-    "experiment": {"core", "agent", "factory", "saved", "data", "envs", "planners", "training", "evals"},
+    "delegated": {"core", "files"},
+    "training": {"core", "data", "delegated", "envs", "files", "recipe", "saved"},
+    "evals": {"core", "data", "envs", "files"},
+    "experiment": {"core", "agent", "factory", "files", "saved", "data", "envs", "planners", "training", "evals"},
     "testing": {
-        *("core", "blocks", "plugins", "factory", "the front door", "delegated", "saved"),
+        *("core", "blocks", "strangers", "plugins", "factory", "the front door", "delegated", "saved"),
         *("data", "envs", "planners", "training", "evals", "experiment"),
     },
     "cli": {
-        *("core", "plugins", "factory", "the front door", "scaffold"),
+        *("core", "files", "strangers", "plugins", "factory", "the front door", "scaffold"),
         *("data", "envs", "planners", "training", "evals", "experiment", "testing"),
     },
     "__main__": {"cli"},
@@ -125,7 +132,7 @@ def test_nothing_imports_a_family():
 
 def test_the_kernel_is_small():
     kernel = [*KERNEL.glob("core/**/*.py"), *KERNEL.glob("plugins/**/*.py"), KERNEL / "factory.py"]
-    assert sum(map(lines_of_code, kernel)) <= 3125  # on its way to 2,500: this number is only ever lowered
+    assert sum(map(lines_of_code, kernel)) <= 2500
 
 
 def test_no_file_is_long():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from worldflux import plugins
+from worldflux import plugins, strangers
 from worldflux.core import registry
 from worldflux.plugins import ModelSpec, hookspecs
 from worldflux.plugins.manifest import json_schema, parse
@@ -31,6 +31,7 @@ TABLES = {
     "## `[[backends]]`": "Backend",
     "## `[[importers]]`": "Importer",
     "## `[[commands]]`": "Command",
+    "## `[[formats]]`": "Format",
 }
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("worldflux_")}
 REGISTRARS = {name: cls.add for name, cls in vars(hookspecs).items() if name.endswith("Registrar")}
@@ -113,9 +114,10 @@ def fragments(node: ast.AST) -> list[str]:
 
 
 def sentences() -> dict[str, str]:
-    """Every such piece in the code of the plugin kernel and the registry, docstrings apart -> where it stands."""
+    """Every such piece in the code of the plugin kernel, its tools and the registry, with its place."""
     found = {}
-    for path in [*sorted(Path(inspect.getfile(plugins)).parent.glob("*.py")), Path(inspect.getfile(registry))]:
+    rooms = (Path(inspect.getfile(room)).parent for room in (plugins, strangers))
+    for path in [*(path for room in rooms for path in sorted(room.glob("*.py"))), Path(inspect.getfile(registry))]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
         prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}

@@ -15,8 +15,8 @@ import worldflux
 import worldflux.saved
 from worldflux import WorldModel
 from worldflux.core.errors import WorldFluxError
-from worldflux.core.files import sha256
 from worldflux.core.persistence import load_pretrained
+from worldflux.files import sha256
 
 FAMILIES = ("dreamer:ci", "planet:ci", "tdmpc2:ci", "mbpo:ci")
 

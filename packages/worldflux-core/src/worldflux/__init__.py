@@ -18,7 +18,6 @@ from worldflux.core.registry import WorldModelRegistry
 
 _HOME = {
     "agent": "Agent",
-    "core.backends": "OfficialBackendHandle",
     "core.batch": "Batch",
     "core.components": "ActionConditioner Decoder DynamicsModel ObservationEncoder RolloutExecutor SLOTS arrival",
     "core.config": "WorldModelConfig",
@@ -31,7 +30,7 @@ _HOME = {
     "core.output": "LossOutput ModelOutput",
     "core.payloads": "Action ActionPayload ActionSequence ConditionPayload Observations WorldModelInput",
     "core.policy": "Carry Policy",
-    "core.recipe": "Recipe",
+    "recipe": "Recipe",
     "core.registry": "ComponentSpec WorldModelRegistry",
     "core.spec": "ActionPart ActionSpec Capability ConditionSpec ModalityKind ModalitySpec ModelIOContract "
     "ObservationSpec PredictionSpec SequenceFieldSpec SequenceLayout StateSpec "
@@ -39,11 +38,13 @@ _HOME = {
     "core.state": "State",
     "core.trajectory": "Trajectory",
     "blocks": "decoder_losses",
+    "delegated": "OfficialBackendHandle",
     "data": "BatchProvider BatchProviderV2 BatchRequest EnvironmentSource Replay ReplayBuffer",
     "envs": "RandomPolicy VectorEnv make_env",
     "evals": "evaluate_policy imagine",
     "experiment": "Run fit",
-    "factory": "create_world_model get_config get_model_info import_weights list_models",
+    "factory": "create_world_model get_config get_model_info list_models",
+    "importing": "import_weights",
     "schema": "json_schema",
     "training": "Trainer TrainingConfig train",
 }
@@ -80,11 +81,15 @@ def __dir__() -> list[str]:
 
 
 def _load(kind: str, name: str) -> Any:
-    from worldflux.plugins.kernel import get_kernel
-
     if kind == "integration":
         return importlib.import_module(f"worldflux.{name}")
-    return get_kernel().backend(name) if kind == "backend" else get_kernel().ensure(kind, name)
+    from worldflux.plugins.kernel import get_kernel
+
+    if kind == "declared":
+        return get_kernel().catalog.items(name)
+    if kind == "importer":
+        return get_kernel().target("importers", name)
+    return get_kernel().factory(kind, name) if kind in ("backend", "format") else get_kernel().ensure(kind, name)
 
 
 def _tell(event: str, model: Any, **facts: Any) -> None:

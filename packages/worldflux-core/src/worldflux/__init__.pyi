@@ -1,7 +1,6 @@
 from worldflux.agent import Agent
 from worldflux.blocks import decoder_losses
 from worldflux.blocks.latent_space import CategoricalLatentSpace, GaussianLatentSpace, LatentSpace, SimNormLatentSpace
-from worldflux.core.backends import OfficialBackendHandle
 from worldflux.core.batch import Batch
 from worldflux.core.components import (
     SLOTS,
@@ -40,7 +39,6 @@ from worldflux.core.payloads import (
     WorldModelInput,
 )
 from worldflux.core.policy import Carry, Policy
-from worldflux.core.recipe import Recipe
 from worldflux.core.registry import ComponentSpec, WorldModelRegistry
 from worldflux.core.spec import (
     ActionPart,
@@ -61,10 +59,13 @@ from worldflux.core.spec import (
 from worldflux.core.state import State
 from worldflux.core.trajectory import Trajectory
 from worldflux.data import BatchProvider, BatchProviderV2, BatchRequest, EnvironmentSource, Replay, ReplayBuffer
+from worldflux.delegated import OfficialBackendHandle
 from worldflux.envs import RandomPolicy, VectorEnv, make_env
 from worldflux.evals import evaluate_policy, imagine
 from worldflux.experiment import Run, fit
-from worldflux.factory import create_world_model, get_config, get_model_info, import_weights, list_models
+from worldflux.factory import create_world_model, get_config, get_model_info, list_models
+from worldflux.importing import import_weights
+from worldflux.recipe import Recipe
 from worldflux.schema import json_schema
 from worldflux.training import Trainer, TrainingConfig, train
 

@@ -8,12 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
-from worldflux.core import legacy
-from worldflux.core.backends import NATIVE_BACKEND, OfficialBackendHandle
 from worldflux.core.errors import ConfigurationError, ModelNotFoundError, did_you_mean
 from worldflux.core.events import announce
-from worldflux.core.files import expanded
-from worldflux.core.registry import WorldModelRegistry
+from worldflux.core.registry import NATIVE_BACKEND, WorldModelRegistry
+from worldflux.files import expanded
 from worldflux.plugins.catalog import Resolved
 from worldflux.plugins.kernel import get_kernel
 
@@ -56,24 +54,26 @@ def create_world_model(
         ConfigurationError: an unknown keyword, slot, component, backend or device, or values that contradict each
             other or the saved model. All three are ValueErrors.
     """
-    legacy.check_api_version(api_version)
     backend = kwargs.pop("backend", None) or NATIVE_BACKEND
     _expect("model", model, (str, os.PathLike), f"{PRESET}, or the folder of a saved model")
     _expect("backend", backend, str, "the id of a backend")
     _expect("component_overrides", component_overrides, (Mapping, type(None)), "slots mapped to components")
     named = {"observation_modalities": observation_modalities, "action_spec": action_spec}
-    given = legacy.without_hybrid(_given(kwargs, obs_shape=obs_shape, action_dim=action_dim, **named), api_version)
+    given = _given(kwargs, obs_shape=obs_shape, action_dim=action_dim, **named)
+    if api_version != "v3" or "hybrid" in (given.get("action_type"), given.get("action_spec", {}).get("kind")):
+        given = WorldModelRegistry.reach("integration", "earlier.options").of_today(given, api_version)
     found = _find(model)
     if backend != NATIVE_BACKEND:  # the one case that is no model; who asks for it knows, all others are spared a union
-        return cast("WorldModel", _handle(found, backend, given, requested_device=str(device), api_version=api_version))
+        about: dict[str, Any] = {"requested_device": str(device), "api_version": api_version}
+        return cast("WorldModel", _delegated(found, backend, given, about))
     from worldflux.core.doors import checked_device  # not for listing
 
     checked_device(device)
     if isinstance(found, Path):
-        built, model_id = _load(found, given), str(found)
+        built: WorldModel = WorldModelRegistry.reach("integration", "saved").confirmed(found, given)
+        model_id = str(found)
     else:
-        config = _config(found, given)
-        built, model_id = WorldModelRegistry.model(found.family).model_class(config), found.model_id
+        built, model_id = WorldModelRegistry.model(found.family).model_class(_config(found, given)), found.model_id
     if api_version != "v3" or not hasattr(built, "api_version"):  # a plain module has none
         built.api_version = api_version
     if component_overrides and not hasattr(built, "set_component"):
@@ -82,7 +82,8 @@ def create_world_model(
         built.set_component(slot, component)
     built.to(device)
     about = {"execution_kind": "native_model", "device": str(device), "api_version": built.api_version}
-    vars(built).update(backend=backend, backend_handle=OfficialBackendHandle(backend, model_id, about))
+    handle = WorldModelRegistry.reach("integration", "delegated").OfficialBackendHandle
+    vars(built).update(backend=backend, backend_handle=handle(backend, model_id, about))
     announce("model_created", built)
     return built
 
@@ -136,23 +137,6 @@ def get_config(
     """The family's config of a preset or alias, with changes; raises what ``create_world_model`` raises."""
     _expect("model", model, str, PRESET)
     return _config(get_kernel().resolve(model), _given(kwargs, obs_shape=obs_shape, action_dim=action_dim))
-
-
-def import_weights(source: Any, *, importer: str, config: Mapping[str, Any] | None = None) -> WorldModel:
-    """Build our model from official weights.
-
-    ``source`` is a file, a folder, or a mapping of official parameter names to arrays; ``importer`` an id such as
-    "official-dreamerv3"; ``config`` the official settings where shapes do not tell them.
-
-    Raises:
-        ConfigurationError: no such importer, or (from the importer) weights and settings that do not fit.
-    """
-    _expect("importer", importer, str, "the id of an importer such as 'official-dreamerv3'")
-    _expect("config", config, (Mapping, type(None)), "the official settings by name")
-    found = expanded(source) if isinstance(source, (str, os.PathLike)) else source
-    built: WorldModel = get_kernel().target("importers", importer)(found, config=config)
-    announce("model_created", built)
-    return built
 
 
 def _listed() -> list[Resolved]:
@@ -212,10 +196,10 @@ def _given(kwargs: Mapping[str, Any], **named: Any) -> dict[str, Any]:
 
 def _config(found: Resolved, given: Mapping[str, Any]) -> WorldModelConfig:
     """The config of a preset with the caller's changes. Raises ConfigurationError naming an unknown field."""
-    from worldflux.core.config import WorldModelConfig
+    from worldflux.core.config import WorldModelConfig, config_class_of
     from worldflux.core.fields import renamed
 
-    kernel, config_class = get_kernel(), WorldModelRegistry.model(found.family).config_class
+    kernel, config_class = get_kernel(), config_class_of(WorldModelRegistry.model(found.family))
     if found.plugin is None:  # registered by a script: its config class knows the sizes, if there are any
         known = config_class.from_size.__func__ is not WorldModelConfig.from_size.__func__  # type: ignore[attr-defined]
         if found.size != "base" and not known:
@@ -227,27 +211,12 @@ def _config(found: Resolved, given: Mapping[str, Any]) -> WorldModelConfig:
     return config_class.from_dict({**base, **values, **renamed(config_class, given)})
 
 
-def _load(path: Path, given: Mapping[str, Any]) -> WorldModel:
-    """A saved model, which the caller's fields may confirm but not change."""
-    from worldflux.core.model import WorldModel
-
-    loaded = WorldModel.from_pretrained(path)
-    asked = loaded.config.with_overrides(**given)
-    for name in given:
-        saved, wanted = getattr(loaded.config, name), getattr(asked, name)
-        if saved != wanted:
-            raise ConfigurationError(f"{path} was saved with {name}={saved!r}, not {wanted!r}; leave it out")
-    return loaded
-
-
-def _handle(found: Resolved | Path, backend: str, given: Mapping[str, Any], **asked: str) -> OfficialBackendHandle:
+def _delegated(found: Resolved | Path, backend: str, given: Mapping[str, Any], about: dict[str, Any]) -> Any:
+    """The handle on the official program that a backend runs a preset with."""
     kernel = get_kernel()
     _, declared = kernel.catalog.provider("backends", backend, NATIVE_BACKEND)
     if isinstance(found, Path):
         raise ConfigurationError(f"backend {backend!r} runs presets, not the saved model {str(found)!r}")
-    config = _config(found, given).to_dict()
-    accepted = [(preset.family, preset.size) for preset in map(kernel.resolve, declared.models)]
-    if accepted and (found.family, found.size) not in accepted:
-        raise ConfigurationError(f"backend {backend!r} runs {', '.join(declared.models)}, not {found.model_id!r}")
-    about = {"execution_kind": "backend_handle", "adapter_id": backend, "backend_profile": declared.profile}
-    return OfficialBackendHandle(backend, found.model_id, about | asked | {"config": config})
+    about["config"] = _config(found, given).to_dict()
+    room = WorldModelRegistry.reach("integration", "delegated.handle")
+    return room.handle_of(found, declared, accepted=[kernel.resolve(name) for name in declared.models], about=about)

@@ -1,6 +1,6 @@
 """Reading what was saved as several files, a page and those it names, while others may save over it.
 
-Nobody waits for anybody: ``core.files.replacing`` puts the page in place first, so whoever found the same page before
+Nobody waits for anybody: ``files.replacing`` puts the page in place first, so whoever found the same page before
 and after reading has read files of one save.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from worldflux.core.errors import CheckpointError, WorldFluxError
-from worldflux.core.files import content, finish, sha256, stages_of
+from worldflux.files import content, finish, sha256, stages_of
 
 MAX_READINGS = 10
 T = TypeVar("T")

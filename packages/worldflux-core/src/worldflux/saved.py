@@ -23,13 +23,14 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
+from worldflux.core.config import config_class_of
 from worldflux.core.errors import CheckpointError, ConfigurationError, WorldFluxError
-from worldflux.core.files import expanded, json_text, opened, read_json, replacing, sha256
 from worldflux.core.legacy import API_VERSIONS
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import CONFIG, META, WEIGHTS, Saved
 from worldflux.core.registry import WorldModelRegistry
 from worldflux.file_sets import saved, steady
+from worldflux.files import expanded, json_text, opened, read_json, replacing, sha256
 
 Shapes = Mapping[str, tuple[int, ...]]
 LARGEST_CONFIG = 1 << 20  # bytes: every entry of a config costs time when the model is built
@@ -94,6 +95,17 @@ def load(name_or_path: str | Path) -> WorldModel:
     return steady(folder / META, read)
 
 
+def confirmed(path: Path, given: Mapping[str, Any]) -> WorldModel:
+    """A saved model in eval mode, which the caller's fields may confirm but not change; raises ConfigurationError."""
+    loaded = WorldModel.from_pretrained(path)
+    asked = loaded.config.with_overrides(**given)
+    for name in given:
+        saved_as, wanted = getattr(loaded.config, name), getattr(asked, name)
+        if saved_as != wanted:
+            raise ConfigurationError(f"{path} was saved with {name}={saved_as!r}, not {wanted!r}; leave it out")
+    return loaded
+
+
 def _meta(folder: Path) -> dict[str, Any]:
     meta = read_json(folder / META)
     version = meta.get("save_format_version")
@@ -115,7 +127,7 @@ def _build(folder: Path, meta: dict[str, Any], data: dict[str, Any], shapes: Sha
             f"{folder}: config.json says model_type {family!r}, {META} says {meta.get('model_type')!r}"
         )
     entry = WorldModelRegistry.model(family)
-    config = entry.config_class.from_dict(data)
+    config = config_class_of(entry).from_dict(data)
 
     def build() -> WorldModel:
         model: WorldModel = entry.model_class(config)

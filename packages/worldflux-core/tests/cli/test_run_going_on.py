@@ -111,7 +111,7 @@ def test_who_goes_on_in_python_is_told_to_name_the_environment(tmp_path, caplog)
 
 
 def test_a_class_of_environments_is_made_as_often_as_the_model_wants(toy, tmp_path, monkeypatch):
-    from worldflux.core.recipe import Recipe
+    from worldflux.recipe import Recipe
 
     action = {"kind": "discrete", "dim": 3}
     model = toy.ToyWorld(toy.ToyWorld.config_class(model_type="toyworld", obs_shape=(2,), action_spec=action))

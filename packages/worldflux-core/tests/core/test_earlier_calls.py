@@ -25,8 +25,8 @@ from worldflux import (  # noqa: E402
     WorldModelConfig,
 )
 from worldflux.core import components  # noqa: E402
-from worldflux.core.legacy import without_hybrid  # noqa: E402
 from worldflux.core.payloads import normalize_planned_action  # noqa: E402
+from worldflux.earlier.options import of_today  # noqa: E402
 
 
 class Bare(WorldModel):
@@ -142,11 +142,11 @@ def test_a_plan_without_horizon_is_read_as_it_was(shape, planned):
 def test_hybrid_actions_warn_and_go_on_as_continuous_ones():
     with pytest.warns(DeprecationWarning, match="'hybrid' is gone"):
         ActionSpec(kind="hybrid", dim=2)
-    with pytest.warns(DeprecationWarning, match="'hybrid' is gone"):
-        given = without_hybrid({"action_spec": {"kind": "hybrid", "dim": 2}}, "v0.2")
+    with pytest.warns(DeprecationWarning, match="'hybrid' is gone|'v0.2' is deprecated"):
+        given = of_today({"action_spec": {"kind": "hybrid", "dim": 2}}, "v0.2")
     assert given["action_spec"] == {"kind": "continuous", "dim": 2}
     with pytest.raises(ValidationError, match="'hybrid' is gone"):
-        without_hybrid({"action_type": "hybrid"}, "v3")
+        of_today({"action_type": "hybrid"}, "v3")
 
 
 def test_components_can_be_asked_what_they_are():

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from worldflux.core.errors import CheckpointError
-from worldflux.core.files import replacing, sha256
 from worldflux.file_sets import MAX_READINGS, saved, steady
+from worldflux.files import replacing, sha256
 
 
 def names(folder):

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from worldflux.core.errors import CheckpointError, ConfigurationError
-from worldflux.core.files import (
+from worldflux.files import (
     MAX_BYTES,
     MAX_DEPTH,
     abandoned,
@@ -108,7 +108,7 @@ def test_what_is_no_json_object_is_named_in_the_callers_kind_of_error(tmp_path, 
 
 
 def test_what_is_too_large_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("worldflux.core.files.MAX_BYTES", 10)
+    monkeypatch.setattr("worldflux.files.MAX_BYTES", 10)
     (tmp_path / "page.json").write_text('{"a": "0123456789"}')
     with pytest.raises(CheckpointError, match="it has more than"):
         read_json(tmp_path / "page.json")
@@ -205,9 +205,7 @@ def test_what_could_not_be_read_back_is_not_written(tmp_path, data, says):
 
 
 def test_nobody_waits_for_who_holds_a_lock_on_the_folder(tmp_path):
-    code = (
-        "import sys, pathlib; from worldflux.core.files import write_text; write_text(pathlib.Path(sys.argv[1]), 'x')"
-    )
+    code = "import sys, pathlib; from worldflux.files import write_text; write_text(pathlib.Path(sys.argv[1]), 'x')"
     handle = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     subprocess.run([sys.executable, "-c", code, tmp_path / "file"], check=True, timeout=20)

@@ -12,7 +12,6 @@ from worldflux.core.errors import CapabilityError, ConfigurationError, ShapeMism
 from worldflux.core.model import WorldModel
 from worldflux.core.output import LossOutput
 from worldflux.core.payloads import ConditionPayload
-from worldflux.core.recipe import Recipe
 from worldflux.core.spec import (
     ActionSpec,
     Capability,
@@ -26,6 +25,7 @@ from worldflux.core.spec import (
     vector,
 )
 from worldflux.core.state import State
+from worldflux.recipe import Recipe
 
 
 @dataclass

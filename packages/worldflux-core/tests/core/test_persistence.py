@@ -19,7 +19,7 @@ def edit(file, **changes):
 
 
 def rehash(folder):
-    from worldflux.core.files import sha256
+    from worldflux.files import sha256
 
     meta = folder / "worldflux_meta.json"
     edit(meta, sha256={name: sha256(folder / name) for name in ("config.json", "model.safetensors")})

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from worldflux.core.backends import OfficialBackendHandle
 from worldflux.core.errors import ConfigurationError
-from worldflux.delegated import Job, MetricsSource, Program, SubprocessBackend, launch
+from worldflux.delegated import Job, MetricsSource, OfficialBackendHandle, Program, SubprocessBackend, launch
 
 # Flags, a folder to log into, metrics.jsonl and checkpoints with a file "done". What it does is its task's name.
 FLAGS_PROGRAM = """

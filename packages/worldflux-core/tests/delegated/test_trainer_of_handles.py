@@ -7,11 +7,11 @@ import sys
 import pytest
 import torch
 
-from worldflux.core.backends import OfficialBackendHandle
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.model import WorldModel
 from worldflux.core.registry import WorldModelRegistry
+from worldflux.delegated import OfficialBackendHandle
 from worldflux.training import Trainer, TrainingConfig
 
 

@@ -240,7 +240,7 @@ class House:
         assert registry.model("acme_world").plugin == registry.component("acme_world.zero").plugin == "acme-world 1.0"
         self.kernel.ensure("model", "waiting_world")
         assert registry.model("waiting_world").plugin == "waiting-world 1.0"
-        assert self.kernel.backend("waiting_world_remote").__name__ == "Thing"
+        assert self.kernel.factory("backend", "waiting_world_remote").__name__ == "Thing"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 FIVE = {"observation_encoder", "dynamics_model", "action_conditioner", "decoder", "rollout_executor"}
-SECTIONS = ("models", "components", "backends", "importers", "commands")
+SECTIONS = ("models", "components", "backends", "importers", "commands", "formats")
 OURS = {
     "worldflux-dreamer": {"dreamer", "dreamerv3", "planet"},
     "worldflux-tdmpc": {"tdmpc2", "tdmpc"},
@@ -65,6 +65,25 @@ def is_target(value):
     )
 
 
+def is_file_word(value, more):
+    return value != "" and set(value) <= LOWER | {letter.upper() for letter in LOWER} | DIGITS | set("_+-" + more)
+
+
+def is_suffix(value):
+    return (
+        isinstance(value, str)
+        and value.startswith(".")
+        and all(is_file_word(part, "") for part in value[1:].split("."))
+    )
+
+
+def is_marker(value):
+    """A path down from a folder, none of whose steps leads up or could be taken for an option."""
+    steps = value.split("/") if isinstance(value, str) else [""]
+    bare = [step.removeprefix(".") for step in steps]
+    return all(is_file_word(step, ".") and step[0] not in ".+-" for step in bare)
+
+
 def is_distribution(value):
     return (
         isinstance(value, str)
@@ -98,7 +117,7 @@ TABLES = {  # key -> (check, required)
     "manifest": {
         "manifest_version": (lambda value: type(value) is int and value == 1, True),
         "name": (is_distribution, True),
-        "plugin_api_version": (one_of("1.0"), True),
+        "plugin_api_version": (one_of("1.0", "1.1"), True),
         "worldflux_version_range": (is_line, True),
         "capabilities": (every(one_of(*SECTIONS)), False),
         "requires": (every(is_line), False),
@@ -138,6 +157,12 @@ TABLES = {  # key -> (check, required)
     },
     "importers": {"id": (is_id, True), "target": (is_target, True), "description": (is_line, False)},
     "commands": {"name": (is_id, True), "summary": (is_line, True), "target": (is_target, True)},
+    "formats": {
+        "id": (is_id, True),
+        "description": (is_line, False),
+        "suffixes": (every(is_suffix), False),
+        "markers": (every(is_marker), False),
+    },
 }
 
 
@@ -199,6 +224,8 @@ def broken_ties(raw, seed) -> Iterator[str]:
     for section in SECTIONS:
         if raw.get(section) and section not in raw.get("capabilities", []):
             yield "capabilities name the sections there are"
+        if section == "formats" and section in raw.get("capabilities", []) and raw["plugin_api_version"] == "1.0":
+            yield "formats came with 1.1"
         names = [item.get("id", item.get("name")) for item in raw.get(section, [])]
         if section == "models":
             names += [name for model in raw.get("models", []) for name in model.get("synonyms", [])]
@@ -239,7 +266,7 @@ def is_of(name, id):
 def broken_points(raw, seed, points) -> Iterator[str]:
     """Entry points and manifest say the same."""
     models, components = ({item["id"] for item in raw.get(kind, [])} for kind in ("models", "components"))
-    beside = {item["id"] for kind in ("backends", "importers") for item in raw.get(kind, [])}
+    beside = {item["id"] for kind in ("backends", "importers", "formats") for item in raw.get(kind, [])}
     if not models <= set(points.models) <= models | beside | set(raw.get("aliases", {})):
         yield "a model is an entry point"
     if set(points.components) != components:

@@ -49,7 +49,7 @@ def test_an_id_starts_its_plugin_which_then_registers_all_it_declares(add):
     entry = kernel.registry.model("acme_world")
     assert (entry.plugin, kernel.plugins[0].state) == ("acme-world 1.0", "active")
     assert kernel.registry.component("acme.zero").spec.component_type == "action_conditioner"
-    assert kernel.backend("acme_remote").__name__ == "Thing"
+    assert kernel.factory("backend", "acme_remote").__name__ == "Thing"
 
 
 def test_a_component_id_starts_the_plugin_too(add):
@@ -141,7 +141,7 @@ def test_two_threads_start_a_plugin_once(add):
 
 
 def test_a_slow_start_is_reported(add, monkeypatch, caplog):
-    monkeypatch.setattr("worldflux.plugins.activation.SLOW_SECONDS", -1.0)
+    monkeypatch.setattr("worldflux.strangers.code.SLOW_SECONDS", -1.0)
     add(ALL).ensure("model", "acme_world")
     assert "plugin acme-world 1.0 took 0 s to start" in caplog.text
 
@@ -189,9 +189,9 @@ def test_a_backend_may_have_no_adapter_and_then_says_so(add):
     kernel = add(HOOKS + MODELS + COMPONENTS)
     kernel.ensure("model", "acme_world")
     with pytest.raises(PluginError, match="plugin acme-world 1.0 has no adapter for backend 'acme_remote'"):
-        kernel.backend("acme_remote")
+        kernel.factory("backend", "acme_remote")
 
 
 def test_an_unknown_backend_names_the_nearest(add):
     with pytest.raises(ConfigurationError, match="Unknown backend 'acme_remot'.*Did you mean 'acme_remote'"):
-        add(ALL).backend("acme_remot")
+        add(ALL).factory("backend", "acme_remot")

@@ -140,9 +140,10 @@ import logging, sys
 sys.path.insert(0, {site!r})
 import importlib_metadata
 from worldflux.core.registry import Registry
-from worldflux.plugins import Kernel, activation
+from worldflux.plugins import Kernel
+from worldflux.strangers import code
 logging.basicConfig(format="%(message)s")
-activation.HANG_SECONDS, activation.SLOW_SECONDS = 0.3, 0.5
+code.HANG_SECONDS, code.SLOW_SECONDS = 0.3, 0.5
 found = lambda: importlib_metadata.distributions(path=[{site!r}])
 kernel = Kernel(found, registry=Registry(), environ={{}}, version="0.1")
 kernel.ensure("model", "acme_world")
@@ -163,7 +164,7 @@ def test_a_hang_at_import_shows_where_and_the_log_says_who_and_how_long(site, te
 
 
 def test_a_start_that_does_not_hang_prints_nothing(house, capfd, monkeypatch):
-    monkeypatch.setattr("worldflux.plugins.activation.HANG_SECONDS", 0.2)
+    monkeypatch.setattr("worldflux.strangers.code.HANG_SECONDS", 0.2)
     house.kernel.ensure("model", "waiting_world")
     threading.Event().wait(0.4)  # the watch must end with the start
     assert capfd.readouterr() == ("", "")

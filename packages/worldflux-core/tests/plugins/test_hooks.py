@@ -1,4 +1,4 @@
-"""The hooks of plugin API 1.0: their exact signatures, and how each is called."""
+"""The hooks of plugin API 1.1: their exact signatures, and how each is called."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ FROZEN = {
     "worldflux_register_models": ("(registrar: 'ModelRegistrar') -> 'None'", False),
     "worldflux_register_components": ("(registrar: 'ComponentRegistrar') -> 'None'", False),
     "worldflux_register_backends": ("(registrar: 'BackendRegistrar') -> 'None'", False),
+    "worldflux_register_formats": ("(registrar: 'FormatRegistrar') -> 'None'", False),
     "worldflux_resolve_preset": ("(family: 'str', preset: 'str') -> 'Mapping[str, Any] | None'", True),
     "worldflux_model_created": ("(model: 'WorldModel', spec: 'ModelSpec') -> 'None'", False),
     "worldflux_checkpoint_saved": ("(path: 'Path', spec: 'ModelSpec') -> 'None'", False),
@@ -24,6 +25,7 @@ REGISTRARS = {
     "-> 'None'",
     "ComponentRegistrar": "(self, id: 'str', kind: 'str', factory: 'Callable[..., Any]') -> 'None'",
     "BackendRegistrar": "(self, id: 'str', factory: 'Callable[..., Any]') -> 'None'",
+    "FormatRegistrar": "(self, id: 'str', factory: 'Callable[..., Any]') -> 'None'",
 }
 SPEC = ModelSpec("acme_world:ci", "acme_world", "acme-world 1.0", "v3")
 
@@ -34,7 +36,7 @@ def test_the_hooks_change_only_with_the_plugin_api():
     found = {name: (str(inspect.signature(h)), h.worldflux_spec["firstresult"]) for name, h in hooks.items()}
     assert found == FROZEN
     assert {name: str(inspect.signature(getattr(hookspecs, name).add)) for name in REGISTRARS} == REGISTRARS
-    assert PLUGIN_API == {1: 0}
+    assert PLUGIN_API == {1: 1}
 
 
 @pytest.mark.parametrize("name", FROZEN)
@@ -42,7 +44,8 @@ def test_every_hook_says_when_it_is_called_and_since_when(name):
     text = inspect.getdoc(getattr(hookspecs, name))
     assert "When:" in text
     assert "Raising" in text
-    assert ".. versionadded:: 1.0" in text
+    since = "1.1" if name == "worldflux_register_formats" else "1.0"
+    assert f".. versionadded:: {since}" in text
 
 
 @pytest.fixture

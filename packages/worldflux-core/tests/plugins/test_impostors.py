@@ -11,7 +11,7 @@ import pytest
 from worldflux.core.errors import PluginError
 from worldflux.core.registry import Registry
 from worldflux.plugins.kernel import Kernel
-from worldflux.plugins.lookalikes import looks, one_slip
+from worldflux.strangers.names import looks, one_slip
 
 
 def note(name: str, near: str) -> str:

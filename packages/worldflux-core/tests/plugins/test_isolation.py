@@ -56,15 +56,15 @@ LISTED = {
     ),
     "a later API minor": (
         lambda text: {"head": edited(text, '"1.0"', '"1.9"')},
-        "needs plugin API 1.9, this kernel (worldflux-core 0.1.0) has 1.0; update worldflux-core",
+        "needs plugin API 1.9, this kernel (worldflux-core 0.1.0) has 1.1; update worldflux-core",
     ),
     "a later API major": (
         lambda text: {"head": edited(text, '"1.0"', '"2.0"')},
-        "needs plugin API 2.0, this kernel (worldflux-core 0.1.0) has 1.0; update worldflux-core",
+        "needs plugin API 2.0, this kernel (worldflux-core 0.1.0) has 1.1; update worldflux-core",
     ),
     "an earlier API major": (
         lambda text: {"head": edited(text, '"1.0"', '"0.9"')},
-        "was written for plugin API 0.9, this kernel (worldflux-core 0.1.0) has 1.0; update the plugin",
+        "was written for plugin API 0.9, this kernel (worldflux-core 0.1.0) has 1.1; update the plugin",
     ),
     "a later kernel": (
         lambda text: {"head": edited(text, ">=0.1,<0.2", ">=0.2")},
@@ -313,7 +313,7 @@ def test_what_only_starting_it_shows_is_undone_remembered_and_told(house, text, 
     ran = house.site.root / "broken_world" / "plugin.py.ran"
     assert ran.read_text() == "x" if ran.exists() else case == "not Python"
     with pytest.raises(PluginError, match="failed to start"):
-        house.kernel.backend("broken_world_remote")
+        house.kernel.factory("backend", "broken_world_remote")
     house.still_works()
 
 

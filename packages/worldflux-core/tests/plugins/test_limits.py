@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from worldflux.plugins.manifest import ManifestError, load, parse
+from worldflux.plugins.manifest import ManifestError, parse
+from worldflux.strangers.tables import load
 
 HEAD = 'manifest_version = 1\nname = "acme"\nplugin_api_version = "1.0"\nworldflux_version_range = ">=0.1"\n'
 MODELS = HEAD + 'capabilities = ["models"]\n'

@@ -14,9 +14,9 @@ SNAPSHOT = Path(__file__).parent / "manifest_schema.json"
 GOOD = {
     "manifest_version": 1,
     "name": "acme-world",
-    "plugin_api_version": "1.0",
+    "plugin_api_version": "1.1",
     "worldflux_version_range": ">=0.1,<0.2",
-    "capabilities": ["models", "components", "backends", "importers", "commands"],
+    "capabilities": ["models", "components", "backends", "importers", "commands", "formats"],
     "requires": ["einops>=0.7"],
     "experimental": False,
     "activation_events": ["model_created"],
@@ -52,6 +52,7 @@ GOOD = {
     "backends": [{"id": "acme_remote", "models": ["acme:ci"], "profile": "small"}],
     "importers": [{"id": "official-acme", "target": "acme_world.weights:load"}],
     "commands": [{"name": "acme-probe", "summary": "Look", "target": "acme_world.cli:probe"}],
+    "formats": [{"id": "acme", "suffixes": [".acme"], "markers": ["meta/acme.json"]}],
 }
 
 
@@ -126,6 +127,10 @@ def test_the_tier_is_stated_or_follows_from_role_and_maturity(tier, role, maturi
         ("components/0/slot", "tokenizer", "components.acme.zero.family: expected the family whose slot"),
         ("importers/0/target", "acme_world.weights", "importers[0].target: expected a target"),
         ("importers/0/target", "os:system('x')", "importers[0].target: expected a target"),
+        ("formats/0/suffixes", ["acme"], "formats[0].suffixes[0]: expected the ending of a file such as '.acme'"),
+        ("formats/0/markers", ["../acme.json"], "formats[0].markers[0]: expected a file within a folder"),
+        ("formats/0/markers", ["/etc/passwd"], "formats[0].markers[0]: expected a file within a folder"),
+        ("plugin_api_version", "1.0", "plugin_api_version: expected '1.1' or more, for formats, not '1.0'"),
     ],
 )
 def test_a_broken_rule_is_named_where_it_is_broken(path, value, says):

@@ -38,9 +38,9 @@ PYDANTIC = TypeAdapter(Manifest)  # reads the same dataclasses, with none of our
 FULL = """
 manifest_version = 1
 name = "full-family"
-plugin_api_version = "1.0"
+plugin_api_version = "1.1"
 worldflux_version_range = ">=0.1,<0.2"
-capabilities = ["models", "components", "backends", "importers", "commands"]
+capabilities = ["models", "components", "backends", "importers", "commands", "formats"]
 requires = ["pluggy>=1", "absent; python_version < '3'"]
 experimental = true
 activation_events = ["model_created"]
@@ -71,6 +71,11 @@ target = "full_family.weights:load"
 name = "full-probe"
 summary = "Look"
 target = "full_family.cli.main:probe"
+[[formats]]
+id = "full.rows"
+description = "Rows"
+suffixes = [".full", ".full.gz"]
+markers = ["meta/info.json", ".fullrc"]
 [aliases]
 full = "fullv2:big"
 full-small = "full:ci"
@@ -122,7 +127,7 @@ for one in SEEDS:
 NEAR = {
     "manifest_version": [2, 0, True, 1.0, "1"],
     "name": ["toy_Family", "Toy.Family", "toy--family", "full_family", "WORLDFLUX.dreamer", "toy-family-", "toyv2:ci"],
-    "plugin_api_version": ["1.1", "2.0", "0.9", "1.0.0", "01.0", "1", 1.0],
+    "plugin_api_version": ["1.0", "1.1", "1.2", "2.0", "0.9", "1.0.0", "01.0", "1", 1.0],
     "worldflux_version_range": [">=0.2", "<0.1", "", "==0.1.*", "===x", "about 0.1"],
     "capabilities": [["models"], ["models", "components", "backends", "importers"], ["magic"]],
     "requires": [["no-such-thing"], ["pluggy<1"], ["no-such-thing; python_version<'3'"], ["a b"], ["pluggy\n"]],
@@ -147,6 +152,8 @@ NEAR = {
     "params": ["", "~1M", "1\n"],
     "config": [{"a": math.nan}, {"a": [math.inf]}, {"a": datetime.date(2020, 1, 1)}, {"a": {"b": [1, {}]}}],
     "aliases": [{"toy:ci": "toy:new"}, {"full:ci": "full:big"}, {"toy": "full:ci"}, {"x": "toy"}, {"toy:x": "toy:ci"}],
+    "suffixes": [[".a", ".B-c.d"], ["a"], ["."], [".a/b"], [".a."], [".é"]],
+    "markers": [["a"], ["a/b.c/.d"], ["../a"], ["/a"], ["a/"], ["a//b"], [".."], ["a/.."], ["-a"], ["é"]],
     "target": ["PACKAGE.é:x", "PACKAGE:²", "PACKAGE.a.:x", "PACKAGE:run", "os:system", "PACKAGEs:run", "PACKAGE:a.b"],
 }
 KEYS = sorted(

@@ -27,7 +27,7 @@ def worldflux_register_models(registrar):
 # How each is broken, and the reason it is listed with once its id was asked for.
 BROKEN = {
     "bad-absent": "ModuleNotFoundError: No module named 'acme_cuda'",
-    "bad-api": "needs plugin API 1.9, this kernel (worldflux-core 0.1.0) has 1.0; update worldflux-core",
+    "bad-api": "needs plugin API 1.9, this kernel (worldflux-core 0.1.0) has 1.1; update worldflux-core",
     "bad-duplicate": "models:{other} is already provided by 'alpha-good0'; disable one of the two",
     "bad-exit": "SystemExit: 1",
     "bad-manifest": "broken worldflux.toml: plugin_api_version is missing",

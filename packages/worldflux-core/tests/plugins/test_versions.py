@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worldflux.plugins.versions import api_mismatch, canonical, range_mismatch, requires_unmet
+from worldflux.plugins.versions import api_mismatch, range_mismatch
+from worldflux.strangers.distributions import canonical, requires_unmet
 
 API = {1: 2, 2: 0}
 

@@ -9,14 +9,19 @@ from typing import Any
 NAME, PACKAGE = "mutant-world", "mutant_world"
 NEIGHBOUR = "neighbour-world"  # another plugin, installed beside every mutant
 HEADER = 'capabilities = ["models"]\n'  # a line of the manifest, to add others below it
+API = 'plugin_api_version = "{}"\n'  # likewise
 IMPORT = "from worldflux.plugins import hookimpl\n"  # a line of the code, likewise
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """The plugin that works, with a passage of its manifest or code replaced, or something installed otherwise."""
+    """The plugin that works, with a passage of its manifest or code replaced, or something installed otherwise.
+
+    ``api`` is the plugin API it is written for.
+    """
 
     manifest: tuple[str, str] = ("", "")
+    api: str = "1.0"
     code: tuple[str, str] = ("", "")
     installed: Mapping[str, Any] = field(default_factory=dict)
 
@@ -24,8 +29,22 @@ class Mutant:
         """For ``make_plugin_dist``, from the texts of the plugin that works."""
         assert self.manifest[0] in manifest
         assert self.code[0] in code
-        changed = {"manifest": manifest.replace(*self.manifest, 1), "code": code.replace(*self.code, 1)}
+        manifest = manifest.replace(*self.manifest, 1).replace(API.format("1.0"), API.format(self.api))
+        changed = {"manifest": manifest, "code": code.replace(*self.code, 1)}
         return {**changed, **self.installed}
+
+
+#: A plugin with a format, and code that registers ``Kept`` as one.
+WITH_A_FORMAT = (HEADER, 'capabilities = ["models", "formats"]\nformats = [{id = "mutant", markers = ["m.json"]}]\n')
+REGISTERS = """
+class Kept:
+    name = "mutant"
+    def detect(self, path): return False
+    def open(self, path): ...
+@hookimpl
+def worldflux_register_formats(registrar):
+    registrar.add("mutant", Kept)
+"""
 
 
 def adds(line: str) -> tuple[str, str]:
@@ -49,5 +68,8 @@ MUTANTS: dict[str, Mutant] = {
     "check_starts_quickly": Mutant(code=adds("import time; time.sleep(5.1)")),
     "check_prints_nothing_when_started": Mutant(code=adds('print("hello")')),
     "check_leaves_global_state_alone": Mutant(code=adds("import random; random.seed(1)")),
+    "check_formats_are_formats": Mutant(
+        manifest=WITH_A_FORMAT, code=adds(REGISTERS.replace("open", "opened")), api="1.1"
+    ),
     "check_imports_no_other_family": Mutant(code=adds("import neighbour_world.plugin")),
 }

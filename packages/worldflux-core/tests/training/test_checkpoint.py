@@ -240,7 +240,7 @@ def test_a_state_that_could_not_be_read_back_is_not_written(toy, tmp_path: Path)
 
 def test_a_large_manifest_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = save(tmp_path, 1)
-    monkeypatch.setattr("worldflux.core.files.MAX_BYTES", 10)
+    monkeypatch.setattr("worldflux.files.MAX_BYTES", 10)
     assert read_manifest(whole)["step"] == 1
 
 
@@ -257,7 +257,7 @@ def test_nothing_in_a_checkpoint_is_a_pickle(toy, tmp_path: Path) -> None:
 def test_a_reader_of_files_sees_old_or_new(tmp_path: Path) -> None:
     """Killed while it writes, a process leaves the earlier text."""
     code = (
-        "import os, sys, pathlib; from worldflux.core import files\n"
+        "import os, sys, pathlib; from worldflux import files\n"
         "path = pathlib.Path(sys.argv[1]); files.write_text(path, 'old')\n"
         "files.sync = lambda p: os._exit(9)\n"
         "files.write_text(path, 'new')\n"

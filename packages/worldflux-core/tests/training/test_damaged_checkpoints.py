@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from worldflux.core.errors import CheckpointError
-from worldflux.core.files import sha256
+from worldflux.files import sha256
 from worldflux.training import find_checkpoint
 from worldflux.training.checkpoint import checkpoints, read_manifest, write_checkpoint
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from worldflux.core import files
+from worldflux import files
 from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.training.lock import NAME, RunLock
 

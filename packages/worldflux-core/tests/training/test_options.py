@@ -14,10 +14,10 @@ import pytest
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.fields import option_names
-from worldflux.core.recipe import Recipe
 from worldflux.core.registry import WorldModelRegistry
 from worldflux.experiment import fit, resume_run
 from worldflux.experiment.settings import Settings, make_plan, read_settings
+from worldflux.recipe import Recipe
 from worldflux.training import CollectConfig, Trainer, TrainingConfig
 
 RECIPE = Recipe(batch_size=5, sequence_length=7, learning_rate=1e-2)

@@ -17,9 +17,9 @@ from worldflux.core.batch import Batch
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.model import WorldModel
 from worldflux.core.output import LossOutput
-from worldflux.core.recipe import Recipe
 from worldflux.data import EnvironmentSource
 from worldflux.envs import make_env
+from worldflux.recipe import Recipe
 from worldflux.training import Callback, CollectConfig, Trainer, TrainingConfig, environment_source
 
 

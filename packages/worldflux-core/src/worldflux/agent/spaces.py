@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from worldflux.core.errors import CheckpointError
-from worldflux.core.files import read_json, write_json
+from worldflux.files import read_json, write_json
 
 Spaces = tuple[Any, Any]  # of observations, of actions
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from worldflux.core.errors import ConfigurationError, did_you_mean
-from worldflux.core.files import opened
+from worldflux.files import opened
 
 
 @dataclass(frozen=True)

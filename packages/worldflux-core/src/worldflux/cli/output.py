@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from worldflux.core.errors import CapabilityError, ConfigurationError, PluginError, WorldFluxError
-from worldflux.core.text import say as said, visible
+from worldflux.strangers.text import say as said, visible
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 

@@ -24,7 +24,7 @@ def new(
     Example:
       worldflux plugins new demo
     """
-    from worldflux.core.files import expanded
+    from worldflux.files import expanded
     from worldflux.plugins import get_kernel
     from worldflux.scaffold import choose_names, render, write
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from worldflux.core.errors import ConfigurationError, TrainingError
-from worldflux.core.files import expanded
+from worldflux.files import expanded
 
 from .assignments import assignments
 from .compute import ThreadsOption, threads_asked

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import ConfigurationError, ShapeMismatchError, ValidationError, did_you_mean
+from .errors import ConfigurationError, ValidationError, did_you_mean
+from .registry import WorldModelRegistry
 from .spec import SequenceFieldSpec
 from .state import Tensors, register_pytree
 
 # Earlier names of fields. They are properties, so that each thing is stored, moved and copied once.
-_EARLIER = {"terminations": "is_terminal", "inputs": "obs", "targets": "target"}
+EARLIER = {"terminations": "is_terminal", "inputs": "obs", "targets": "target"}
 _FLAGS = ("is_first", "is_last", "is_terminal")
 _STATIC = ("layouts", "strict_layout")
 _LAYOUTS = {"lengths": "B", "conditions": "B...", "extras": "B..."}  # of the others "BT..."
@@ -53,11 +54,11 @@ class Batch(Tensors):
     strict_layout: bool = False
 
     def __post_init__(self, *earlier: Any) -> None:
-        for name, value in zip(_EARLIER.values(), earlier, strict=False):
+        for name, value in zip(EARLIER.values(), earlier, strict=False):
             if value is not ...:
                 setattr(self, name, value)
         for name in ("lengths", "masks", "layouts"):
-            setattr(self, name, {_EARLIER.get(key, key): value for key, value in (getattr(self, name) or {}).items()})
+            setattr(self, name, {EARLIER.get(key, key): value for key, value in (getattr(self, name) or {}).items()})
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Flags are kept as booleans, however they are given."""
@@ -69,7 +70,7 @@ class Batch(Tensors):
         """Build a batch from a mapping of field names. Raises ConfigurationError for unknown names."""
         if not isinstance(data, Mapping):
             raise ConfigurationError(f"a batch is made of a mapping of its fields, got a {type(data).__name__}")
-        known = {f.name for f in fields(cls)} | set(_EARLIER)
+        known = {f.name for f in fields(cls)} | set(EARLIER)
         unknown = sorted(set(data) - known)
         if unknown:
             raise ConfigurationError(f"unknown batch field {unknown[0]!r}.{did_you_mean(unknown[0], known)}")
@@ -95,14 +96,15 @@ class Batch(Tensors):
     def batch_size(self) -> int:
         """Number of sequences. Raises ValidationError if the batch holds no tensor."""
         for name, value in self.tensors():
-            axis = self._layout(name).find("B")
+            axis = self.layout_of(name).find("B")
             if axis >= 0 and value.ndim > axis:
                 return value.shape[axis]
         raise ValidationError("the batch holds no tensor")
 
-    def _layout(self, name: str) -> str:
-        root = _root(name)
-        return self.layouts.get(name) or self.layouts.get(root) or _LAYOUTS.get(root, "BT...")
+    def layout_of(self, name: str) -> str:
+        """The axes of a tensor, by its dotted name."""
+        field = root(name)
+        return self.layouts.get(name) or self.layouts.get(field) or _LAYOUTS.get(field, "BT...")
 
     def validate(
         self, *, strict_time: bool = True, sequence_field_spec: Mapping[str, SequenceFieldSpec] | None = None
@@ -111,30 +113,12 @@ class Batch(Tensors):
 
         Fields with ``lengths``, or of variable length by ``sequence_field_spec``, may have a time axis of their own.
         """
-        tensors = dict(self.tensors())
-        names = {*tensors, *map(_root, tensors)}
-        if self.strict_layout and (unknown := sorted(set(self.layouts) - names)):
-            raise ValidationError(f"Unknown layout field {unknown[0]!r}, the batch has {sorted(names)}")
-        specs = (sequence_field_spec or {}).items()
-        variable = {*self.lengths, *(_EARLIER.get(name, name) for name, spec in specs if spec.variable_length)}
-        batch, time = self.batch_size, None
-        for name, value in tensors.items():
-            layout, root = self._layout(name), _root(name)
-            axis = layout.find("B")
-            if axis >= 0 and value.shape[axis : axis + 1] != (batch,):
-                label = f"lengths[{name[8:]!r}]" if root == "lengths" else repr(name)
-                raise ShapeMismatchError(f"{label} batch size mismatch", expected=batch, got=tuple(value.shape))
-            if strict_time and layout.startswith("BT") and value.ndim >= 2 and not {name, root} & variable:
-                other, steps = time = time or (name, value.shape[1])
-                if value.shape[1] != steps:
-                    message = f"time dimension mismatch between {other!r} and {name!r}"
-                    raise ShapeMismatchError(message, expected=steps, got=value.shape[1])
-            lengths = self.lengths.get(name, self.lengths.get(root))
-            if lengths is not None and value.ndim >= 2 and int(lengths.max()) > value.shape[1]:
-                raise ValidationError(f"the lengths of {name!r} exceed the {value.shape[1]} stored steps")
+        rules = WorldModelRegistry.reach("integration", "contract_rules.batches")
+        rules.check(self, strict_time=strict_time, specs=sequence_field_spec or {})
 
 
-def _root(name: str) -> str:
+def root(name: str) -> str:
+    """The field that a dotted name of a tensor begins with."""
     return name.split(".", 1)[0]
 
 
@@ -146,7 +130,7 @@ def _earlier(name: str) -> property:
     return property(get, lambda batch, value: setattr(batch, name, value), doc=f"The earlier name of ``{name}``.")
 
 
-for _old, _new in _EARLIER.items():
+for _old, _new in EARLIER.items():
     setattr(Batch, _old, _earlier(_new))
     # What is no field, `replace` does not hand on: the old value would stand in for a field set to None.
     del Batch.__dataclass_fields__[_old]

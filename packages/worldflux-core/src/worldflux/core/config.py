@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from .errors import ConfigurationError, ContractValidationError, did_you_mean
 from .fields import Count, Field, Fields, Positive, option_names, renamed
-from .files import expanded, read_json, write_json
+from .registry import ModelEntry, WorldModelRegistry
 from .spec import ActionSpec, ModalityKind, ModalitySpec, modality
 
 ConfigT = TypeVar("ConfigT", bound="WorldModelConfig")
@@ -111,24 +111,22 @@ class WorldModelConfig(Fields):
 
     def save(self, path: str | Path) -> None:
         """Write ``config.json`` into a folder (or to the given .json file). Raises CheckpointError."""
-        write_json(_config_file(path), self.to_dict())
+        files = WorldModelRegistry.reach("integration", "files")
+        files.write_json(files.inside(path, "config.json"), self.to_dict())
 
     @classmethod
     def load(cls: type[ConfigT], path: str | Path) -> ConfigT:
         """Read a config written by ``save``. Raises CheckpointError if it is missing or not JSON."""
-        return cls.from_dict(read_json(_config_file(path)))
+        files = WorldModelRegistry.reach("integration", "files")
+        return cls.from_dict(files.read_json(files.inside(path, "config.json")))
 
 
-def _config_file(path: str | Path) -> Path:
-    return expanded(path) if str(path).endswith(".json") else expanded(path) / "config.json"
+def config_class_of(entry: ModelEntry) -> type[WorldModelConfig]:
+    """The config class of a registered family."""
+    return entry.config_class or WorldModelConfig
 
 
 def _refuse_channels_last(name: str, spec: ModalitySpec) -> None:
     shape = spec.shape
-    if spec.kind is ModalityKind.IMAGE and len(shape) != 3:
-        raise ConfigurationError(f"image {name!r} needs a shape (channels, height, width), got {shape}")
-    if spec.kind is ModalityKind.IMAGE and shape[2] in (1, 3, 4) and min(shape[:2]) > 4:
-        raise ConfigurationError(
-            f"image {name!r} of shape {shape} looks channels-last; worldflux takes channels first: "
-            f"use {(shape[2], shape[0], shape[1])} and transpose the data"
-        )
+    if spec.kind is ModalityKind.IMAGE and (len(shape) != 3 or (shape[2] in (1, 3, 4) and min(shape[:2]) > 4)):
+        raise WorldModelRegistry.reach("integration", "words.options").no_image(name, shape)

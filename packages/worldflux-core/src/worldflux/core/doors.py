@@ -10,24 +10,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from . import legacy
 from .batch import Batch
-from .errors import ConfigurationError, ShapeMismatchError, StateError, ValidationError, did_you_mean
-from .payloads import (
-    Action,
-    ActionPayload,
-    ActionSequence,
-    ConditionPayload,
-    Observations,
-    WorldModelInput,
-    normalize_planned_action,
-)
+from .errors import ConfigurationError, ShapeMismatchError, StateError, ValidationError
+from .payloads import Action, ActionPayload, ActionSequence, ConditionPayload, Observations, WorldModelInput
 from .persistence import Saved
+from .registry import WorldModelRegistry
 from .spec import ActionSpec, ModalityKind, ModalitySpec
 from .state import State
 
 _ROWS = ("rewards", "is_first", "is_last", "is_terminal", "mask")
-_CONDITIONS = ("text_condition", "goal", "spatial", "camera_pose")
 _NO_WEIGHT = torch.empty(0)
 
 
@@ -53,11 +44,7 @@ class Doors(Saved):
         if not isinstance(given, Mapping):
             raise ValidationError(f"observations must be a tensor or a dict of tensors, got {type(given).__name__}")
         if given.keys() != specs.keys():
-            absent, extra = sorted(set(specs) - set(given)), sorted(set(given) - set(specs))
-            if not absent:
-                raise ValidationError(f"unexpected modalities {extra}: this model observes {sorted(specs)}")
-            hint = did_you_mean(absent[0], extra)
-            raise ValidationError(f"missing required modalities {absent}: got {sorted(given)}.{hint}")
+            raise WorldModelRegistry.reach("integration", "words.inputs").other_modalities(given, specs)
         leads = {name: self._leading(name, given[name], spec) for name, spec in specs.items()}
         if len(leads) > 1 and len(set(leads.values())) > 1:
             shown = {name: tuple(axes) for name, axes in leads.items()}
@@ -81,13 +68,7 @@ class Doors(Saved):
             raise ValidationError(f"observation {name!r} is a {type(value).__name__}, expected a Tensor")
         lead = value.ndim - len(spec.shape)
         if tuple(value.shape[max(lead, 0) :]) != spec.shape or lead < 1:
-            hint = ""
-            if spec.kind is ModalityKind.IMAGE and tuple(value.shape[-3:]) == (*spec.shape[1:], spec.shape[0]):
-                hint = ": the data is channels-last, move the channels first with .movedim(-1, -3)"
-            elif lead == 0 and tuple(value.shape) == spec.shape:
-                hint = ": the batch axis is missing, add it with [None]"
-            expected = ("B", *spec.shape)
-            raise ShapeMismatchError(f"observation {name!r}{hint}", expected=expected, got=tuple(value.shape))
+            raise WorldModelRegistry.reach("integration", "words.inputs").other_shape(name, value, spec)
         integer = spec.kind is ModalityKind.IMAGE or spec.dtype.startswith(("uint", "int", "bool"))
         if not value.is_floating_point() and not (integer and str(value.dtype).removeprefix("torch.") == spec.dtype):
             raise ValidationError(
@@ -107,21 +88,9 @@ class Doors(Saved):
 
     def action_sequence(self, plan: Tensor | ActionSequence | ActionPayload | None, *, batch_size: int) -> Tensor:
         """Return a plan in any form as actions ``[H, B, A]``."""
-        dim = self.io_contract().action_spec.dim
-        if plan is None or (isinstance(plan, ActionSequence) and not len(plan)):
-            return self._like().new_zeros(0, batch_size, dim)
-        if isinstance(plan, ActionPayload):
-            if plan.primary() is not None:  # its kind is checked, and class indices get their axis, before H and B
-                plan = ActionPayload("continuous", self.actions(plan), extras=plan.extras)
-            plan = normalize_planned_action(plan, api_version=self.api_version)
-        if isinstance(plan, ActionSequence):
-            steps = [self.actions(step, axes=2) for step in plan.payloads or ()]
-            plan = torch.stack(steps) if plan.tensor is None else plan.tensor
-        actions = self.actions(plan)
-        if actions.ndim != 3 or actions.shape[1] not in (1, batch_size):
-            raise ShapeMismatchError("rollout actions", expected=("H", batch_size, dim), got=tuple(actions.shape))
-        refuse_non_finite("rollout actions", actions, missing=self.missing_is_neginf)
-        return actions.expand(-1, batch_size, -1)
+        rules = WorldModelRegistry.reach("integration", "contract_rules.payloads")
+        actions: Tensor = rules.actions_of_plan(self, plan, batch_size)
+        return actions
 
     def _step_action(self, state: State, action: Action) -> Tensor:
         flat = self.actions(action, axes=2)
@@ -167,22 +136,8 @@ class Doors(Saved):
 
     def check_conditions(self, conditions: ConditionPayload | None) -> None:
         """Raise ValidationError for conditions that neither the model nor one of its parts (``reads``) reads."""
-        if conditions is None:
-            return
-        if not isinstance(conditions, ConditionPayload):
-            raise ValidationError(f"conditions is a {type(conditions).__name__}, expected ConditionPayload(goal=...)")
-        contract = self.io_contract()
-        read = {name for slot in self.slots for name in getattr(getattr(self, slot, None), "reads", ())}
-        known = {*contract.condition_spec.modalities, *read}
-        for name in _CONDITIONS:
-            if getattr(conditions, name) is not None and name not in known:
-                message = f"this model reads no condition {name!r}, it reads {sorted(known) or 'none'}: leave it out"
-                legacy.refuse(self.api_version, message)
-        conditions.validate(
-            allowed_extra_keys={*contract.effective_condition_extra_keys, *read},
-            extra_schema=contract.condition_extras_schema,
-            api_version=self.api_version,
-        )
+        if conditions is not None:
+            WorldModelRegistry.reach("integration", "contract_rules.payloads").check_conditions(self, conditions)
 
     def checked(self, batch: Batch) -> Batch:
         """Return a batch to learn from: observations by name ``[B, T, ...]``, actions flat ``[B, T, A]``.

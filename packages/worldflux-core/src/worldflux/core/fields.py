@@ -10,7 +10,6 @@ import functools
 import inspect
 import os
 import re
-import reprlib
 import sys
 import types
 from abc import ABCMeta
@@ -23,6 +22,7 @@ from pydantic_core import SchemaError
 from typing_extensions import TypedDict
 
 from .errors import ConfigurationError, did_you_mean
+from .registry import WorldModelRegistry
 
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[int, Field(ge=0)]
@@ -34,20 +34,7 @@ _once: Callable[[FunctionT], FunctionT] = functools.cache  # type: ignore[assign
 
 __all__ = ["Amount", "Count", "Field", "Fields", "NonNegative", "Positive", "Share", "judge", "option_names"]
 
-_BOUNDS = {
-    "ge": "of at least",
-    "gt": "above",
-    "le": "at most",
-    "lt": "below",
-    "multiple_of": "a multiple of",
-    "min_length": "of a length of at least",
-    "max_length": "of a length of at most",
-    "pattern": "of the form",
-}
 _VOCABULARY = {"Annotated": Annotated, "Any": Any, "Field": Field, "Literal": Literal}
-_WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a string"}
-_SHOWN = reprlib.Repr()
-_SHOWN.maxstring = _SHOWN.maxother = 80
 
 
 def _error(cls: type[Fields], message: str) -> ConfigurationError:
@@ -105,7 +92,7 @@ class Fields(metaclass=_Called):
             checked = judge(cls).validator.validate_python(values)
         except ValidationError as error:
             name = str(error.errors(include_url=False)[0]["loc"][0])
-            raise _error(cls, _refusal(name, values[name], hints[name])) from None
+            raise _error(cls, _words().refusal(name, values[name], hints[name])) from None
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -114,7 +101,7 @@ class Fields(metaclass=_Called):
         """A value in the form its kind has here; whatever is wrong with it is left to the validator."""
         if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
             value = value.item()
-        kinds = [_bare(kind) for kind in _alternatives(hint)]
+        kinds = [_bare(kind) for kind in alternatives(hint)]
         if isinstance(value, os.PathLike) and str in kinds:
             return os.fspath(value)
         for kind in kinds:
@@ -141,7 +128,7 @@ def option_names(cls: type[Fields]) -> tuple[str, ...]:
 def renamed(cls: type[Fields], given: Mapping[str, Any]) -> dict[str, Any]:
     """Options by their names of today. Raises ConfigurationError if one is given by both, or is unknown."""
     if not isinstance(given, Mapping):
-        raise _error(cls, f"the options are {_SHOWN.repr(given)}, expected a mapping of names to values")
+        raise _error(cls, f"the options are {_words().shown(given)}, expected a mapping of names to values")
     values = dict(given)
     for old in set(cls.earlier_names) & set(values):
         value, new = values.pop(old), cls.earlier_names[old]
@@ -210,41 +197,17 @@ def _resolved(hint: Any, known: dict[str, Any], here: dict[str, Any]) -> Any:
         return Any
 
 
-def _alternatives(hint: Any) -> tuple[Any, ...]:
+def alternatives(hint: Any) -> tuple[Any, ...]:
     """The kinds of a union, or the one there is."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
+def _words() -> Any:
+    return WorldModelRegistry.reach("integration", "words.options")
+
+
 def _bare(hint: Any) -> Any:
     return get_args(hint)[0] if get_origin(hint) is Annotated else hint
-
-
-def _refusal(name: str, value: Any, hint: Any) -> str:
-    choices = [choice for kind in _alternatives(hint) for choice in get_args(kind) if get_origin(kind) is Literal]
-    near = did_you_mean(value, map(str, choices)) if choices else ""
-    return f"{name} is {_SHOWN.repr(value)}, expected {_describe(hint)}" + (f".{near}" if near else "")
-
-
-def _describe(hint: Any) -> str:
-    """What a kind takes, in words."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_describe(kind) for kind in arguments)
-    if origin is Annotated:
-        rules = [rule for entry in arguments[1:] for rule in getattr(entry, "metadata", [entry])]
-        bounds = [
-            f"{word} {getattr(rule, key)}" for key, word in _BOUNDS.items() for rule in rules if hasattr(rule, key)
-        ]
-        return f"{_describe(arguments[0])} {' and '.join(bounds)}".rstrip()
-    if origin is Literal:
-        return f"one of {', '.join(map(repr, arguments))}"
-    if origin is tuple:
-        if len(arguments) == 2 and arguments[1] is ...:
-            return f"a list, each entry {_describe(arguments[0])}"
-        return f"a list of {len(arguments)}: {', '.join(map(_describe, arguments))}".rstrip(": ")
-    if origin in (dict, Mapping):
-        return "a mapping of names"
-    return "None" if hint in (None, type(None)) else _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def _earlier(name: str) -> property:

@@ -22,7 +22,6 @@ from .errors import CapabilityError, ConfigurationError, ShapeMismatchError
 from .events import announce
 from .output import LossOutput, ModelOutput
 from .payloads import Action, ActionPayload, ActionSequence, ConditionPayload, Observations
-from .recipe import Recipe
 from .registry import WorldModelRegistry
 from .rollout import OpenLoop
 from .spec import Capability, ConditionSpec, ModelIOContract, PredictionSpec, StateSpec, stated
@@ -84,9 +83,9 @@ class WorldModel(Doors, ABC):
     def initialise(self) -> None:
         """Set every weight from ``config.seed``, the same ones at every call; a family's one place for it."""
 
-    def training_defaults(self) -> Recipe:
-        """The family's choices for options of training and collecting that a user left open."""
-        return Recipe()
+    def training_defaults(self) -> Any:
+        """A ``worldflux.Recipe``: the family's choices for options of training and collecting that a user left open."""
+        return WorldModelRegistry.reach("integration", "recipe").Recipe()
 
     # --- what a family writes: past the door, with everything checked ---------------------------------------------
 
@@ -241,9 +240,8 @@ class WorldModel(Doors, ABC):
         """
         if type(self).decode is WorldModel.decode and conditions is None:
             return components.arrival(self.component("decoder"), states)
-        horizon, preds = next(iter(states.tensors.values())).shape[0], []
-        for h in range(horizon):
-            preds.append(self.decode(states.map(lambda value, h=h: value[h]), conditions).preds)  # type: ignore[misc]
+        rows = range(next(iter(states.tensors.values())).shape[0])
+        preds = [self.decode(states.map(lambda value, h=h: value[h]), conditions).preds for h in rows]  # type: ignore[misc]
         names = [name for name in ("reward", "continue") if name in preds[0]]
         return {name: torch.stack([step[name].flatten() for step in preds]) for name in names}
 
@@ -270,11 +268,7 @@ class WorldModel(Doors, ABC):
         given = self.component("observation_encoder").encode(obs)
         value: Tensor | None = given.get(name) if isinstance(given, State) else None
         if value is None or value.shape[-1:] != (width,):
-            got = sorted(given.tensors) if isinstance(given, State) else type(given).__name__
-            got = got if value is None else f"{name} of shape {tuple(value.shape)}"
-            raise ConfigurationError(
-                f"the observation encoder must return State({{{name!r}: [..., {width}]}}), got {got}"
-            )
+            raise WorldModelRegistry.reach("integration", "words.inputs").other_encoding(given, name, width)
         return value
 
     # --- components -----------------------------------------------------------------------------------------------
@@ -347,11 +341,9 @@ class WorldModel(Doors, ABC):
         """Number of trainable parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
-    def recipe(self) -> Recipe:
-        """How this model is trained where nobody says otherwise: ``training_defaults``, and the config's own two."""
-        given = self.training_defaults()
-        chosen: dict[str, Any] = given.chosen() if isinstance(given, Recipe) else dict(given)
-        return Recipe(**{"learning_rate": self.config.learning_rate, "grad_clip": self.config.grad_clip, **chosen})
+    def recipe(self) -> Any:
+        """How this model is trained where nobody says otherwise: a ``worldflux.Recipe`` of ``training_defaults``."""
+        return WorldModelRegistry.reach("integration", "recipe").Recipe.of_model(self)
 
     # --- randomness -----------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from .errors import ValidationError
+from .registry import WorldModelRegistry
 from .spec import PredictionSpec, SequenceLayout
 from .state import State, register_pytree
 
@@ -52,15 +53,7 @@ class ModelOutput:
 
     def validate(self) -> None:
         """Raise ValidationError if a prediction is not a tensor, the batch sizes differ, or a stated one is missing."""
-        stated, sizes = self.prediction_spec.tensors if self.prediction_spec else {}, set()
-        if missing := sorted(set(stated) - set(self.predictions)):
-            raise ValidationError(f"predictions {missing} are stated, but there are only {sorted(self.predictions)}")
-        for name, value in self.predictions.items():
-            if not isinstance(value, Tensor):
-                raise ValidationError(f"prediction {name!r} is a {type(value).__name__}, expected a Tensor")
-            sizes.add(value.shape[0] if value.ndim else 1)
-        if len(sizes) > 1:
-            raise ValidationError(f"predictions have different batch sizes: {sorted(sizes)}")
+        WorldModelRegistry.reach("integration", "contract_rules.outputs").check(self)
 
 
 @dataclass

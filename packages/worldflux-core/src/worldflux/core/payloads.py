@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import legacy
 from .errors import ValidationError
-from .spec import modality, namespaced
+from .registry import WorldModelRegistry
 from .state import register_pytree
 
 PLANNER_HORIZON_KEY = "wf.planner.horizon"
@@ -68,22 +68,9 @@ class ConditionPayload:
 
         Under v0.2 it warns where it is not ``strict``.
         """
-        api_version = "v3" if strict else api_version
-        if wrong := sorted(key for key in self.extras if not namespaced(key)):
-            message = f"condition extras keys need the namespaced format wf.<domain>.<name>, got {wrong}"
-            legacy.refuse(api_version, message)
-        allowed = sorted(self.extras if allowed_extra_keys is None else allowed_extra_keys)
-        if unknown := sorted(set(self.extras) - set(allowed)):
-            legacy.refuse(api_version, f"condition extras has undeclared keys {unknown}, allowed: {allowed}")
-        for key, given in (extra_schema or {}).items():
-            spec, value, what = modality(key, given), self.extras.get(key), f"condition extra {key!r}"
-            if not isinstance(value, Tensor):
-                continue
-            if str(value.dtype).removeprefix("torch.") != spec.dtype:
-                legacy.refuse(api_version, f"{what} dtype mismatch: {value.dtype}, expected {spec.dtype}")
-            shape = tuple(value.shape)
-            if shape[len(shape) - len(spec.shape) :] != spec.shape:
-                legacy.refuse(api_version, f"{what} shape mismatch: {shape} must end in {spec.shape}")
+        rules = WorldModelRegistry.reach("integration", "contract_rules.payloads")
+        allowed = self.extras if allowed_extra_keys is None else allowed_extra_keys
+        rules.check_extras(self.extras, allowed, extra_schema or {}, "v3" if strict else api_version)
 
 
 @dataclass
@@ -122,21 +109,6 @@ def normalize_planned_action(payload: ActionPayload, *, api_version: str = "v3")
     ``[A]``, ``[B, A]`` (horizon 1), ``[H, A]`` and ``[H, B, A]`` are understood. Raises ValidationError when the
     horizon is missing, not an integer of at least 1, or disagrees with the tensor.
     """
-    payload.validate(api_version=api_version)
-    if PLANNER_SEQUENCE_KEY in payload.extras:
-        legacy.refuse(api_version, f"{PLANNER_SEQUENCE_KEY!r} was removed in v0.3: put the plan into the tensor")
-    tensor, horizon = payload.primary(), payload.extras.get(PLANNER_HORIZON_KEY)
-    if horizon is None:
-        legacy.refuse(api_version, f"Missing required planner metadata: missing extras[{PLANNER_HORIZON_KEY!r}]")
-        horizon = legacy.horizon_of(tensor)
-    if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
-        raise ValidationError(f"{PLANNER_HORIZON_KEY!r} must be an integer of at least 1, got {horizon!r}")
-    if tensor is None:
-        if horizon > 1:
-            raise ValidationError(f"a plan of horizon {horizon} needs a tensor [H, B, A]")
-        return ActionSequence(payloads=[payload])
-    if horizon == 1 and tensor.ndim in (1, 2):
-        return ActionSequence(tensor=tensor.reshape(1, -1, tensor.shape[-1]))
-    if tensor.ndim < 2 or tensor.shape[0] != horizon:
-        raise ValidationError(f"Horizon mismatch: the plan says {horizon}, its tensor is {tuple(tensor.shape)}")
-    return ActionSequence(tensor=tensor.unsqueeze(1) if tensor.ndim == 2 else tensor)
+    rules = WorldModelRegistry.reach("integration", "contract_rules.payloads")
+    plan: ActionSequence = rules.planned(payload, api_version)
+    return plan

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .errors import ConfigurationError, ModelNotFoundError, did_you_mean
 
-if TYPE_CHECKING:
-    from .config import WorldModelConfig
-
+NATIVE_BACKEND = "native_torch"  # the one that no plugin brings: the model runs in this process
 ModelT = TypeVar("ModelT", bound=type)
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A family's classes and the plugin ("name version") that brought them, if one did."""
+    """A family's classes and the plugin ("name version") that brought them, if one did.
+
+    ``config_class`` is None where neither the family nor who registered it says one (``config.config_class_of``).
+    """
 
     model_class: Any
-    config_class: type[WorldModelConfig]
+    config_class: Any
     plugin: str | None = None
 
 
@@ -35,22 +36,19 @@ class ComponentSpec:
 
 @dataclass(frozen=True)
 class ComponentEntry:
-    """A component's class or factory and its description; or what makes the adapter of a backend."""
+    """A component's class or factory and its description; or what makes the adapter of a backend or a format."""
 
     factory: Any
     spec: ComponentSpec
     plugin: str | None = None
 
 
-Entries = dict[tuple[str, str], Any]  # ("model" | "component" | "backend", id) -> its entry
+Entries = dict[tuple[str, str], Any]  # ("model" | "component" | "backend" | "format", id) -> its entry
 
 
 def model_entry(model_class: Any, config_class: Any = None, plugin: str | None = None) -> ModelEntry:
     """The entry of a family, whose config class is that of the model where no other is given."""
-    from .config import WorldModelConfig  # only here: it costs more than listing every plugin
-
-    own: type[WorldModelConfig] = getattr(model_class, "config_class", WorldModelConfig)
-    return ModelEntry(model_class, config_class or own, plugin)
+    return ModelEntry(model_class, config_class or getattr(model_class, "config_class", None), plugin)
 
 
 class Registry:
@@ -63,7 +61,9 @@ class Registry:
     def set_loader(self, loader: Callable[[str, str], Any]) -> None:
         """Install what is called with ``("model" | "component", id)`` when an id is not yet registered.
 
-        Called with ``("backend", id)``, it returns the factory of that backend's adapter, and with
+        Called with ``("backend", id)`` or ``("format", id)``, it returns the factory that a plugin registered for it;
+        with ``("importer", id)`` the callable that the plugin's manifest names; with ``("declared", "formats")`` what
+        manifests declare of that section, ``{id: (plugin, table)}``, importing no plugin; with
         ``("integration", name)`` the module ``worldflux.<name>``, which the kernel needs and does not hold.
         """
         self._loader = loader
@@ -77,7 +77,7 @@ class Registry:
     def register(
         self,
         model_type: str,
-        config_class: type[WorldModelConfig] | None = None,
+        config_class: type | None = None,
         *,
         plugin: str | None = None,
     ) -> Callable[[ModelT], ModelT]:
@@ -133,7 +133,7 @@ class Registry:
         return {name: spec for name, spec in specs.items() if component_type in (None, spec.component_type)}
 
     def reach(self, kind: str, name: str) -> Any:
-        """Return what the loader has for ``("backend", id)`` or ``("integration", name)``. Raises its reason."""
+        """Return what the loader has for such a pair: see ``set_loader``. Raises its reason."""
         return self._loader(kind, name)  # type: ignore[misc]
 
     def snapshot(self) -> Entries:

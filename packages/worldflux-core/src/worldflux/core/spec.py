@@ -10,14 +10,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from . import legacy
 from .errors import ContractValidationError, did_you_mean
-
-ACTION_KINDS = ("none", "continuous", "discrete", "token", "latent", "text", "multi", "hybrid")
-RESERVED_BATCH_ROOTS = frozenset(
-    {"obs", "actions", "rewards", "is_first", "is_last", "is_terminal", "mask", "context", "conditions", "extras"}
-    | {"inputs", "targets", "action", "next_obs", "terminations", "target"}  # earlier names and optional fields
-)
+from .registry import WorldModelRegistry
 
 
 class ModalityKind(str, Enum):
@@ -140,26 +134,12 @@ class ActionSpec:
     parts: tuple[ActionPart, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in ACTION_KINDS:
-            raise ContractValidationError(
-                f"unknown action kind {self.kind!r}, expected one of {list(ACTION_KINDS)}."
-                + did_you_mean(str(self.kind), ACTION_KINDS)
-            )
-        if self.kind == "hybrid":
-            legacy.refuse("v0.2", "action kind 'hybrid' is gone: give one kind, or 'multi' with parts")
         parts = tuple(part if isinstance(part, ActionPart) else ActionPart(**part) for part in self.parts)
         object.__setattr__(self, "parts", tuple(sorted(parts, key=lambda part: part.name)))
         if self.kind == "multi":
-            if not parts:
-                raise ContractValidationError("action kind 'multi' needs its parts")
             object.__setattr__(self, "dim", sum(part.dim for part in parts))
-        if self.dim < 0:
-            raise ContractValidationError(f"action dim must not be negative, got {self.dim}")
-        if self.discrete and self.num_actions is None and self.dim <= 0:
-            raise ContractValidationError("discrete actions need num_actions or a positive dim")
-        if self.kind == "discrete" and self.num_actions is not None:
-            if self.dim not in (0, self.num_actions):  # the flat action is one-hot
-                raise ContractValidationError(f"dim {self.dim} contradicts num_actions {self.num_actions}: give one")
+        WorldModelRegistry.reach("integration", "contract_rules.actions").check(self)
+        if self.kind == "discrete" and self.num_actions is not None:  # the flat action is one-hot
             object.__setattr__(self, "dim", self.num_actions)
 
     def leaves(self) -> tuple[ActionPart, ...]:
@@ -174,11 +154,6 @@ class ActionSpec:
         for part in self.leaves():
             yield part, slice(start, start + part.dim)
             start += part.dim
-
-
-def _root(key: str) -> str:
-    """``extras`` for ``extras.wf.x.y`` and ``obs`` for ``obs:image``."""
-    return key.split(".", 1)[0].split(":", 1)[0]
 
 
 @dataclass(frozen=True)
@@ -225,29 +200,7 @@ class ModelIOContract:
 
     def validate(self) -> None:
         """Raise ContractValidationError where the contract contradicts itself."""
-        seen, shown = self.effective_input_spec.modalities, self.target_spec.modalities
-        read = (*self.condition_spec.modalities, *self.effective_condition_extra_keys)
-        roots = RESERVED_BATCH_ROOTS | {_root(key) for key in (*seen, *shown, *read, *self.additional_batch_fields)}
-        for key in self.required_batch_keys:
-            if _root(key) not in roots:
-                raise ContractValidationError(f"Unknown required batch key {key!r}, expected a root in {sorted(roots)}")
-        for key in self.required_state_keys:
-            if key not in self.state_spec.tensors:
-                raise ContractValidationError(f"required state key {key!r} is not in the state spec")
-        for name, spec in self.effective_sequence_field_spec.items():
-            if _root(name) not in roots:
-                raise ContractValidationError(
-                    f"Unknown sequence layout field {name!r}, expected one of {sorted(roots)}"
-                )
-            _validate_layout(name, spec)
-        bad = [key for key in self.effective_condition_extra_keys if not namespaced(key)]
-        if bad:
-            raise ContractValidationError(f"invalid namespaced extra key {bad[0]!r}, expected wf.<domain>.<name>")
-        kinds = [spec.kind for spec in self.action_union_spec]
-        if len(set(kinds)) != len(kinds):
-            raise ContractValidationError(f"action_union_spec has duplicate kinds: {kinds}")
-        if kinds and self.action_spec.kind not in kinds:
-            raise ContractValidationError(f"action_union_spec {kinds} must include {self.action_spec.kind!r}")
+        WorldModelRegistry.reach("integration", "contract_rules.contracts").check(self)
 
     def fingerprint(self) -> str:
         """SHA-256 of the contract's canonical JSON; equal contracts have equal fingerprints."""
@@ -271,20 +224,6 @@ def stated(model: Any) -> ModelIOContract:
         condition_spec=ConditionSpec(fields, read.allowed_extra_keys),
         condition_extras_schema=extras,
     )
-
-
-def _validate_layout(name: str, spec: SequenceFieldSpec) -> None:
-    if spec.layout is None:
-        if spec.variable_length:
-            raise ContractValidationError(f"sequence field {name!r} has variable length but no layout")
-        return
-    missing = [axis for axis in {"B", *spec.required_axes} if axis not in spec.layout]
-    if not spec.layout or missing:
-        raise ContractValidationError(f"sequence layout {spec.layout!r} of {name!r} must include {sorted(missing)}")
-    if spec.variable_length and "T" not in spec.layout:
-        raise ContractValidationError(f"variable-length field {name!r} needs a time axis T in {spec.layout!r}")
-    if spec.layout.count("T") > 1 and not spec.allow_multiple_time_axes:
-        raise ContractValidationError(f"sequence layout {spec.layout!r} of {name!r} has several time axes")
 
 
 def modality(name: str, given: Any, *, default_shape: tuple[int, ...] = ()) -> ModalitySpec:

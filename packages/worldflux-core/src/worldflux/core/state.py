@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from typing_extensions import Self
 
 from .errors import ShapeMismatchError, StateError
-from .files import json_text, parse_json
 from .registry import WorldModelRegistry
-
-_MAGIC = b"WFST\2"  # what it is, and the version of the format
 
 
 def map_tensors(tree: Any, fn: Callable[[Tensor], Tensor]) -> Any:
@@ -101,35 +96,13 @@ class State(Tensors):
 
         ``"v1"`` is the format of today. Raises StateError if ``meta`` holds what JSON cannot, and for another version.
         """
-        if (version, format) != ("v1", "binary"):
-            raise StateError(f"states are written as version 'v1' in format 'binary', not {version!r} in {format!r}")
-        try:
-            meta = json_text(self.meta, indent=None)
-        except (TypeError, ValueError) as error:
-            raise StateError(f"the state's meta cannot be written as JSON: {error}") from error
-        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.tensors.items()}
-        body = safetensors.torch.save(tensors, {"meta": meta})
-        return _MAGIC + hashlib.sha256(body).digest() + body
+        data: bytes = WorldModelRegistry.reach("integration", "state_bytes").written(self, version, format)
+        return data
 
     @classmethod
     def deserialize(cls, data: bytes) -> State:
         """Return the state that ``serialize`` wrote, also before today. Raises StateError if the bytes are not one."""
-        try:
-            data, start = bytes(memoryview(data)), len(_MAGIC) + 32
-            if data.startswith(b"WFST\1"):
-                return cls(*WorldModelRegistry.reach("integration", "earlier").read_state(data))
-            if data[: len(_MAGIC)] != _MAGIC:
-                raise StateError(f"bad magic or version {data[: len(_MAGIC)]!r}, expected {_MAGIC!r}")
-            body = data[start:]
-            if hashlib.sha256(body).digest() != data[len(_MAGIC) : start]:
-                raise StateError("truncated or damaged state: its hash is another")
-            length = int.from_bytes(body[:8], "little")
-            meta = parse_json(body[8 : 8 + length])["__metadata__"]["meta"]
-            return cls(safetensors.torch.load(body), parse_json(meta.encode()))
-        except StateError:
-            raise
-        except Exception as error:  # whatever reading what is no state can raise
-            raise StateError(f"damaged state: {type(error).__name__}: {error}") from error
+        return cls(*WorldModelRegistry.reach("integration", "state_bytes").read(data))
 
 
 def stack_states(states: Iterable[State], dim: int = 0) -> State:

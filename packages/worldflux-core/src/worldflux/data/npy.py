@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from worldflux.core.errors import CheckpointError
-from worldflux.core.files import opened
+from worldflux.files import opened
 
 #: A dictionary as numpy has always written it; nothing that needs Python to be read.
 _HEADER = re.compile(

@@ -12,9 +12,9 @@ import torch
 
 from worldflux.core.batch import Batch
 from worldflux.core.errors import BufferError, CheckpointError, ConfigurationError, ShapeMismatchError
-from worldflux.core.files import expanded, replacing
 from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 from worldflux.envs import Step
+from worldflux.files import expanded, replacing
 
 from .layout import Field, check_value, check_whole
 from .npy import read_npz

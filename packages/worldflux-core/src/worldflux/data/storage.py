@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from worldflux.core.errors import CheckpointError
-from worldflux.core.files import MAX_STATE, expanded, json_text, parse_json, read_json, replacing, sha256
 from worldflux.file_sets import saved, steady
+from worldflux.files import MAX_STATE, expanded, json_text, parse_json, read_json, replacing, sha256
 
 from .npy import check_writable, map_npy
 

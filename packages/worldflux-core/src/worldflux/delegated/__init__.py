@@ -7,6 +7,7 @@ one run of it: a directory that any process can follow, and a supervisor that ou
 from __future__ import annotations
 
 from .backend import SubprocessBackend, launch
+from .handle import OfficialBackendHandle
 from .job import Job, JobStatus
 from .processes import program_environment
 from .program import MetricsSource, Program, Request
@@ -15,6 +16,7 @@ __all__ = [
     "Job",
     "JobStatus",
     "MetricsSource",
+    "OfficialBackendHandle",
     "Program",
     "Request",
     "SubprocessBackend",

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.backends import OfficialBackendHandle
 from ..core.errors import ConfigurationError, did_you_mean
-from ..core.files import expanded
+from ..files import expanded
+from .handle import OfficialBackendHandle
 from .job import Job
 from .processes import program_environment
 from .program import Program, Request

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from ..core.files import opened
+from ..files import opened
 
 
 def take_lock(path: Path, *, patience: float = 0.0) -> int | None:

@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any
 
 from ..core.errors import ConfigurationError
-from ..core.files import expanded, read_json, write_json
+from ..files import expanded, read_json, write_json
 from .files import is_locked, tail, take_lock
 from .processes import birth, group_lives, signal_group
 

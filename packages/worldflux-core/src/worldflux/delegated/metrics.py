@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.files import opened, parse_json
+from ..files import opened, parse_json
 from .program import MetricsSource
 
 

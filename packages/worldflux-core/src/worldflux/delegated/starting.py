@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigurationError, TrainingError
-from ..core.files import write_json
+from ..files import write_json
 from .files import tail, take_lock
 from .job import Job
 from .program import Program, Request

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import CheckpointError
-from ..core.files import read_json, write_json
+from ..files import read_json, write_json
 from .files import take_lock
 from .job import GRACE, Job
 from .metrics import Counters, MetricsReader

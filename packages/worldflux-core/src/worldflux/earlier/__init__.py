@@ -203,7 +203,7 @@ def create_random_buffer(
 
 def read_state(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """The tensors and the meta of a state as it was serialized before it had a hash. Raises ValueError if damaged."""
-    torch, parse_json = importlib.import_module("torch"), importlib.import_module("worldflux.core.files").parse_json
+    torch, parse_json = importlib.import_module("torch"), importlib.import_module("worldflux.files").parse_json
     place = 9 + int.from_bytes(data[5:9], "big")  # the magic word, the version, the length of the header
     header, tensors = parse_json(data[9:place]), {}
     for entry in header["tensors"]:

@@ -35,8 +35,8 @@ FAMILIES = {
 }
 # module -> those of today that have what was in it; an entry with a star is for all modules beneath
 MODULES = {
-    "worldflux.core.backend_bridge": "worldflux.core.backends",
-    "worldflux.core.backend_handle": "worldflux.core.backends",
+    "worldflux.core.backend_bridge": "worldflux.delegated",
+    "worldflux.core.backend_handle": "worldflux.delegated",
     "worldflux.core.exceptions": "worldflux.core.errors",
     "worldflux.core.latent_space": "worldflux.blocks.latent_space",
     "worldflux.core.interfaces": "worldflux.core.components worldflux.core.registry",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from worldflux.core.errors import ConfigurationError
-from worldflux.core.files import expanded, parse_json, read_bytes
+from worldflux.files import expanded, parse_json, read_bytes
 
 from .extras import require_viz
 

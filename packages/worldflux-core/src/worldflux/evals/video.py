@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worldflux.core.errors import ConfigurationError, did_you_mean
-from worldflux.core.files import expanded
+from worldflux.files import expanded
 
 from .extras import require_viz
 from .strips import INK, PAPER, TITLED, band, phase, strips

@@ -11,11 +11,11 @@ from typing import Any
 
 from worldflux.agent import Spaces, spaces_of, write_spaces
 from worldflux.core.errors import ConfigurationError
-from worldflux.core.files import expanded
 from worldflux.core.model import WorldModel
 from worldflux.data import EnvironmentSource
 from worldflux.envs.closing import closing
 from worldflux.envs.identity import Fresh
+from worldflux.files import expanded
 from worldflux.training import Callback, CheckpointCallback, ProgressCallback, Trainer, environment_source
 from worldflux.training.checkpoint import checkpoints
 from worldflux.training.lock import RunLock

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from worldflux.core.files import opened, parse_json, write_json
 from worldflux.core.policy import Policy
 from worldflux.envs import RandomPolicy, VectorEnv
 from worldflux.evals import EvalResult, evaluate_policy
 from worldflux.evals.policy import LONG, MAX_EPISODE_STEPS
+from worldflux.files import opened, parse_json, write_json
 from worldflux.training import EvalCallback, Trainer
 from worldflux.training.signals import StopSignals
 

@@ -12,7 +12,6 @@ import torch
 
 from worldflux.agent import Agent, read_spaces, spaces_of
 from worldflux.core.errors import CheckpointError, ConfigurationError
-from worldflux.core.files import expanded, write_json
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import META
 from worldflux.core.policy import Policy
@@ -31,6 +30,7 @@ from worldflux.evals import (
     save_learning_curve,
 )
 from worldflux.factory import create_world_model
+from worldflux.files import expanded, write_json
 from worldflux.planners import Objective, Planner, PlannerPolicy, make_planner
 from worldflux.saved import load_weights
 from worldflux.training import find_checkpoint

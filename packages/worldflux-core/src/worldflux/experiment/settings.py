@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import torch
 
-from worldflux.core import files
+from worldflux import files
 from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
 from worldflux.core.fields import Amount, Count, Field
 from worldflux.core.model import WorldModel

@@ -6,30 +6,22 @@ isolates none, and settles duplicates in silence.
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
 import functools
 import inspect
-import logging
-import os
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Set
 from types import ModuleType, SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import pluggy
 
 from worldflux.core.errors import PluginError, did_you_mean
 from worldflux.core.registry import ComponentEntry, ComponentSpec, Entries, Registry, model_entry
-from worldflux.core.text import visible
 from worldflux.plugins import hookspecs
 from worldflux.plugins.discovery import COMPONENTS, MODELS, Plugin
-
-HANG_SECONDS = 30.0
-SLOW_SECONDS = 10.0
-log = logging.getLogger("worldflux.plugins")
+from worldflux.strangers.code import contained
+from worldflux.strangers.text import visible
 
 
 class Stage:
@@ -40,7 +32,7 @@ class Stage:
         self.entries: Entries = {}
 
     def declared(self, kind: str) -> dict[str, Any]:
-        """Manifest items of a kind ("model", "component", "backend"), by id."""
+        """Manifest items of a kind ("model", "component", "backend", "format"), by id."""
         return {item.id: item for item in getattr(self.plugin.manifest, f"{kind}s")}
 
     def add_model(self, id: str, factory: Callable[..., Any], config_type: type | None = None) -> None:
@@ -55,10 +47,10 @@ class Stage:
         if kind != slot:
             raise PluginError(f"it registers components:{id} for slot {kind!r}, its manifest says {slot!r}")
 
-    def add_backend(self, id: str, factory: Callable[..., Any]) -> None:
-        """See ``hookspecs.BackendRegistrar``."""
-        spec = ComponentSpec(id, "backend", version=self.plugin.version)
-        self._take("backend", id, factory, ComponentEntry(factory, spec, self.plugin.label))
+    def add(self, kind: str, id: str, factory: Callable[..., Any]) -> None:
+        """See ``hookspecs.BackendRegistrar`` and ``hookspecs.FormatRegistrar``."""
+        spec = ComponentSpec(id, kind, version=self.plugin.version)
+        self._take(kind, id, factory, ComponentEntry(factory, spec, self.plugin.label))
 
     def add_entry_point(self, group: str, name: str, obj: Any) -> None:
         """One without hooks is itself the model or component that it names; a plain module is nothing."""
@@ -81,7 +73,7 @@ class Stage:
 
     def check_complete(self) -> None:
         """Raises PluginError if the manifest declares what was not registered; a backend may give handles only."""
-        for kind in ("model", "component"):
+        for kind in ("model", "component", "format"):
             for missing in sorted(name for name in self.declared(kind) if (kind, name) not in self.entries):
                 raise PluginError(f"its manifest declares {kind}s:{missing}, but it does not register it")
 
@@ -99,7 +91,7 @@ class Host:
         """Bring a plugin to work, or raise and leave hooks, registry and ``sys.modules`` as they were."""
         before, modules, threads = self.registry.snapshot(), dict(sys.modules), set(threading.enumerate())
         try:
-            with contained(plugin):
+            with contained(plugin.label):
                 stage = self._load(plugin)
             self._commit(stage, self._kept(before))
         except BaseException:
@@ -148,7 +140,8 @@ class Host:
                     raise PluginError(f"{hook} is a wrapper; plugin API 1 has plain hooks only")
                 if hook.startswith("worldflux_register_"):
                     kind = hook.removeprefix("worldflux_register_").removesuffix("s")
-                    _call(impl, registrar=SimpleNamespace(add=getattr(stage, f"add_{kind}")))
+                    add = getattr(stage, f"add_{kind}", functools.partial(stage.add, kind))
+                    _call(impl, registrar=SimpleNamespace(add=add))
         stage.check_complete()
         return stage
 
@@ -185,31 +178,3 @@ def _call(impl: Any, **arguments: Any) -> Any:
     # Not through pluggy, which stops at the first exception and does not say whose it was.
     named = {name: arguments[name] for name in impl.kwargnames if name in arguments}
     return impl.function(*(arguments[name] for name in impl.argnames), **named)
-
-
-@contextlib.contextmanager
-def contained(plugin: Plugin) -> Iterator[None]:
-    """Keep the program's life, streams and modules while a plugin is imported, show where it hangs, say if it was slow.
-
-    Nothing in this process could safely stop it, and what else it does with Python is its own affair.
-    """
-    started, streams, modules, leave = time.monotonic(), (sys.stdout, sys.stderr), dict(sys.modules), os._exit
-    guarded = {(os.getpid(), threading.get_ident())}
-
-    def refuse(status: int) -> NoReturn:
-        if (os.getpid(), threading.get_ident()) in guarded:
-            raise PluginError(f"it ends the process, by os._exit({status}), while it is imported")
-        leave(status)  # another thread, a process it forked, or later
-
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # where there is a stderr to write to
-        faulthandler.dump_traceback_later(HANG_SECONDS, file=sys.__stderr__ or 2)
-    os._exit = refuse
-    try:
-        yield
-    finally:
-        guarded.clear()
-        os._exit, (sys.stdout, sys.stderr) = leave, streams
-        sys.modules.update({name: modules[name] for name in modules.keys() - sys.modules.keys()})
-        faulthandler.cancel_dump_traceback_later()
-        if (seconds := time.monotonic() - started) > SLOW_SECONDS:
-            log.warning("plugin %s took %.0f s to start", plugin.label, seconds)

@@ -1,4 +1,4 @@
-"""What can be asked for by name: families, presets, aliases, components, backends, importers, commands.
+"""What can be asked for by name: families, presets, aliases, components, backends, importers, commands, formats.
 
 Built from manifests alone. First-party plugins come first, then the others by name; the first to claim an id has it.
 """
@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from worldflux.core.errors import ConfigurationError, ModelNotFoundError, PluginError, did_you_mean
-from worldflux.core.text import some
 from worldflux.plugins.discovery import FIRST_PARTY, Plugin
-from worldflux.plugins.lookalikes import looks, one_slip
 from worldflux.plugins.manifest import Preset
-from worldflux.plugins.versions import KERNEL, canonical
+from worldflux.plugins.versions import KERNEL
+from worldflux.strangers.distributions import canonical
+from worldflux.strangers.names import looks, one_slip
+from worldflux.strangers.text import some
 
 _FIRST_PARTY_OF = {name: dist for dist, names in FIRST_PARTY.items() for name in names}
 _OURS = (*_FIRST_PARTY_OF, *FIRST_PARTY, KERNEL)
@@ -119,7 +120,7 @@ class Catalog:
         return list(self._presets.values())
 
     def items(self, kind: str) -> dict[str, tuple[Plugin, Any]]:
-        """Everything of a kind ("models", "components", "backends", "importers", "commands"), with who has it."""
+        """Everything of a kind (a section of the manifest, such as "models"), with who has it."""
         return {name: found for (of, name), found in self._owner.items() if of == kind}
 
     def find(self, kind: str, name: str) -> tuple[Plugin, Any] | None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import os
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Literal
 
 import importlib_metadata
 
-from worldflux.core.text import say, visible
 from worldflux.plugins import versions
-from worldflux.plugins.manifest import MANIFEST_VERSION, MAX_BYTES, Manifest, ManifestError, load, parse
+from worldflux.plugins.manifest import MANIFEST_VERSION, Manifest, ManifestError, parse
+from worldflux.strangers.distributions import (
+    EntryPoint,
+    canonical,
+    entry_points,
+    file_beside,
+    name_and_version,
+    requires_unmet,
+)
+from worldflux.strangers.tables import MAX_BYTES, load
+from worldflux.strangers.text import say, visible
 
 MANIFEST = "worldflux.toml"
 MAX_ENTRY_POINTS = 1 << 17  # characters of a distribution's entry_points.txt
@@ -30,24 +34,6 @@ FIRST_PARTY: dict[str, tuple[str, ...]] = {
     "worldflux-generative": ("token", "diffusion", "dit", "ssm", "renderer3d", "physics", "gan"),
 }
 PluginState = Literal["indexed", "active", "failed", "rejected", "blocked"]
-
-
-@dataclass(frozen=True)
-class EntryPoint:
-    """A line of one of our groups; what is none is kept, where some releases of importlib_metadata would raise."""
-
-    group: str
-    name: str
-    value: str
-
-    @property
-    def module(self) -> str:
-        """The module it leads to."""
-        return re.split(r"[\s:\[]", self.value)[0]
-
-    def load(self) -> Any:
-        """Import what it leads to."""
-        return importlib_metadata.EntryPoint(self.name, self.value, self.group).load()
 
 
 @dataclass(eq=False)
@@ -103,7 +89,7 @@ def find_plugins(distributions: Iterable[importlib_metadata.Distribution], kerne
         except Exception:  # a neighbour nobody can read says nothing about worldflux
             continue
         if "worldflux." in text and (plugin := _candidate(dist, text)) is not None:
-            first = found.setdefault(versions.canonical(plugin.name), plugin)  # first on sys.path: it is imported
+            first = found.setdefault(canonical(plugin.name), plugin)  # first on sys.path: it is imported
             if (first.label, first.entry_points) != (plugin.label, plugin.entry_points):
                 first.notes.append(f"hides {plugin.label}, which is installed, too, further down sys.path")
     for plugin in found.values():
@@ -121,26 +107,14 @@ def _candidate(dist: importlib_metadata.Distribution, text: str) -> Plugin | Non
     try:
         if len(text) > MAX_ENTRY_POINTS:
             raise ValueError(f"its entry_points.txt has more than {MAX_ENTRY_POINTS:,} characters")
-        plugin.entry_points = _entry_points(text)
-        name, plugin.version = versions.name_and_version(dist)
-        if named and versions.canonical(name) != versions.canonical(plugin.name):
+        plugin.entry_points = entry_points(text, GROUPS)
+        name, plugin.version = name_and_version(dist)
+        if named and canonical(name) != canonical(plugin.name):
             raise ValueError(f"it calls itself {name!r}")
         plugin.name = name
     except Exception as error:
         plugin.state, plugin.reason = "rejected", f"its metadata cannot be read: {say(error, kind=False)}"
     return plugin if plugin.entry_points or plugin.reason else None
-
-
-def _entry_points(text: str) -> tuple[EntryPoint, ...]:
-    """The lines of our groups."""
-    found, group = [], ""
-    for line in map(str.strip, text.splitlines()):
-        name, equals, value = map(str.strip, line.partition("="))
-        if line.startswith("["):
-            group = line.strip("[]")
-        elif equals and group in GROUPS and not line.startswith("#"):
-            found.append(EntryPoint(group, visible(name), visible(value)))
-    return tuple(found)
 
 
 def _judge(plugin: Plugin, kernel: str) -> None:
@@ -152,7 +126,7 @@ def _judge(plugin: Plugin, kernel: str) -> None:
         plugin.manifest, unknown = parse(raw)  # even so: who asks for one of its aliases is told the reason
         plugin.notes += [visible(f"unknown key {key[:100]!r} in {MANIFEST}") for key in unknown[:20]]
         _check_entry_points(plugin, plugin.manifest)
-        reason = reason or versions.requires_unmet(plugin.manifest.requires, versions.installed_version)
+        reason = reason or requires_unmet(plugin.manifest.requires)
     except Exception as error:
         broken = f"broken {MANIFEST}: {say(error, kind=False)}"
         reason = reason or (broken if isinstance(error, ManifestError) else say(error))
@@ -162,14 +136,14 @@ def _judge(plugin: Plugin, kernel: str) -> None:
 
 def _raw_manifest(plugin: Plugin) -> dict[str, Any]:
     for ep in plugin.entry_points:
-        if importlib_metadata.EntryPoint.pattern.match(ep.value) is None:
+        if not ep.well_formed:
             raise ManifestError(f"entry point {ep.name!r}: expected 'module' or 'module:object', not {ep.value!r}")
     texts = {read_manifest(module) for module in sorted({ep.module for ep in plugin.entry_points})}
     if len(texts) > 1:
         raise ManifestError("its entry points lead to different manifests; a distribution has one")
     raw = load(texts.pop())
     name = raw.get("name")
-    if not isinstance(name, str) or versions.canonical(name) != versions.canonical(plugin.name):
+    if not isinstance(name, str) or canonical(name) != canonical(plugin.name):
         where = plugin.entry_points[0].module.partition(".")[0]
         raise ManifestError(f"the one beside {where!r} has name {name!r}, expected {plugin.name!r}")
     return raw
@@ -190,14 +164,15 @@ def _check_entry_points(plugin: Plugin, manifest: Manifest) -> None:
     """Entry points and manifest say the same twice, so a drift between them is caught before anything runs."""
     points = {(ep.group, ep.name) for ep in plugin.entry_points}
     need = {(MODELS, model.id) for model in manifest.models} | {(COMPONENTS, part.id) for part in manifest.components}
-    more = {*manifest.aliases, *(b.id for b in manifest.backends), *(i.id for i in manifest.importers)}
+    beside = ("backends", "importers", "formats")
+    more = {*manifest.aliases, *(name for (kind, name), _ in manifest.owned() if kind in beside)}
     for group, name in sorted(need - points, reverse=True):  # models before components
         what = "model" if group == MODELS else "component"
         raise ManifestError(f"{what} {name!r} has no entry point of that name in [{group}]")
     for _, name in sorted(points - need - {(MODELS, name) for name in more}):
         raise ManifestError(f"entry point {name!r} is not declared: expected an id or alias of the manifest")
     roots = {ep.module.partition(".")[0] for ep in plugin.entry_points}
-    name = versions.canonical(plugin.name)
+    name = canonical(plugin.name)
     if name in FIRST_PARTY and roots != {name.replace("-", "_")}:
         raise ManifestError(f"{name!r} is a package of ours, but its entry points lead to {sorted(roots)}")
     for target in [*(i.target for i in manifest.importers), *(c.target for c in manifest.commands)]:
@@ -205,34 +180,8 @@ def _check_entry_points(plugin: Plugin, manifest: Manifest) -> None:
             raise ManifestError(f"target {target!r} is outside the plugin's own package {sorted(roots)}")
 
 
-def _specs(name: str) -> list[ModuleSpec]:
-    """The specs of a module's packages, outermost first, and its own; up to the first that is not there."""
-    found: list[ModuleSpec] = []
-    parts, path = name.split("."), None
-    for n in range(1, len(parts) + 1):
-        head = ".".join(parts[:n])
-        finders = (finder.find_spec for finder in sys.meta_path if hasattr(finder, "find_spec"))
-        spec = next(filter(None, (find(head, path, None) for find in finders)), None)
-        if spec is None:
-            break
-        found.append(spec)
-        path = spec.submodule_search_locations
-        if path is None:
-            break
-        if spec.loader is None and head != name:
-            importlib.import_module(head)  # a namespace package: no code to run, and nested ones need it
-    return found
-
-
 def read_manifest(module: str) -> bytes:
-    """The manifest of the nearest package that encloses ``module``; works in folders, zips and editable installs."""
-    for spec in reversed(_specs(module)):
-        for location in spec.submodule_search_locations or ():
-            path = os.path.join(location, MANIFEST)
-            if os.path.isfile(path):
-                with open(path, "rb") as file:
-                    return file.read(MAX_BYTES + 1)
-            if not os.path.isdir(location):  # inside of a zip
-                with contextlib.suppress(AttributeError, OSError):
-                    return bytes(spec.loader.get_data(path))  # type: ignore[union-attr]
-    raise ManifestError(f"there is none beside {module!r}; is it package data of the wheel?")
+    """The manifest of the nearest package that encloses ``module``."""
+    if (found := file_beside(module, MANIFEST, MAX_BYTES + 1)) is None:
+        raise ManifestError(f"there is none beside {module!r}; is it package data of the wheel?")
+    return found

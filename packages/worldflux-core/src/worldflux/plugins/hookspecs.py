@@ -1,4 +1,4 @@
-"""Hooks of plugin API 1.0, called only on plugins that are active.
+"""Hooks of plugin API 1.1, called only on plugins that are active.
 
 Take only the arguments you use, and give them no defaults: pluggy versions disagree on what a default means.
 """
@@ -50,6 +50,13 @@ class BackendRegistrar(Protocol):
         """``factory()`` makes the adapter: a ``worldflux.delegated.SubprocessBackend``, usually its class."""
 
 
+class FormatRegistrar(Protocol):
+    """Takes the formats the manifest declares under ``[[formats]]``."""
+
+    def add(self, id: str, factory: Callable[..., Any]) -> None:
+        """``factory()`` makes the format: an object with ``name``, ``detect(path)`` and ``open(path, **options)``."""
+
+
 @hookspec
 def worldflux_register_models(registrar: ModelRegistrar) -> None:
     """Register every family of the manifest, names to classes.
@@ -77,6 +84,16 @@ def worldflux_register_backends(registrar: BackendRegistrar) -> None:
     When: once, while the plugin is activated. Raising fails the activation, and nothing stays registered.
 
     .. versionadded:: 1.0
+    """
+
+
+@hookspec
+def worldflux_register_formats(registrar: FormatRegistrar) -> None:
+    """Register every format of the manifest.
+
+    When: once, while the plugin is activated. Raising fails the activation, and nothing stays registered.
+
+    .. versionadded:: 1.1
     """
 
 

@@ -16,10 +16,12 @@ from importlib_metadata import distributions
 
 from worldflux.core.errors import ConfigurationError, PluginError
 from worldflux.core.registry import Registry, WorldModelRegistry
-from worldflux.core.text import say
 from worldflux.plugins.catalog import Catalog, Resolved, first_party_of
-from worldflux.plugins.discovery import EntryPoint, Plugin, find_plugins
-from worldflux.plugins.versions import canonical, kernel_version
+from worldflux.plugins.discovery import Plugin, find_plugins
+from worldflux.plugins.versions import kernel_version
+from worldflux.strangers.code import contained
+from worldflux.strangers.distributions import EntryPoint, canonical
+from worldflux.strangers.text import say
 
 if TYPE_CHECKING:
     from worldflux.plugins.activation import Host
@@ -128,17 +130,19 @@ class Kernel:
         """
         plugin, item = self.catalog.provider(kind, name)
         self.activate(plugin)
-        from worldflux.plugins.activation import contained
-
-        with _blaming(f"plugin {plugin.label}: {kind}:{name} cannot be loaded: "), contained(plugin):
+        with _blaming(f"plugin {plugin.label}: {kind}:{name} cannot be loaded: "), contained(plugin.label):
             return EntryPoint(kind, name, item.target).load()  # type: ignore[no-any-return]
 
-    def backend(self, name: str) -> Callable[..., Any]:
-        """The adapter factory of a backend, its plugin started. Raises ConfigurationError if nobody has it."""
-        plugin, _ = self.catalog.provider("backends", name)
+    def factory(self, kind: str, name: str) -> Callable[..., Any]:
+        """What makes the adapter of a "backend" or a "format", its plugin started.
+
+        Raises:
+            ConfigurationError: nobody provides that id, or its plugin cannot be started or has no such adapter.
+        """
+        plugin, _ = self.catalog.provider(f"{kind}s", name)
         self.activate(plugin)
-        if (entry := self.registry.snapshot().get(("backend", name))) is None:
-            raise PluginError(f"plugin {plugin.label} has no adapter for backend {name!r}")
+        if (entry := self.registry.snapshot().get((kind, name))) is None:
+            raise PluginError(f"plugin {plugin.label} has no adapter for {kind} {name!r}")
         return entry.factory  # type: ignore[no-any-return]
 
     def preset_config(self, found: Resolved) -> dict[str, Any] | None:

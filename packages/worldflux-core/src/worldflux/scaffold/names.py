@@ -14,7 +14,8 @@ from packaging.version import Version
 from worldflux.core.errors import ConfigurationError
 from worldflux.plugins.catalog import first_party_of
 from worldflux.plugins.discovery import FIRST_PARTY, Plugin
-from worldflux.plugins.versions import KERNEL, canonical
+from worldflux.plugins.versions import KERNEL
+from worldflux.strangers.distributions import canonical
 
 DISTRIBUTION = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 FAMILY = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")  # as the manifest wants it

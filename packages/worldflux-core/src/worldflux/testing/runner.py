@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from worldflux.core.errors import ConfigurationError, PluginError, did_you_mean
-from worldflux.core.text import say
 from worldflux.plugins import get_kernel
-from worldflux.plugins.versions import canonical
+from worldflux.strangers.distributions import canonical
+from worldflux.strangers.text import say
 
 from .check import LEVELS, Check, CheckFailed, CheckSkipped, Level
 from .checks import all_checks

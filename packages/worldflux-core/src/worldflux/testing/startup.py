@@ -32,7 +32,8 @@ class Startup:
 
     ``seconds`` are its own (torch was imported before); ``reason`` says why it did not start and ``where`` shows the
     stack; ``printed`` is what it wrote to stdout and stderr; ``changed`` names global state it changed, each with what
-    it was and is; ``imported`` counts modules by top-level package; ``families`` are packages of other plugins.
+    it was and is; ``imported`` counts modules by top-level package; ``families`` are packages of other plugins;
+    ``formats`` says of each registered format that keeps not what formats promise what is wrong with it.
     """
 
     outcome: Literal["started", "failed", "hung", "died"]
@@ -43,6 +44,7 @@ class Startup:
     changed: dict[str, str] = field(default_factory=dict)
     imported: dict[str, int] = field(default_factory=dict)
     families: tuple[str, ...] = ()
+    formats: dict[str, str] = field(default_factory=dict)
 
     @property
     def heavy(self) -> dict[str, int]:
@@ -61,6 +63,7 @@ class Startup:
             "changed": self.changed,
             "heavy": self.heavy,
             "families": list(self.families),
+            "formats": self.formats,
         }
 
 
@@ -139,7 +142,7 @@ def _stack(trace: str) -> str:
     """A stack of faulthandler's, innermost first, without the frames of the kernel that started the plugin."""
     kept = []
     for line in trace.splitlines():
-        if os.path.join("worldflux", "plugins", "activation.py") in line:
+        if any(os.path.join("worldflux", room) in line for room in ("plugins", "strangers")):
             break
         if "<frozen importlib" not in line:
             kept.append(line)

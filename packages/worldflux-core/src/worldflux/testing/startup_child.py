@@ -12,16 +12,19 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from worldflux.core.errors import PluginError
 from worldflux.plugins import Kernel, get_kernel
 from worldflux.plugins.discovery import Plugin
+from worldflux.strangers.text import say
 
 OF_TORCH_COMPILE = ("os.environ['TORCHINDUCTOR_", "os.environ['TRITON_", "warnings filters")
 
@@ -48,6 +51,7 @@ def main(name: str, place: str) -> None:
         if "torch._dynamo" in new:  # torch.compile brings these, and a plugin may use it
             changed = {name: change for name, change in changed.items() if not name.startswith(OF_TORCH_COMPILE)}
         found |= {"changed": changed, "imported": _packages(new, plugin), "families": _families(new, kernel, plugin)}
+        found["formats"] = _wrong_formats(kernel, plugin) if found["outcome"] == "started" else {}
         _write(folder / "report", found)
         os._exit(0)  # threads and exit hooks of the plugin have no say
 
@@ -62,6 +66,27 @@ def _start(kernel: Kernel, plugin: Plugin) -> dict[str, Any]:
     return found | {"seconds": max(0.0, time.perf_counter() - _starved() - started)}
 
 
+def _wrong_formats(kernel: Kernel, plugin: Plugin) -> dict[str, str]:
+    """The formats of a plugin at work that are none, and what each lacks."""
+    wrong = {id: _wrong_format(kernel.factory("format", id)) for kind, id in plugin.ids if kind == "formats"}
+    return {id: what for id, what in sorted(wrong.items()) if what}
+
+
+def _wrong_format(factory: Callable[[], Any]) -> str:
+    try:
+        made = factory()
+        if not (isinstance(getattr(made, "name", None), str) and made.name):
+            return f"{type(made).__name__} has no name"
+        for method in ("detect", "open"):
+            if not callable(getattr(made, method, None)):
+                return f"{type(made).__name__} has no method {method!r}"
+        with tempfile.TemporaryDirectory() as empty:
+            verdict = made.detect(Path(empty))
+        return "" if verdict is False else f"detect() of an empty folder gives {verdict!r}, expected False"
+    except Exception as error:
+        return say(error)
+
+
 def _starved() -> float:
     """Seconds this thread could have run but had no processor (on Linux): a busy machine is not the plugin's fault."""
     try:
@@ -74,7 +99,7 @@ def _traceback(error: BaseException | None) -> str:
     """Where the plugin raised: the frames after the kernel's, and the error."""
     if error is None or isinstance(error, PluginError):
         return ""
-    ours = (os.path.join("worldflux", "plugins"), "importlib", "<frozen importlib")
+    ours = (*(os.path.join("worldflux", room) for room in ("plugins", "strangers")), "importlib", "<frozen importlib")
     every = traceback.extract_tb(error.__traceback__)
     frames = [frame for frame in every if not any(part in frame.filename for part in ours)]
     return "".join(traceback.format_list(frames) + traceback.format_exception_only(error)).rstrip()

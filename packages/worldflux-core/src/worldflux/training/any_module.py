@@ -12,7 +12,7 @@ from ..core.batch import Batch
 from ..core.errors import ConfigurationError
 from ..core.model import WorldModel
 from ..core.output import LossOutput
-from ..core.recipe import Recipe
+from ..recipe import Recipe
 
 
 def asked(model: Any) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import CheckpointError, ConfigurationError
-from ..core.files import expanded, opened, parse_json, write_text
+from ..files import expanded, opened, parse_json, write_text
 from .every import Every
 
 if TYPE_CHECKING:

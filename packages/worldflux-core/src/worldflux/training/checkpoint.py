@@ -19,7 +19,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ..core.errors import CheckpointError
-from ..core.files import MAX_STATE, expanded, json_text, read_bytes, read_json, sha256, sync, write_text
+from ..files import MAX_STATE, expanded, json_text, read_bytes, read_json, sha256, sync, write_text
 
 FORMAT, VERSION = "worldflux.checkpoint", 1
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..core.errors import ConfigurationError
-from ..core.files import MAX_STATE, read_json
+from ..files import MAX_STATE, read_json
 from .config import TrainingConfig
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..core.backends import OfficialBackendHandle
 from ..core.errors import ConfigurationError
-from ..core.files import expanded
-from ..delegated import Job, JobStatus
+from ..delegated import Job, JobStatus, OfficialBackendHandle
 from ..delegated.job import GRACE
+from ..files import expanded
 from .checks import check_config
 from .config import TrainingConfig
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..core.batch import Batch
 from ..core.errors import CheckpointError, TrainingError
-from ..core.files import write_json
 from ..core.output import LossOutput
+from ..files import write_json
 from .update import Step
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import CheckpointError, ConfigurationError
-from ..core.files import abandoned, write_json
+from ..files import abandoned, write_json
 from .checkpoint import checkpoints
 
 SCHEMA = "worldflux.training.run_manifest.v1"

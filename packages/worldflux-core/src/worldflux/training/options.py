@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from ..core.errors import ConfigurationError
 from ..core.fields import Fields, option_names, refuse_unknown
-from ..core.files import expanded, read_json, write_json
-from ..core.recipe import Recipe
+from ..files import expanded, read_json, write_json
+from ..recipe import Recipe
 
 Self = TypeVar("Self", bound="Options")
 

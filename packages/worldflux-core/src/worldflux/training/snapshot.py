@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.errors import CheckpointError
-from ..core.files import MAX_STATE, json_text, read_json
 from ..data.storage import load_arrays, save_arrays
+from ..files import MAX_STATE, json_text, read_json
 from ..saved import fill, read_tensors
 from .checkpoint import read_manifest
 from .packing import pack, unpack

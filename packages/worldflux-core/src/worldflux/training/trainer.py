@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.backends import OfficialBackendHandle
 from ..core.batch import Batch
 from ..core.errors import CheckpointError, ConfigurationError, TrainingError, WorldFluxError
 from ..core.events import announce
-from ..core.files import expanded
 from ..core.model import WorldModel
 from ..data.providers import BatchRequest, as_batch, as_provider
+from ..delegated import OfficialBackendHandle
+from ..files import expanded
 from .any_module import asked
 from .callbacks import Callback, CheckpointCallback, JSONLCallback
 from .checkpoint import find_checkpoint, write_checkpoint

@@ -11,10 +11,10 @@ from torch import nn
 from worldflux.core.config import WorldModelConfig
 from worldflux.core.model import WorldModel
 from worldflux.core.output import LossOutput, ModelOutput
-from worldflux.core.recipe import Recipe
 from worldflux.core.spec import Capability, StateSpec, vector
 from worldflux.core.state import State
 from worldflux.plugins import hookimpl
+from worldflux.recipe import Recipe
 
 print("a plugin that talks when it is imported")
 

@@ -47,6 +47,18 @@ def test_the_plugin_without_a_defect_passes(failing, beside):
     assert failing(beside("mutants_static").Mutant(), "imports") == set()
 
 
+def test_a_plugin_with_a_format_passes_if_it_registers_it(failing, beside):
+    table = beside("mutants_static")
+    mutant = table.Mutant(manifest=table.WITH_A_FORMAT, code=table.adds(table.REGISTERS), api="1.1")
+    assert failing(mutant, "imports") == set()
+
+
+def test_a_plugin_that_does_not_register_a_format_it_declares_is_caught(failing, beside):
+    table = beside("mutants_static")
+    mutant = table.Mutant(manifest=table.WITH_A_FORMAT, api="1.1")
+    assert failing(mutant, "imports") == {"check_starts_and_registers_what_it_declares"}
+
+
 @pytest.mark.parametrize("name", [name for name, level in LEVEL.items() if level == "static"])
 def test_a_static_check_alone_catches_its_mutant(name, failing, beside):
     # up to "static": what such a mutant runs is, byte for byte, the code that passes above

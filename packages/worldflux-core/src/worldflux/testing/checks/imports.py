@@ -54,6 +54,16 @@ def check_imports_no_other_family(subject: Subject) -> None:
     )
 
 
+@check(level="imports", since="1.1")
+def check_formats_are_formats(subject: Subject) -> None:
+    """Every format of the manifest has a name, ``detect`` and ``open``, and finds nothing in an empty folder."""
+    seen = _started(subject)
+    if not any(kind == "formats" for kind, _ in subject.plugin.ids):
+        raise CheckSkipped("it declares no format")
+    shown = "; ".join(f"{name}: {what}" for name, what in seen.formats.items())
+    expect(not seen.formats, f"what {subject.plugin.name} registers as a format is none: {shown}")
+
+
 def _started(subject: Subject) -> Startup:
     if subject.startup.outcome != "started":
         raise CheckSkipped("it does not start: see check_starts_and_registers_what_it_declares")

@@ -14,7 +14,8 @@ from packaging.specifiers import SpecifierSet
 from worldflux.plugins import get_kernel
 from worldflux.plugins.discovery import COMPONENTS, MANIFEST, MODELS, read_manifest
 from worldflux.plugins.manifest import Manifest, ManifestError, parse
-from worldflux.plugins.versions import KERNEL, api_mismatch, canonical
+from worldflux.plugins.versions import KERNEL, api_mismatch
+from worldflux.strangers.distributions import canonical
 
 from ..check import CheckFailed, CheckSkipped, check, expect
 from ..subject import Subject
@@ -49,7 +50,8 @@ def check_ids_are_the_entry_points(subject: Subject) -> None:
     points = subject.plugin.entry_points
     names = {group: {ep.name for ep in points if ep.group == group} for group in (MODELS, COMPONENTS)}
     models, components = {item.id for item in manifest.models}, {item.id for item in manifest.components}
-    others = {b.id for b in manifest.backends} | {i.id for i in manifest.importers} | set(manifest.aliases)
+    beside = ("backends", "importers", "formats")
+    others = {name for (kind, name), _ in manifest.owned() if kind in beside} | set(manifest.aliases)
     for group, missing in ((MODELS, models - names[MODELS]), (COMPONENTS, components - names[COMPONENTS])):
         expect(not missing, f'{sorted(missing)} of {MANIFEST} has no entry point in [project.entry-points."{group}"]')
     undeclared = sorted(names[MODELS] - models - others) + sorted(names[COMPONENTS] - components)

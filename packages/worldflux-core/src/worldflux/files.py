@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import CheckpointError, ConfigurationError, WorldFluxError
+from worldflux.core.errors import CheckpointError, ConfigurationError, WorldFluxError
 
 MAX_BYTES, MAX_DEPTH, MAX_DIGITS = 1 << 24, 100, 100  # beyond these a JSON file is not one of ours
 MAX_STATE = 1 << 28  # bytes of the JSON of a checkpoint or a replay, which holds what a run has gathered
@@ -129,6 +129,11 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     if "\0" in str(path):
         raise ConfigurationError(f"the path {str(path)!r} has a null character, which no file's name has")
     return Path(os.path.expanduser(path))
+
+
+def inside(path: str | os.PathLike[str], name: str) -> Path:
+    """The file of a name in a folder that a user gave, or the file itself that they gave instead."""
+    return expanded(path) if str(path).endswith(Path(name).suffix) else expanded(path) / name
 
 
 def write_text(file: Path, text: str) -> None:

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from worldflux.core.text import say, some, visible
+from worldflux.strangers.text import say, some, visible
 
 CONTROLS = ["\x00", "\x07", "\x1b", "\x7f", "\x9b", "\r"]
 TURNING = ["\u061c", "\u200e", "\u200f", "\u202a", "\u202e", "\u2066", "\u2069"]

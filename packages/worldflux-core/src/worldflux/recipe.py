@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .config import WorldModelConfig
-from .fields import Amount, Count, Fields, NonNegative, Positive, option_names
+from worldflux.core.config import WorldModelConfig
+from worldflux.core.fields import Amount, Count, Fields, NonNegative, Positive, option_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,13 @@ class Recipe(Fields):
     def of(cls, config: WorldModelConfig, **others: Any) -> Recipe:
         """Return what a family's config has under the same names, with ``others`` beside or instead of them."""
         return cls(**{**{n: getattr(config, n) for n in option_names(cls) if hasattr(config, n)}, **others})
+
+    @classmethod
+    def of_model(cls, model: Any) -> Recipe:
+        """How a model is trained where nobody says otherwise: ``training_defaults``, and the config's own two."""
+        given = model.training_defaults()
+        chosen: dict[str, Any] = given.chosen() if isinstance(given, Recipe) else dict(given)
+        return cls(**{"learning_rate": model.config.learning_rate, "grad_clip": model.config.grad_clip, **chosen})
 
     def chosen(self) -> dict[str, object]:
         """What is not left open, by name."""

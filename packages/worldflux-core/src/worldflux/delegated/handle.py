@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .errors import ConfigurationError
-from .registry import WorldModelRegistry
+from ..core.errors import ConfigurationError
+from ..core.registry import NATIVE_BACKEND, WorldModelRegistry
 
-NATIVE_BACKEND = "native_torch"
 RUN_DIR = "./outputs"  # as TrainingConfig.output_dir
 
 
@@ -80,3 +80,15 @@ class OfficialBackendHandle:
     def to_dict(self) -> dict[str, Any]:
         """Return the handle as JSON-able data."""
         return {"backend": self.backend, "model_id": self.model_id, "metadata": dict(self.metadata)}
+
+
+def handle_of(preset: Any, declared: Any, *, accepted: Sequence[Any], about: dict[str, Any]) -> OfficialBackendHandle:
+    """The handle on the program that a backend, as its manifest declares it, runs a preset with.
+
+    ``accepted`` are the presets that it runs, none for all; ``about`` is kept with the handle. Raises
+    ConfigurationError for another preset.
+    """
+    if accepted and (preset.family, preset.size) not in [(other.family, other.size) for other in accepted]:
+        raise ConfigurationError(f"backend {declared.id!r} runs {', '.join(declared.models)}, not {preset.model_id!r}")
+    kind = {"execution_kind": "backend_handle", "adapter_id": declared.id, "backend_profile": declared.profile}
+    return OfficialBackendHandle(declared.id, preset.model_id, kind | about)
