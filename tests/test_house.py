@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "contract_rules": {"core"},
     "words": {"core"},
     "recipe": {"core"},
+    "overrides": {"core"},
     "importing": {"core", "files"},
     "strangers": {"core"},
     "plugins": {"core", "strangers"},

@@ -50,6 +50,7 @@ _HOME = {
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 _SUBMODULES = ("agent", "blocks", "core", "data", "envs", "evals", "experiment", "factory", "plugins", "training")
+_ROOMS: dict[str, ModuleType] = {}  # what the kernel has reached for
 _HAD_MORE = (
     *(f"worldflux.core.{name}" for name in ("batch", "config", "output", "payloads", "registry", "spec")),
     *("worldflux.factory", "worldflux.planners", "worldflux.training", "worldflux.training.callbacks"),
@@ -82,7 +83,9 @@ def __dir__() -> list[str]:
 
 def _load(kind: str, name: str) -> Any:
     if kind == "integration":
-        return importlib.import_module(f"worldflux.{name}")
+        if name not in _ROOMS:  # looked up by ourselves: what is compiled whole cannot follow an import
+            _ROOMS[name] = importlib.import_module(f"worldflux.{name}")
+        return _ROOMS[name]
     from worldflux.plugins.kernel import get_kernel
 
     if kind == "declared":

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from worldflux.core.payloads import ConditionPayload
+from worldflux.core.payloads import PLANNER_HORIZON_KEY, ActionPayload, ConditionPayload
 from worldflux.core.spec import Capability
 from worldflux.core.state import State, stack_states
 from worldflux.planners import CEMPlanner, PlannerPolicy
@@ -210,3 +210,16 @@ def test_a_planned_policy_takes_observations_in_every_form(model, wrap):
     assert torch.equal(action, other)
     again, _ = policy(forms[wrap], carry, is_first=torch.zeros(2, dtype=torch.bool), explore=False)
     assert again.shape == (2, 2)
+
+
+@pytest.mark.parametrize("extras", [{}, {"wf.toy.scale": torch.ones(3, 1)}], ids=["bare", "conditions"])
+def test_what_is_done_at_every_step_compiles_whole(model, actions, extras):
+    def dream(obs, actions):
+        given = ConditionPayload(extras=extras)
+        state = model.transition(model.encode(obs, deterministic=True), actions[0], given, deterministic=True)
+        plan = ActionPayload("continuous", actions, extras={PLANNER_HORIZON_KEY: 5})
+        return model.rollout(state, plan, given, deterministic=True).rewards, model.decode(state).preds
+
+    obs = torch.randn(3, 4)
+    dream(obs, actions)  # the contract is put together once, before
+    torch.compile(dream, backend="eager", fullgraph=True)(obs, actions)

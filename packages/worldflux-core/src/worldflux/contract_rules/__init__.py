@@ -1,4 +1,4 @@
-"""What has to hold between the parts of a contract, a batch, a payload or a plan: the kernel's data, judged when asked.
+"""What has to hold between the parts of a contract, an action's spec, a batch, an output or a plan: judged when asked.
 
-The data types themselves are in ``core``; their ``validate`` methods lead here.
+The data types themselves are in ``core``, whose ``validate`` methods lead here.
 """

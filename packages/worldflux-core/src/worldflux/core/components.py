@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from .config import WorldModelConfig
 from .errors import ConfigurationError, did_you_mean
 from .payloads import ConditionPayload
-from .registry import WorldModelRegistry
 from .state import State
 from .trajectory import Trajectory
 
@@ -82,33 +79,6 @@ def canonical_slot(slot: str, slots: Mapping[str, str]) -> str:
             f"unknown component slot {slot!r}, expected one of {list(slots)}.{did_you_mean(slot, slots)}"
         )
     return name
-
-
-def build_component(
-    slot: str, value: Any, config: WorldModelConfig, slots: Mapping[str, str]
-) -> tuple[Any, str | None, bool]:
-    """Return the component for ``slot``, its registered id if it was named by one, and whether it was made here.
-
-    ``value`` is a registered id, a class or factory (called with the model's config if it requires an argument), or
-    an instance. Raises ConfigurationError if the id is unknown, of another slot, or the method is missing.
-    """
-    name = None
-    if isinstance(value, str):
-        name, entry = value, WorldModelRegistry.component(value)
-        if canonical_slot(entry.spec.component_type, slots) != slot:
-            raise ConfigurationError(f"component {value!r} is for slot {entry.spec.component_type!r}, not {slot!r}")
-        value = entry.factory
-    is_instance = hasattr(value, slots[slot]) or isinstance(value, nn.Module)  # a module is callable, but no factory
-    made = inspect.isclass(value) or (callable(value) and not is_instance)
-    if made:
-        accepted = inspect.signature(value).parameters.values()
-        required = [p for p in accepted if p.kind <= p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
-        value = value(config) if required else value()
-    if not callable(getattr(value, slots[slot], None)):
-        raise ConfigurationError(
-            f"component for {slot!r} must have a method {slots[slot]!r}, {type(value).__name__} has none"
-        )
-    return value, name, made
 
 
 # --- faces: what a part may do beyond its slot's method, found by the method ------------------------------------------

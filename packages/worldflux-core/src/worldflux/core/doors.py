@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from . import legacy
 from .batch import Batch
 from .errors import ConfigurationError, ShapeMismatchError, StateError, ValidationError
 from .payloads import Action, ActionPayload, ActionSequence, ConditionPayload, Observations, WorldModelInput
@@ -19,6 +20,7 @@ from .spec import ActionSpec, ModalityKind, ModalitySpec
 from .state import State
 
 _ROWS = ("rewards", "is_first", "is_last", "is_terminal", "mask")
+_CONDITIONS = ("text_condition", "goal", "spatial", "camera_pose")
 _NO_WEIGHT = torch.empty(0)
 
 
@@ -88,9 +90,16 @@ class Doors(Saved):
 
     def action_sequence(self, plan: Tensor | ActionSequence | ActionPayload | None, *, batch_size: int) -> Tensor:
         """Return a plan in any form as actions ``[H, B, A]``."""
-        rules = WorldModelRegistry.reach("integration", "contract_rules.payloads")
-        actions: Tensor = rules.actions_of_plan(self, plan, batch_size)
-        return actions
+        given: Any = plan
+        if not isinstance(plan, Tensor):
+            rules = WorldModelRegistry.reach("integration", "contract_rules.plans")
+            given = rules.tensor_of_plan(self, plan, batch_size)
+        actions = self.actions(given)
+        if actions.ndim != 3 or actions.shape[1] not in (1, batch_size):
+            expected = ("H", batch_size, self.io_contract().action_spec.dim)
+            raise ShapeMismatchError("rollout actions", expected=expected, got=tuple(actions.shape))
+        refuse_non_finite("rollout actions", actions, missing=self.missing_is_neginf)
+        return actions.expand(-1, batch_size, -1)
 
     def _step_action(self, state: State, action: Action) -> Tensor:
         flat = self.actions(action, axes=2)
@@ -136,8 +145,22 @@ class Doors(Saved):
 
     def check_conditions(self, conditions: ConditionPayload | None) -> None:
         """Raise ValidationError for conditions that neither the model nor one of its parts (``reads``) reads."""
-        if conditions is not None:
-            WorldModelRegistry.reach("integration", "contract_rules.payloads").check_conditions(self, conditions)
+        if conditions is None:
+            return
+        if not isinstance(conditions, ConditionPayload):
+            raise ValidationError(f"conditions is a {type(conditions).__name__}, expected ConditionPayload(goal=...)")
+        contract = self.io_contract()
+        read = {name for slot in self.slots for name in getattr(getattr(self, slot, None), "reads", ())}
+        known = {*contract.condition_spec.modalities, *read}
+        for name in _CONDITIONS:
+            if getattr(conditions, name) is not None and name not in known:
+                message = f"this model reads no condition {name!r}, it reads {sorted(known) or 'none'}: leave it out"
+                legacy.refuse(self.api_version, message)
+        conditions.validate(
+            allowed_extra_keys={*contract.effective_condition_extra_keys, *read},
+            extra_schema=contract.condition_extras_schema,
+            api_version=self.api_version,
+        )
 
     def checked(self, batch: Batch) -> Batch:
         """Return a batch to learn from: observations by name ``[B, T, ...]``, actions flat ``[B, T, A]``.
@@ -201,10 +224,7 @@ def checked_device(device: Any) -> torch.device:
 def precision() -> None:
     """Raise ConfigurationError where torch makes numbers of another precision than models are built and computed in."""
     if torch.get_default_dtype() != torch.float32:
-        raise ConfigurationError(
-            f"torch's default dtype is {torch.get_default_dtype()}, models are computed in torch.float32: call "
-            "torch.set_default_dtype(torch.float32), and convert the data instead"
-        )
+        raise WorldModelRegistry.reach("integration", "words.inputs").other_precision()
 
 
 def refuse_non_finite(what: str, value: Tensor, *, missing: bool = False) -> None:
@@ -235,10 +255,7 @@ def action_tensor(action: Any, specs: tuple[ActionSpec, ...], *, axes: int = 3, 
         action.validate(api_version=api_version)
         kind, action = action.kind.replace("hybrid", "continuous"), action.primary()
         if not any(kind == spec.kind or (spec.kind == "multi" and kind == "continuous") for spec in specs):
-            accepted = [spec.kind for spec in specs]
-            if len(specs) > 1:
-                raise ValidationError(f"action kind {kind!r} did not match any action union variant {accepted}")
-            raise ValidationError(f"action kind {kind!r} is incompatible with the model, which takes {accepted[0]!r}")
+            raise WorldModelRegistry.reach("integration", "words.inputs").other_kind(kind, specs)
     spec = next((s for s in specs if s.kind == kind), specs[0])
     if action is None:
         if spec.kind == "none":
@@ -251,9 +268,7 @@ def action_tensor(action: Any, specs: tuple[ActionSpec, ...], *, axes: int = 3, 
     if spec.kind == "discrete" and not one_hot:
         wrong = action[(action < 0) | (action >= spec.dim)]
         if wrong.numel():
-            raise ValidationError(
-                f"discrete action out of range: {int(wrong[0])}, expected 0 <= action < {spec.dim} as an index"
-            )
+            raise WorldModelRegistry.reach("integration", "words.inputs").no_class(int(wrong[0]), spec)
         return torch.nn.functional.one_hot(action.long(), spec.dim).float()
     if action.ndim == 0 or action.shape[-1] != spec.dim:
         message = f"action feature dim mismatch for {spec.kind!r} actions"

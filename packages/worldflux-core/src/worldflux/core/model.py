@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import components, legacy
 from .batch import Batch
-from .components import SLOTS, build_component, canonical_slot
+from .components import SLOTS, canonical_slot
 from .config import WorldModelConfig
 from .doors import Doors, checked_device, precision
 from .errors import CapabilityError, ConfigurationError, ShapeMismatchError
-from .events import announce
 from .output import LossOutput, ModelOutput
 from .payloads import Action, ActionPayload, ActionSequence, ConditionPayload, Observations
 from .registry import WorldModelRegistry
@@ -286,23 +285,7 @@ class WorldModel(Doors, ABC):
         A part that is made here is initialised as the family initialises its own; an instance keeps its weights.
         Raises ConfigurationError.
         """
-        name = canonical_slot(slot, self.slots)
-        like = self._like()
-        with torch.random.fork_rng(devices=[]):  # what a part's own layers draw is drawn from nobody's generator
-            torch.default_generator.manual_seed(self.config.seed)
-            part, component_id, made = build_component(name, value, self.config, self.slots)
-            if hasattr(self, name):
-                delattr(self, name)  # a module may be replaced by a plain object, which nn.Module would refuse
-            setattr(self, name, part)
-            self.component_ids[name] = component_id
-            if isinstance(part, nn.Module) and made:
-                others = {key: v.clone() for key, v in self.state_dict().items() if not key.startswith(f"{name}.")}
-                self.initialise()
-                self.load_state_dict(others, strict=False)
-                part.to(like)
-        if isinstance(part, nn.Module):
-            part.to(like.device).train(self.training)
-        announce("component_set", self, slot=name, part=part)
+        WorldModelRegistry.reach("integration", "overrides").put(self, slot, value)
 
     # --- what it can do -------------------------------------------------------------------------------------------
 

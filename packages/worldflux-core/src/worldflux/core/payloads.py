@@ -11,6 +11,7 @@ from torch import Tensor
 from . import legacy
 from .errors import ValidationError
 from .registry import WorldModelRegistry
+from .spec import modality, namespaced
 from .state import register_pytree
 
 PLANNER_HORIZON_KEY = "wf.planner.horizon"
@@ -68,9 +69,22 @@ class ConditionPayload:
 
         Under v0.2 it warns where it is not ``strict``.
         """
-        rules = WorldModelRegistry.reach("integration", "contract_rules.payloads")
+        api_version = "v3" if strict else api_version
         allowed = self.extras if allowed_extra_keys is None else allowed_extra_keys
-        rules.check_extras(self.extras, allowed, extra_schema or {}, "v3" if strict else api_version)
+        if wrong := sorted(key for key in self.extras if not namespaced(key)):
+            message = f"condition extras keys need the namespaced format wf.<domain>.<name>, got {wrong}"
+            legacy.refuse(api_version, message)
+        if unknown := sorted(set(self.extras) - set(allowed)):
+            legacy.refuse(api_version, f"condition extras has undeclared keys {unknown}, allowed: {sorted(allowed)}")
+        for key, given in (extra_schema or {}).items():
+            spec, value, what = modality(key, given), self.extras.get(key), f"condition extra {key!r}"
+            if not isinstance(value, Tensor):
+                continue
+            if str(value.dtype).removeprefix("torch.") != spec.dtype:
+                legacy.refuse(api_version, f"{what} dtype mismatch: {value.dtype}, expected {spec.dtype}")
+            shape = tuple(value.shape)
+            if shape[len(shape) - len(spec.shape) :] != spec.shape:
+                legacy.refuse(api_version, f"{what} shape mismatch: {shape} must end in {spec.shape}")
 
 
 @dataclass
@@ -109,6 +123,6 @@ def normalize_planned_action(payload: ActionPayload, *, api_version: str = "v3")
     ``[A]``, ``[B, A]`` (horizon 1), ``[H, A]`` and ``[H, B, A]`` are understood. Raises ValidationError when the
     horizon is missing, not an integer of at least 1, or disagrees with the tensor.
     """
-    rules = WorldModelRegistry.reach("integration", "contract_rules.payloads")
+    rules = WorldModelRegistry.reach("integration", "contract_rules.plans")
     plan: ActionSequence = rules.planned(payload, api_version)
     return plan

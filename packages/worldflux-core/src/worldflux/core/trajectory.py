@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from .errors import StateError
-from .registry import WorldModelRegistry
 from .spec import SequenceLayout, StateSpec
 from .state import State, Tensors, register_pytree
 
@@ -30,7 +29,21 @@ class Trajectory(Tensors):
     sequence_layout: SequenceLayout | None = None
 
     def __post_init__(self) -> None:
-        WorldModelRegistry.reach("integration", "contract_rules.trajectories").check(self)
+        horizon, steps = len(self.states) - 1, self.actions.shape[0]
+        if horizon != steps:
+            raise StateError(
+                f"Trajectory state/action mismatch: {horizon + 1} states need {horizon} actions, got {steps}"
+            )
+        sizes = {state.batch_size for state in self.states}
+        if len(sizes) > 1 or (steps and self.actions.shape[1] not in sizes):
+            raise StateError(f"Inconsistent batch size: states {sorted(sizes)}, actions {tuple(self.actions.shape)}")
+        for name, value, length in (
+            ("Rewards", self.rewards, horizon),
+            ("Continues", self.continues, horizon),
+            ("Values", self.values, horizon + 1),
+        ):
+            if value is not None and value.shape[0] != length:
+                raise StateError(f"{name} length must be {length}, got {value.shape[0]}")
 
     def __len__(self) -> int:
         return len(self.states)
