@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from worldflux.core.errors import ValidationError
 from worldflux.core.payloads import PLANNER_HORIZON_KEY, ActionPayload, ConditionPayload
 from worldflux.core.spec import Capability
 from worldflux.core.state import State, stack_states
@@ -210,6 +211,12 @@ def test_a_planned_policy_takes_observations_in_every_form(model, wrap):
     assert torch.equal(action, other)
     again, _ = policy(forms[wrap], carry, is_first=torch.zeros(2, dtype=torch.bool), explore=False)
     assert again.shape == (2, 2)
+
+
+@pytest.mark.parametrize("plan", [(), "left", 3, [torch.zeros(3, 2)]], ids=["tuple", "text", "number", "list"])
+def test_what_is_no_plan_is_refused_by_its_kind(model, plan):
+    with pytest.raises(ValidationError, match=f"must be a Tensor or an ActionPayload, got {type(plan).__name__}"):
+        model.rollout(model.encode(torch.randn(3, 4)), plan)
 
 
 @pytest.mark.parametrize("extras", [{}, {"wf.toy.scale": torch.ones(3, 1)}], ids=["bare", "conditions"])

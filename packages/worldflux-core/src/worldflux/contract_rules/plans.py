@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,16 +19,21 @@ from worldflux.core.payloads import (
 )
 
 
-def tensor_of_plan(model: Doors, plan: ActionSequence | ActionPayload | None, batch_size: int) -> Tensor:
-    """The tensor ``[H, B, A]`` of a plan in another form; its shape is judged after. Raises ValidationError."""
+def tensor_of_plan(model: Doors, plan: Any, batch_size: int) -> Any:
+    """The tensor ``[H, B, A]`` of a plan in another form; its shape, and what is no plan, are judged after.
+
+    Raises ValidationError for a payload or a step that the model does not take.
+    """
     if plan is None or (isinstance(plan, ActionSequence) and not len(plan)):
         return torch.zeros(0, batch_size, model.io_contract().action_spec.dim)
     if isinstance(plan, ActionPayload):
         if plan.primary() is not None:  # its kind is checked, and class indices get their axis, before H and B
             plan = ActionPayload("continuous", model.actions(plan), extras=plan.extras)
         plan = normalize_planned_action(plan, api_version=model.api_version)
-    steps = [model.actions(step, axes=2) for step in plan.payloads or ()]
-    return torch.stack(steps) if plan.tensor is None else plan.tensor
+    if isinstance(plan, ActionSequence):
+        steps = [model.actions(step, axes=2) for step in plan.payloads or ()]
+        plan = torch.stack(steps) if plan.tensor is None else plan.tensor
+    return plan
 
 
 def planned(payload: ActionPayload, api_version: str) -> ActionSequence:
