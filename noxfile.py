@@ -105,6 +105,13 @@ def simulators(session: nox.Session) -> None:
 
 
 @nox.session(requires=["wheels"])
+def minari(session: nox.Session) -> None:
+    """Have Minari write datasets of every kind, and read them back without it."""
+    install_wheels(session, "env,data", *TEST_TOOLS, "minari[hdf5,arrow,create]>=0.5.4")
+    run_pytest(session, *(session.posargs or ("tests/interop/test_minari.py",)))
+
+
+@nox.session(requires=["wheels"])
 def quickstart(session: nox.Session) -> None:
     """Train dreamer:ci on CartPole-v1, evaluate it, imagine with it; ``-- OPTIONS`` go to the training."""
     install_wheels(session, "env,viz")

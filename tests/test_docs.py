@@ -53,7 +53,7 @@ def test_command_line_uses_options_that_exist(words, fresh_python):
         if word.startswith("-"):
             break
         verbs.append(word)
-    nested = verbs[:1] in (["models"], ["plugins"])
+    nested = verbs[:1] in (["data"], ["models"], ["plugins"])
     path = verbs[: 2 if nested else 1]
     result = fresh_python("-m", "worldflux.cli", *path, "--help")
     assert result.returncode == 0, f"worldflux {' '.join(path)} --help: {result.stderr}"

@@ -162,9 +162,10 @@ def test_no_file_names_a_place_on_somebodys_machine():
     )
     wrong = []
     for path in (ROOT / part for part in listed.stdout.split("\0") if part):
-        if path.suffix in {".safetensors", ".png", ".gif", ".webp", ".npz"} or not path.is_file():
+        data = path.read_bytes() if path.is_file() else b"\0"
+        if b"\0" in data:  # no text: pictures, arrays, videos
             continue
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(data.decode("utf-8").splitlines(), 1):
             if forbidden.search(line) and path != Path(__file__):
                 wrong.append(f"{name(path)}:{number}: {line.strip()[:120]}")
     assert not wrong

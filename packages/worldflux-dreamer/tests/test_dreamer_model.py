@@ -138,6 +138,21 @@ def test_a_first_row_forgets_what_came_before():
     assert not torch.equal(one[:, :2], two[:, :2])
 
 
+def test_a_sequence_without_context_begins_as_encode_takes_a_row():
+    model = build()
+    batch = make_batch(model)
+    batch.is_first[:] = False
+    changed = copy.deepcopy(batch)
+    changed.actions[:, 0] += 1  # of what nobody knows the state
+    model.seed(0)
+    one = model.loss(batch).latents
+    model.seed(0)
+    two = model.loss(changed).latents
+    assert torch.equal(one["deter"], two["deter"])
+    state = model.encode({name: rows[:, 1] for name, rows in batch.obs.items()}, deterministic=True)
+    torch.testing.assert_close(one["deter"][:, 0], state["deter"], rtol=1e-4, atol=1e-5)
+
+
 def test_latents_are_causal():
     model = build()
     batch = make_batch(model)

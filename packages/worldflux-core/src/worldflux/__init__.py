@@ -39,7 +39,8 @@ _HOME = {
     "core.trajectory": "Trajectory",
     "blocks": "decoder_losses",
     "delegated": "OfficialBackendHandle",
-    "data": "BatchProvider BatchProviderV2 BatchRequest EnvironmentSource Replay ReplayBuffer",
+    "data": "BatchProvider BatchProviderV2 BatchRequest Dataset DatasetWriter EnvironmentSource Replay ReplayBuffer "
+    "open_dataset",
     "envs": "RandomPolicy VectorEnv make_env",
     "evals": "evaluate_policy imagine",
     "experiment": "Run fit",

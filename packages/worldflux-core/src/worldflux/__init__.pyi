@@ -58,7 +58,17 @@ from worldflux.core.spec import (
 )
 from worldflux.core.state import State
 from worldflux.core.trajectory import Trajectory
-from worldflux.data import BatchProvider, BatchProviderV2, BatchRequest, EnvironmentSource, Replay, ReplayBuffer
+from worldflux.data import (
+    BatchProvider,
+    BatchProviderV2,
+    BatchRequest,
+    Dataset,
+    DatasetWriter,
+    EnvironmentSource,
+    Replay,
+    ReplayBuffer,
+    open_dataset,
+)
 from worldflux.delegated import OfficialBackendHandle
 from worldflux.envs import RandomPolicy, VectorEnv, make_env
 from worldflux.evals import evaluate_policy, imagine
@@ -97,6 +107,8 @@ __all__ = [
     "ConfigurationError",
     "ContractValidationError",
     "Count",
+    "Dataset",
+    "DatasetWriter",
     "Decoder",
     "DynamicsModel",
     "EnvironmentSource",
@@ -159,6 +171,7 @@ __all__ = [
     "json_schema",
     "list_models",
     "make_env",
+    "open_dataset",
     "train",
     "vector",
 ]

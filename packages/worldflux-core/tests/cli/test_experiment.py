@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from worldflux.core.errors import CheckpointError, ConfigurationError
-from worldflux.experiment import Run, Settings, fit, resume_run
+from worldflux.data import open_dataset
+from worldflux.experiment import Run, Settings, collect, fit, resume_run
 from worldflux.experiment.run import eval_envs
 from worldflux.experiment.settings import make_plan
 from worldflux.planners import CEMPlanner
@@ -55,6 +56,13 @@ def test_a_run_on_a_factory_is_opened_with_the_factory(run):
     assert opened.evaluate(episodes=3).mean == 4
     for name, value in opened.model.state_dict().items():
         torch.testing.assert_close(value, run.model.state_dict()[name])
+
+
+def test_episodes_are_recorded_as_a_run_acts(run, tmp_path):
+    collect(tmp_path / "set", env=Short, policy=run.directory, episodes=3)
+    dataset = open_dataset(tmp_path / "set")
+    assert dataset.episodes.lengths.tolist() == [5, 5, 5] and not dataset.episodes.terminal.any()
+    assert dataset.recording.provenance["policy"] == str(run.directory)
 
 
 class Paid(Short):

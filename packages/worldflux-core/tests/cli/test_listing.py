@@ -73,6 +73,7 @@ def told(worldflux):
 VERBS = (
     *("models list", "models info", "plugins list", "plugins show", "plugins check", "plugins doctor", "plugins new"),
     *("train", "eval", "plan", "imagine", "doctor"),
+    *("data inspect", "data convert", "data merge", "data collect", "data preview", "data split", "data verify"),
 )
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from worldflux.data.layout import in_bytes
+from worldflux.data.memory import in_bytes
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def collecting():
     return EnvironmentSource(env, RandomPolicy(env.action_spec, seed=3), replay, replay_ratio=4, seed=5)
 
 
-def test_the_replay_keeps_all_frames_of_a_row():
+def test_a_replay_that_is_told_of_no_stacks_keeps_them_whole():
     source = collecting()
     batch = source.sample(BatchRequest(4, 4))
     seen = batch.obs["obs"]

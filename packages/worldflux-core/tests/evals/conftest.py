@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,3 +131,13 @@ class Knowing(nn.Module):
 @pytest.fixture
 def toys():
     return SimpleNamespace(Clockwork=Clockwork, Always=Always, Alternating=Alternating, Knowing=Knowing)
+
+
+@pytest.fixture(scope="session")
+def drift() -> ModuleType:
+    """The module with a recorded world and the models that know it, partly or not at all."""
+    spec = importlib.util.spec_from_file_location("worldflux_evals_drift", Path(__file__).parent / "drift.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

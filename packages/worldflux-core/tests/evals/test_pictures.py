@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from worldflux.core.errors import ConfigurationError
-from worldflux.evals import imagine, read_metrics, record_segments, save_animation, save_learning_curve
+from worldflux.evals import (
+    evaluate_horizon,
+    imagine,
+    read_metrics,
+    record_segments,
+    save_animation,
+    save_learning_curve,
+    save_pictures,
+)
 from worldflux.evals.curve import series
 from worldflux.evals.video import CONTEXT, OPEN_LOOP
 
@@ -161,3 +169,11 @@ def test_without_matplotlib_the_way_to_get_it_is_told(metrics, tmp_path, monkeyp
 def test_missing_metrics_are_said(tmp_path):
     with pytest.raises(ConfigurationError, match="no metrics at"):
         read_metrics(tmp_path / "metrics.jsonl")
+
+
+def test_every_measure_by_horizon_has_a_picture(drift, tmp_path):
+    pytest.importorskip("matplotlib")
+    result = evaluate_horizon(drift.model().know(), drift.dataset(), context=3, horizon=4, sequences=12, draws=1)
+    names = {path.stem for path in save_pictures(result, tmp_path)}
+    assert {"observations-place-mse", "reward-r2", "latents-place-cosine", "continue-reliability"} <= names
+    assert all((tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG" for name in names)

@@ -109,7 +109,7 @@ def test_a_file_system_without_locks_is_said_and_trained_on(tmp_path: Path, monk
 
     monkeypatch.setattr(fcntl, "flock", none)
     with RunLock(tmp_path):
-        assert "no lock keeps a second training out" in caplog.text
+        assert "no lock keeps another training out" in caplog.text
 
 
 def test_a_holder_that_cannot_be_read_is_a_holder(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from .output import apart, as_it_likes
 
 VERBS = {
     "train": "Train a model in an environment.",
-    "eval": "Measure what a run's policy earns.",
+    "eval": "Measure what a run's policy earns and its model predicts.",
     "plan": "Measure what planning with a run's model earns.",
     "imagine": "Animate what a run's model imagines.",
+    "data": "Record, look into, convert and check datasets.",
     "models": "List the models there are and what is known of each.",
     "plugins": "List the installed plugins, their states and the reasons.",
     "doctor": "Check the installation.",

@@ -58,5 +58,5 @@ def needed(about: Mapping[str, Any], *, resume: bool) -> str | None:
     """Return the environment that must be named again to go on, because a run's file may not name it; else None."""
     from worldflux.envs.code import names_code
 
-    env = about.get("env")
+    env = about.get("env") or about.get("eval_env")
     return env if env and (resume or "env_options" in about or names_code(env)) else None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .compute import ThreadsOption, computing
+from .data_options import DataSetOption
 from .environment import EnvOption, EnvSetOption, FrameStackOption, ImageSizeOption, RenderSizeOption, named
 from .light import Command
+from .opening import load_run, open_recorded
 from .output import JsonOption, apart, emit, table
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -18,6 +20,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command(cls=Command)
 def imagine(
     run: Annotated[Path, typer.Argument(help="The directory of a run, or of a saved model (with --env).")],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Recorded episodes instead of the environment: a path or FORMAT:PATH."),
+    ] = None,
+    data_set: DataSetOption = None,
     env: EnvOption = None,
     env_set: EnvSetOption = None,
     image_size: ImageSizeOption = None,
@@ -34,25 +41,32 @@ def imagine(
 ) -> None:
     """Predict open loop what the environment shows and pays, and animate truth, prediction and error.
 
-    The numbers also go to a file beside the animation, with the suffix .json.
+    A run that learned from data alone predicts the episodes it held out. The numbers also go to a file beside the
+    animation, with the suffix .json.
 
     \b
-    Example:
+    Examples:
       worldflux imagine runs/cartpole --horizon 15 --out imagined.webp
+      worldflux imagine runs/cartpole --data recorded
     """
     from worldflux.evals import animation_path, imagination_in_words
-    from worldflux.experiment import Run
+    from worldflux.experiment import imagine_recorded
 
     animation_path(run / "imagined.gif" if out is None else out)  # before the work, not after it
     with apart(), computing(threads), named(env, env_set) as about:
         about |= {"image_size": image_size, "render_size": render_size, "frame_stack": frame_stack}
-        loaded = Run.load(run, **about)
-        result = loaded.imagine(context=context, horizon=horizon, sequences=sequences, seed=seed, random_policy=random)
+        recorded = open_recorded(data, data_set)
+        loaded = load_run(run, recorded, about)
+        asked: dict[str, Any] = {"context": context, "horizon": horizon, "sequences": sequences, "seed": seed}
+        if recorded is None and (loaded.settings.acts_in is not None or not loaded.settings.data):
+            result = loaded.imagine(**asked, random_policy=random)
+        else:
+            result = imagine_recorded(loaded, recorded, **asked)
         animation, numbers = loaded.save_imagination(result, out)
-    data = {
+    document = {
         "run": run,
         "model": loaded.settings.model,
-        "env": loaded.settings.env,
+        "env": loaded.settings.acts_in,
         "weights": loaded.weights,
         "animation": animation,
         "numbers": numbers,
@@ -65,6 +79,6 @@ def imagine(
         for measure, values in measures.items()
     ]
     text = table(("PREDICTED", "ERROR", *(f"STEP {h}" for h in shown)), rows)
-    said = data["in_words"] = imagination_in_words(result)
+    said = document["in_words"] = imagination_in_words(result)
     text = "\n".join([text, "", *said, ""] if said else [text, ""])
-    emit(data, f"{text}\nanimation  {animation}\nnumbers    {numbers}", as_json=json)
+    emit(document, f"{text}\nanimation  {animation}\nnumbers    {numbers}", as_json=json)

@@ -11,47 +11,71 @@ from .compute import computing
 from .output import apart, emit, table
 
 if TYPE_CHECKING:
+    from worldflux.evals import EvalResult
+    from worldflux.experiment import Run
     from worldflux.planners import Objective, Planner
 
 
 def measure(
     run: Path,
     *,
+    env: Mapping[str, Any] | None = None,
+    threads: str | None = None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Measure a run as :func:`earned` does, and print it; ``env`` is what ``Run.load`` takes of the environment."""
+    from worldflux.experiment import Run
+
+    with apart(), computing(threads):
+        loaded = Run.load(run, **(env or {}))
+        results = earned(loaded, **asked)
+    data, text = returns_told(loaded, results, planner=asked.get("planner"))
+    emit({**about(loaded, run), **data}, text, as_json=as_json)
+
+
+def earned(
+    loaded: Run,
+    *,
     episodes: int,
     seed: int | None,
     explore: bool | None = None,
     policy: str | None = None,
-    env: Mapping[str, Any] | None = None,
     planner: Planner | None = None,
     objective: Objective | None = None,
-    threads: str | None = None,
-    as_json: bool,
-) -> None:
-    """Run complete episodes with the run's own policy, the random one and, where one is given, a planner; print them.
+) -> dict[str, EvalResult]:
+    """Run complete episodes with the run's own policy, the random one and, where one is given, a planner.
 
-    All meet the same starts. ``env`` is what the caller said of the environment, as ``Run.load`` takes it; ``policy``
-    acts in place of the run's own. Raises ConfigurationError where model, planner and objective do not fit.
+    All meet the same starts. ``policy`` acts in place of the run's own. Raises ConfigurationError where model, planner
+    and objective do not fit.
     """
+    results = {}
+    if planner is not None:
+        results["planned"] = loaded.plan(
+            planner, objective=objective, episodes=episodes, seed=seed, explore=bool(explore)
+        )
+    results["trained"] = loaded.evaluate(episodes=episodes, seed=seed, explore=explore, policy=policy)
+    results["random"] = loaded.random_baseline(episodes=episodes, seed=seed)
+    return results
+
+
+def about(loaded: Run, run: Path) -> dict[str, Any]:
+    """Return which run it is, for JSON."""
+    settings = loaded.settings
+    return {"run": run, "model": settings.model, "env": settings.acts_in, "weights": loaded.weights}
+
+
+def returns_told(
+    loaded: Run, results: Mapping[str, EvalResult], *, planner: Planner | None = None
+) -> tuple[dict[str, Any], str]:
+    """Return what policies earned beside one another, for JSON and in text."""
     from worldflux.evals import returns_in_words
-    from worldflux.experiment import Run
     from worldflux.planners import PLANNERS
 
-    with apart(), computing(threads):
-        loaded = Run.load(run, **(env or {}))
-        results = {}
-        if planner is not None:
-            results["planned"] = loaded.plan(
-                planner, objective=objective, episodes=episodes, seed=seed, explore=bool(explore)
-            )
-        results["trained"] = loaded.evaluate(episodes=episodes, seed=seed, explore=explore, policy=policy)
-        results["random"] = loaded.random_baseline(episodes=episodes, seed=seed)
-    data: dict[str, Any] = {
-        "run": run,
-        "model": loaded.settings.model,
-        "env": loaded.settings.env,
-        "weights": loaded.weights,
-    }
-    lines = [f"{loaded.settings.model} in {loaded.settings.env}, {episodes} episodes, seed {results['random'].seed}"]
+    data: dict[str, Any] = {}
+    random = results["random"]
+    episodes = random.episodes + random.unfinished
+    lines = [f"{loaded.settings.model} in {loaded.settings.acts_in}, {episodes} episodes, seed {random.seed}"]
     if planner is not None:
         name = next((name for name, kind in PLANNERS.items() if type(planner) is kind), type(planner).__name__)
         data["planner"] = {"name": name, **asdict(planner)}
@@ -70,4 +94,4 @@ def measure(
     data["in_words"] = returns_in_words(results)
     lines += data["in_words"]
     data |= {name: result.to_dict() for name, result in results.items()}
-    emit(data, "\n".join(lines), as_json=as_json)
+    return data, "\n".join(lines)

@@ -1,4 +1,4 @@
-"""``worldflux train``: a model's name and an environment in, a trained model out."""
+"""``worldflux train``: a model's name and an environment or data in, a trained model out."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from worldflux.files import expanded
 
 from .assignments import assignments
 from .compute import ThreadsOption, threads_asked
+from .data_options import DataOption, DataSetOption, DataWeightsOption, HeldOutOption, ObsOption, numbers
 from .environment import EnvSetOption, FrameStackOption, ImageSizeOption, PolicyOption, RenderSizeOption, named, needed
 from .light import Command
 from .output import JsonOption, emit, fields, narrated, say
 
 if TYPE_CHECKING:
     from worldflux.evals import EvalResult
+    from worldflux.experiment import Run
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -34,7 +36,22 @@ def train(
         str | None,
         typer.Option(help="CartPole-v1, dmc:cartpole-balance, module:Name-v0 or file.py:Class, for example."),
     ] = None,
+    data: DataOption = None,
+    data_weights: DataWeightsOption = None,
+    data_set: DataSetOption = None,
+    held_out: HeldOutOption = None,
+    obs: ObsOption = None,
+    eval_env: Annotated[
+        str | None, typer.Option(help="With --data alone: where the policy is evaluated, but nothing collected.")
+    ] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="RUN", help="Start from the weights of a run or saved model.")
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Directory of the run; by default runs/MODEL_ENV_SEED.")] = None,
+    updates: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --data alone: updates; by default as many as the model's steps make."),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Environment steps; by default the model's, else 100000.")
     ] = None,
@@ -48,10 +65,17 @@ def train(
     frame_stack: FrameStackOption = None,
     replay_ratio: Annotated[float | None, typer.Option(min=0, help="Replayed rows for each environment step.")] = None,
     replay_capacity: Annotated[int | None, typer.Option(min=1, help="Rows the replay holds.")] = None,
+    replay_bytes: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What the replay may take, 8GB for example.")
+    ] = None,
+    replay_storage: Annotated[
+        str | None, typer.Option(help="ram, mmap (files in the run), cuda; auto is ram where that is enough.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Sequences in a batch.")] = None,
     sequence_length: Annotated[int | None, typer.Option(min=1, help="Rows in a sequence.")] = None,
     eval_every: Annotated[
-        int | None, typer.Option(min=0, help="Environment steps between evaluations; 0: only at the end.")
+        int | None,
+        typer.Option(min=0, help="Environment steps (of data: updates) between evaluations; 0: only at the end."),
     ] = None,
     eval_episodes: Annotated[int | None, typer.Option(min=1, help="Episodes of an evaluation.")] = None,
     eval_max_steps: Annotated[
@@ -61,7 +85,8 @@ def train(
         float | None, typer.Option(min=0, max=1, help="Part of the time that evaluations may take; default 0.2.")
     ] = None,
     save_every: Annotated[
-        int | None, typer.Option(min=0, help="Environment steps between checkpoints; 0: only at the end.")
+        int | None,
+        typer.Option(min=0, help="Environment steps (of data: updates) between checkpoints; 0: only at the end."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     threads: ThreadsOption = None,
@@ -79,6 +104,9 @@ def train(
 ) -> None:
     """Train a model in an environment, then evaluate it beside the random policy and save it.
 
+    With --data it learns from recorded episodes instead, and is evaluated on those that are held out; with --data and
+    --env the recorded rows are there when collecting begins.
+
     Ctrl-C and SIGTERM save a checkpoint at once or after the update at hand, and exit with 130 or 143; --resume goes
     on from it.
 
@@ -88,11 +116,20 @@ def train(
       worldflux train --run runs/cartpole --resume
       worldflux train dreamer:ci --env Pendulum-v1 --steps 20000 --set hidden_dim=128
       worldflux train dreamer:ci --env my_env.py:MyEnv --env-set difficulty=3
+      worldflux train dreamer:ci --data sets/cartpole --updates 2000 --run runs/offline
+      worldflux train --from runs/offline --env CartPole-v1 --data sets/cartpole
     """
     from worldflux.training.signals import StopSignals  # before torch, whose import takes its time
 
     given: dict[str, Any] = {
         "model": model,
+        "data": data,
+        "data_weights": numbers(data_weights, option="--data-weights") if data_weights else None,
+        "data_options": assignments(data_set, option="--data-set") if data_set else None,
+        "held_out": held_out,
+        "obs": obs,
+        "start_from": from_,
+        "updates": updates,
         "steps": steps,
         "seed": seed,
         "num_envs": num_envs,
@@ -101,6 +138,8 @@ def train(
         "frame_stack": frame_stack,
         "replay_ratio": replay_ratio,
         "replay_capacity": replay_capacity,
+        "replay_bytes": replay_bytes,
+        "replay_storage": replay_storage,
         "batch_size": batch_size,
         "sequence_length": sequence_length,
         "eval_every": eval_every,
@@ -119,7 +158,7 @@ def train(
     with (
         StopSignals() as signals,
         narrated(),
-        named(env, env_set) as about,
+        acting(env, eval_env, env_set) as about,
         _way_back(run, needed(about, resume=resume)),
     ):
         from worldflux.experiment import fit, resume_run
@@ -129,33 +168,63 @@ def train(
         if resume:
             if run is None:
                 raise ConfigurationError("--resume needs --run DIR, the run to go on with")
+            if eval_env is not None:
+                given["env"] = given.pop("eval_env")
             finished = resume_run(run, **given)
         else:
-            if model is None or env is None:
-                missing = "MODEL" if model is None else "--env ID"
-                raise ConfigurationError(f"{missing} is missing, as in: worldflux train dreamer:ci --env CartPole-v1")
-            finished = fit(given.pop("model"), env=given.pop("env"), run=run, **given)
-    directory, evaluation = finished.directory, finished.evaluation
-    if evaluation is None:
+            if (model is None and from_ is None) or (env is None and not data):
+                missing = "MODEL" if model is None and from_ is None else "--env ID"
+                raise ConfigurationError(
+                    f"{missing} is missing, as in: worldflux train dreamer:ci --env CartPole-v1, or from recorded "
+                    "data: worldflux train dreamer:ci --data DIR"
+                )
+            finished = fit(given.pop("model", None), run=run, **given)
+    directory = finished.directory
+    if finished.status != "finished":
         command = _resume_command(directory, needed(about, resume=resume))
-        data = {"run": directory, "status": finished.status, "resume": command}
-        emit(data, f"Stopped and saved. Go on with: {command}", as_json=json)
+        stopped = {"run": directory, "status": finished.status, "resume": command}
+        emit(stopped, f"Stopped and saved. Go on with: {command}", as_json=json)
         raise typer.Exit(signals.exit_code)
+    outcome, shown = _outcome(finished)
+    emit(outcome, fields(shown), as_json=json)
+
+
+def _outcome(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a finished run came to: for ``--json``, and to be read."""
+    directory = run.directory
     places = {
         "run": directory,
         "model": directory / "model",
         "metrics": directory / "metrics.jsonl",
         "evaluation": directory / "evaluation.json",
+        "held_out": directory / "held_out.json",
         "curve": directory / "learning_curve.png",
     }
     places = {name: path for name, path in places.items() if path.exists()}
-    trained, random = evaluation.trained, evaluation.random
-    numbers = {
-        "trained": f"{_earned(trained)} over {trained.episodes or trained.unfinished} episodes",
-        "random": _earned(random),
-    }
-    data = {"status": finished.status, **evaluation.to_dict(), "places": places}
-    emit(data, fields({**numbers, **places}), as_json=json)
+    data: dict[str, Any] = {"status": run.status}
+    shown: dict[str, Any] = {}
+    if (evaluation := run.evaluation) is not None:
+        trained = evaluation.trained
+        shown["trained"] = f"{_earned(trained)} over {trained.episodes or trained.unfinished} episodes"
+        shown["random"] = _earned(evaluation.random)
+        data |= evaluation.to_dict()
+    if (learned := run.learned) is not None:
+        shown["loss"] = f"{learned.losses['loss']:.4g} on {learned.episodes} held-out episodes"
+        if learned.behaviour is not None:
+            shown["recorded"] = f"{learned.behaviour:.2f} mean return of the recorded episodes"
+        data["held_out"] = learned.to_dict()
+    return {**data, "places": places}, {**shown, **places}
+
+
+@contextmanager
+def acting(env: str | None, eval_env: str | None, env_set: list[str] | None) -> Iterator[dict[str, Any]]:
+    """Give what was said of the environment that is collected in, or only evaluated in."""
+    if env is not None and eval_env is not None:
+        raise ConfigurationError("--env is evaluated in, too: leave --eval-env out, or --env to collect nothing")
+    with named(env or eval_env, env_set) as about:
+        if eval_env is not None:
+            about["eval_env"] = about.pop("env")
+        yield about
 
 
 @contextmanager

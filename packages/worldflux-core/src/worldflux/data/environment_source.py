@@ -23,6 +23,7 @@ from worldflux.core.policy import Carry, Policy
 from worldflux.envs import RandomPolicy, Step, VectorEnv
 from worldflux.envs.acting import acting
 
+from .blocks import BlockFolder
 from .checks import check_fit, check_options
 from .episodes import EpisodeStatistics
 from .providers import BatchRequest, check_request
@@ -280,9 +281,12 @@ class EnvironmentSource:
 
     # -- saving ----------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the replay, the counters and, where the environments can be played again, the open episodes."""
-        arrays, meta = self.replay.state_dict()
+    def state_dict(self, blocks: BlockFolder | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the replay, the counters and, where the environments can be played again, the open episodes.
+
+        ``blocks`` is for the replay; see :meth:`Replay.state_dict`.
+        """
+        arrays, meta = self.replay.state_dict(blocks)
         out = {f"replay/{name}": array for name, array in arrays.items()}
         more: dict[str, Any] = {
             "replay": meta,
@@ -304,7 +308,9 @@ class EnvironmentSource:
             out |= {f"carry/{name}": as_numpy(value) for name, value in self._carry.items()}
         return out, more
 
-    def load_state_dict(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], blocks: BlockFolder | None = None
+    ) -> None:
         """Restore what ``state_dict`` returned.
 
         Environments of ours play their open episodes again, so the run goes on as if it had not been interrupted. If
@@ -317,9 +323,9 @@ class EnvironmentSource:
         """
         check_source(arrays, meta, self.env.obs_spec, self.env.num_envs)
         statistics, replay = EpisodeStatistics.of(meta["statistics"], self.env.num_envs), _below(arrays, "replay/")
-        self.replay.check_state(replay, meta["replay"])
+        self.replay.check_state(replay, meta["replay"], blocks)
         step = self._load_actors(arrays, meta)
-        self.replay.load_state_dict(replay, meta["replay"])
+        self.replay.load_state_dict(replay, meta["replay"], blocks)
         self._statistics, self._step = statistics, step
         self._env_steps, self._credit = meta["env_steps"], float(meta["credit"])
         self._started, self._env_seed = meta["started"], meta["env_seed"]

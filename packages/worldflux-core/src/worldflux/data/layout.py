@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,8 +10,9 @@ import numpy as np
 from worldflux.core.errors import BufferError, ConfigurationError, ShapeMismatchError, did_you_mean
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
+from .memory import in_bytes, parse_bytes
+
 FLAGS = ("is_first", "is_last", "is_terminal")
-_LOG = logging.getLogger(__name__)
 LARGE = 1024  # bytes from which an array of a row is stored by itself and copied as slices
 
 
@@ -54,15 +53,70 @@ def _field(name: str, shape: tuple[int, ...], dtype: str) -> Field:
         raise ConfigurationError(f"{name!r} has dtype {dtype!r}, which numpy does not know") from None
 
 
-def record_dtype(row: Mapping[str, Field]) -> np.dtype:
+def kept_as(
+    obs_spec: Mapping[str, ModalitySpec],
+    action_spec: ActionSpec,
+    latent_spec: Mapping[str, tuple[tuple[int, ...], str]] | None,
+    frame_stacks: Mapping[str, int] | None,
+) -> tuple[dict[str, Field], dict[str, int]]:
+    """Return the arrays as they are kept, a stack ``obs/NAME`` as its newest frame ``frames/NAME``, and the stacks.
+
+    Raises ConfigurationError for what does not say what rows hold.
+    """
+    check_specs(obs_spec, action_spec)
+    stacks = check_stacks(frame_stacks, obs_spec)
+    row = row_layout(obs_spec, action_spec, latent_spec)
+    return dict(_stored(name, field, stacks) for name, field in row.items()), stacks
+
+
+def _stored(name: str, field: Field, stacks: Mapping[str, int]) -> tuple[str, Field]:
+    image = name.removeprefix("obs/")
+    if name == image or image not in stacks:
+        return name, field
+    channels, *size = field.shape
+    return f"frames/{image}", Field((channels // stacks[image], *size), field.dtype)
+
+
+def record_dtype(stored: Mapping[str, Field]) -> np.dtype:
     """Return the small arrays of a row as one record, so that a sequence is one stretch of memory and not several."""
-    small = {name: field for name, field in row.items() if field.nbytes < LARGE}
+    small = {name: field for name, field in stored.items() if not alone(name, field)}
     return np.dtype([(name, field.dtype, field.shape) for name, field in small.items()], align=True)
 
 
-def row_bytes(row: Mapping[str, Field]) -> int:
+def alone(name: str, field: Field) -> bool:
+    """Whether an array is stored by itself: large ones, and frames, of which there are some more than rows."""
+    return field.nbytes >= LARGE or name.startswith("frames/")
+
+
+def earlier_frames(name: str, stacks: Mapping[str, int]) -> int:
+    """Return the frames that are kept from before the oldest row, whose stack reaches so far back."""
+    return stacks[name.removeprefix("frames/")] - 1 if name.startswith("frames/") else 0
+
+
+def row_bytes(stored: Mapping[str, Field]) -> int:
     """Return the bytes a row takes."""
-    return record_dtype(row).itemsize + sum(field.nbytes for field in row.values() if field.nbytes >= LARGE)
+    return record_dtype(stored).itemsize + sum(field.nbytes for name, field in stored.items() if alone(name, field))
+
+
+def storage_bytes(stored: Mapping[str, Field], stacks: Mapping[str, int], *, rows: int, streams: int) -> int:
+    """Return the bytes of ``rows`` rows of each stream."""
+    earlier = sum(earlier_frames(name, stacks) * field.nbytes for name, field in stored.items())
+    return streams * (rows * row_bytes(stored) + earlier)
+
+
+def rows_within(text: str, stored: Mapping[str, Field], stacks: Mapping[str, int], *, streams: int) -> int:
+    """Return the rows, over all streams, that a size such as ``"8GB"`` holds.
+
+    Raises ConfigurationError if there are none, or this is no size.
+    """
+    check_whole("num_streams", streams, 1)
+    size, row = parse_bytes(text, name="capacity"), row_bytes(stored)
+    rows = (size // streams - storage_bytes(stored, stacks, rows=0, streams=1)) // row
+    if rows < 1:
+        raise ConfigurationError(
+            f"{in_bytes(size)} hold no row of {row:,} bytes for each of {streams} streams: give the replay more"
+        )
+    return rows * streams
 
 
 def check_names(kind: str, given: Mapping[str, object], expected: Mapping[str, object]) -> None:
@@ -130,6 +184,25 @@ def check_whole(name: str, value: object, least: int) -> None:
         )
 
 
+def check_stacks(stacks: object, obs_spec: Mapping[str, ModalitySpec]) -> dict[str, int]:
+    """Return the frames of each observation that is a stack of more than one. Raises ConfigurationError for others."""
+    if not isinstance(stacks, Mapping | None):
+        raise ConfigurationError(f"frame_stacks is {stacks!r}, expected numbers of frames by observation")
+    for name, frames in (stacks or {}).items():
+        if name not in obs_spec:
+            raise ConfigurationError(
+                f"frame_stacks names {name!r}, the observations are {sorted(obs_spec)}.{did_you_mean(name, obs_spec)}"
+            )
+        check_whole(f"frame_stacks[{name!r}]", frames, 1)
+        shape = obs_spec[name].shape
+        if not shape or shape[0] % frames:
+            raise ConfigurationError(
+                f"frame_stacks[{name!r}] is {frames}, but {name!r} of shape {shape} is no stack of so many frames: "
+                "the first axis is as many times the channels of one"
+            )
+    return {name: int(frames) for name, frames in (stacks or {}).items() if frames > 1}
+
+
 def check_options(capacity: int, streams: int, length: int | None, boundary: str, online: bool, seed: int) -> None:
     """Raise ConfigurationError for options of a replay that do not exist or cannot work together."""
     for name, value in (("capacity", capacity), ("num_streams", streams), ("seed", seed), ("sequence_length", length)):
@@ -146,26 +219,3 @@ def check_options(capacity: int, streams: int, length: int | None, boundary: str
             f"sequence_length {length} does not fit: each of the {streams} streams keeps {capacity // streams} rows; "
             f"capacity must be at least {max(length, 1) * streams}"
         )
-
-
-def log_budget(layout: Mapping[str, Field], streams: int, capacity: int) -> None:
-    """Say how much memory a full replay takes, and warn where the machine has less."""
-    row = row_bytes(layout)
-    total = row * streams * capacity
-    _LOG.info("replay: %s rows of %s bytes = %s when full", f"{streams * capacity:,}", f"{row:,}", in_bytes(total))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else total
-    if total > 0.8 * memory:
-        _LOG.warning(
-            "replay: %s when full, but this machine has %s of memory: lower the capacity",
-            in_bytes(total),
-            in_bytes(memory),
-        )
-
-
-def in_bytes(size: float) -> str:
-    """Return a number of bytes with three digits and the unit that suits it, such as ``1.25 MB``."""
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if size < 999.5:  # which three digits would show as a thousand
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -14,14 +13,16 @@ import numpy as np
 from worldflux.core.errors import CheckpointError
 from worldflux.files import opened
 
+from .memory import memory
+
 #: A dictionary as numpy has always written it; nothing that needs Python to be read.
 _HEADER = re.compile(
     rb"\{'descr': '([^']{1,40})', 'fortran_order': (True|False), "
     rb"'shape': \(((?:\d{1,18}(?:, ?\d{1,18}){0,31},?)?)\),? *\} *\n?"
 )
-_NUMBERS = r"[<>|=]?(b1|[iu][1248]|f[248])"
+NUMBERS = r"[<>|=]?(b1|[iu][1248]|f[248])"
 #: What needs no pickle: numbers, complex ones, text and bytes of a fixed width, times.
-_PLAIN = rf"{_NUMBERS}|[<>|=]?(c8|c16|[SU][1-9]\d{{0,6}}|[mM]8(\[\d{{0,9}}[A-Za-z]{{1,7}}\])?)"
+_PLAIN = rf"{NUMBERS}|[<>|=]?(c8|c16|[SU][1-9]\d{{0,6}}|[mM]8(\[\d{{0,9}}[A-Za-z]{{1,7}}\])?)"
 _LENGTHS = {1: 2, 2: 4, 3: 4}  # version of the format -> bytes that hold the length of the header
 _LONGEST = 1 << 16
 
@@ -30,7 +31,7 @@ def map_npy(file: Path, name: str) -> np.ndarray:
     """Return the array of a ``.npy`` file as a read-only view of it. Raises CheckpointError, naming array and file."""
     try:
         with opened(file) as handle:
-            dtype, shape, order, start = _header(handle, _PLAIN)
+            dtype, shape, order, start = read_header(handle, _PLAIN)
             size = handle.seek(0, 2)
             if size != start + math.prod(shape) * dtype.itemsize:
                 raise ValueError(
@@ -38,7 +39,7 @@ def map_npy(file: Path, name: str) -> np.ndarray:
                 )
             if not math.prod(shape):
                 return np.empty(shape, dtype)
-            return _plain(np.memmap(handle, dtype, "r", start, shape, order))
+            return plain(np.memmap(handle, dtype, "r", start, shape, order))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"array {name!r} in {file} is damaged: {error}") from error
 
@@ -68,24 +69,19 @@ def read_npz(file: Path, names: tuple[str, ...], optional: tuple[str, ...] = ())
         raise CheckpointError(f"{file} is not a readable replay buffer: {said}") from error
 
 
-def memory() -> int:
-    """Bytes of memory that this machine has; without end where it does not say."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 62
-
-
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(info) as handle:
-        dtype, shape, order, start = _header(handle, _NUMBERS)
+        dtype, shape, order, start = read_header(handle, NUMBERS)
         if info.file_size != start + math.prod(shape) * dtype.itemsize:
             raise ValueError(f"{info.filename} has {info.file_size} bytes, which {dtype}{shape} has not")
         data = handle.read()  # to the end, where the archive's own check is
-    return _plain(np.frombuffer(data, dtype).reshape(shape, order=order))
+    return plain(np.frombuffer(data, dtype).reshape(shape, order=order))
 
 
-def _header(handle: IO[bytes], kinds: str) -> tuple[np.dtype, tuple[int, ...], Any, int]:
-    """The dtype, the shape, the order and the place of the data. Raises ValueError."""
+def read_header(handle: IO[bytes], kinds: str) -> tuple[np.dtype, tuple[int, ...], Any, int]:
+    """Return the dtype, the shape, the order and the place of the data. Raises ValueError if ``kinds`` has it not."""
     magic = handle.read(8)
-    if magic[:6] != b"\x93NUMPY" or magic[6] not in _LENGTHS:
+    if len(magic) < 8 or magic[:6] != b"\x93NUMPY" or magic[6] not in _LENGTHS:
         raise ValueError("it is no array of plain numbers")
     width = _LENGTHS[magic[6]]
     length = int.from_bytes(handle.read(width), "little")
@@ -101,7 +97,8 @@ def _header(handle: IO[bytes], kinds: str) -> tuple[np.dtype, tuple[int, ...], A
     return dtype, shape, "F" if match[2] == b"True" else "C", 8 + width + length
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
+def plain(array: np.ndarray) -> np.ndarray:
+    """Return the array. Raises ValueError if it is of booleans that are none."""
     if array.dtype == bool and array.size and array.view(np.uint8).max() > 1:
         raise ValueError("it holds bytes that are neither True nor False")
     return array

@@ -69,16 +69,20 @@ class BatchProviderV2(Protocol):
 def as_provider(data: Any, *, seed: int = 0) -> BatchProviderV2:
     """Return ``data`` as a provider.
 
-    Accepts a provider of either protocol (V2 if ``sample`` takes exactly one argument), a map-style torch ``Dataset``
+    Accepts a provider of either protocol (V2 if ``sample`` takes exactly one argument), a ``Dataset`` of recorded
+    episodes (windows of the requested length inside one, drawn with ``seed``), a map-style torch ``Dataset``
     of single sequences (drawn uniformly with ``seed`` and stacked), one ``Batch`` or mapping of fields (given again
     and again), or an iterable of them (already batched, so the request's sizes do not apply; begun anew when it ends).
 
     Raises:
         ConfigurationError: ``data`` is none of these.
     """
-    sample = getattr(data, "sample", None)
+    sample, windows = getattr(data, "sample", None), getattr(data, "windows", None)
     if callable(sample):
         return data if _takes_one_argument(sample) else _FromV1(data)
+    if callable(windows):  # a Dataset of recorded episodes
+        drawn: BatchProviderV2 = windows(seed=seed)
+        return drawn
     if isinstance(data, (Batch, Mapping)):
         return _FromIterable([data], seed)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):

@@ -1,4 +1,4 @@
-"""The replay: a ring of rows per stream in plain numpy, sampled as sequences."""
+"""The replay: a ring of rows per stream, sampled as sequences."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ import torch
 from torch import Tensor
 
 from worldflux.core.batch import Batch
-from worldflux.core.errors import BufferError, ConfigurationError, ShapeMismatchError, did_you_mean
+from worldflux.core.errors import BufferError, ConfigurationError
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
+from .blocks import BlockFolder, Blocks
 from .draws import Draws
+from .frames import Frames
 from .index import CrossStarts, OnlineQueue, WithinStarts
-from .layout import (
-    FLAGS,
-    check_names,
-    check_options,
-    check_specs,
-    check_value,
-    log_budget,
-    record_dtype,
-    row_bytes,
-    row_layout,
-)
+from .layout import check_options, kept_as, row_layout, rows_within, storage_bytes
 from .providers import BatchRequest, check_request
-from .saved import check_replay
+from .rows import check_begins, check_latent, check_row
+from .saved import check_header, saved_columns, saved_heads
 from .storage import load_arrays, save_arrays
+from .storing import check_storage, make_tier
+from .tiers import as_numpy
+
+__all__ = ["INDEX_KEY", "Replay", "as_numpy"]
 
 if TYPE_CHECKING:
     from worldflux.envs import Step
@@ -43,37 +40,51 @@ class Replay:
     """The last ``capacity`` rows of ``num_streams`` environments, sampled uniformly over every possible start.
 
     Args:
-        capacity: rows in all; each stream keeps ``capacity // num_streams``.
+        capacity: rows in all; each stream keeps ``capacity // num_streams``. A text such as ``"8GB"`` is what they may
+            take.
         obs_spec: the observations by name; ``action_spec``: the flat action.
         latent_spec: latents stored beside the rows, name to ``(shape, dtype)``; ``update`` replaces them.
+        frame_stacks: observations that are the last so many frames on their first axis, as ``FrameStack`` shows them,
+            by name: single frames are kept, and stacked in a batch.
         sequence_length: the length of ``sample`` when the request has none, and of the online queue's blocks.
         boundary: ``"cross"`` lets a sequence run into the next episode (the model resets where ``is_first``),
             ``"within"`` keeps it inside one.
         online: give each fresh block of ``sequence_length`` rows exactly once before drawing uniformly.
+        storage: ``"ram"``; ``"mmap"``, files that the system maps into memory; ``"cuda"`` or ``"cuda:N"``, where the
+            batches are made, too; ``"auto"`` is ``"ram"``, and ``"mmap"`` where the memory is not enough, which is
+            logged, as is what a full replay takes.
+        directory: where ``"mmap"`` has its files, which end with the process; default: the system's for such files.
         seed: of the replay's own generator; no global one is touched. A copy in another process (a DataLoader's
             worker) draws from a stream of its own.
 
     Raises:
-        ConfigurationError: an option that does not exist or cannot work.
+        ConfigurationError: an option that does not exist or cannot work, or the storage has no room.
     """
 
     def __init__(
         self,
-        capacity: int,
+        capacity: int | str,
         *,
         obs_spec: Mapping[str, ModalitySpec],
         action_spec: ActionSpec,
         num_streams: int = 1,
         latent_spec: LatentSpec | None = None,
+        frame_stacks: Mapping[str, int] | None = None,
         sequence_length: int | None = None,
         boundary: str = "cross",
         online: bool = False,
+        storage: str = "auto",
+        directory: str | Path | None = None,
         seed: int = 0,
     ) -> None:
+        if isinstance(capacity, str):
+            what = obs_spec, action_spec, latent_spec, frame_stacks
+            capacity = rows_within(capacity, *kept_as(*what), streams=num_streams)
         check_options(capacity, num_streams, sequence_length, boundary, online, seed)
-        check_specs(obs_spec, action_spec)
+        check_storage(storage)
+        stored, self._stacks = kept_as(obs_spec, action_spec, latent_spec, frame_stacks)
         self._layout = row_layout(obs_spec, action_spec, latent_spec)
-        self._latents = [name for name in self._layout if name.startswith("latent/")]
+        self._latents = dict.fromkeys(latent_spec or {})
         self._streams, self._capacity = num_streams, capacity // num_streams
         self.obs_spec, self.action_spec = dict(obs_spec), action_spec
         self.sequence_length, self.boundary = sequence_length, boundary
@@ -82,15 +93,8 @@ class Replay:
         self._run_start = np.zeros(num_streams, np.int64)  # first row of each stream's open episode
         self._index: dict[int, CrossStarts | WithinStarts] = {}
         self._online = OnlineQueue(sequence_length, num_streams) if online and sequence_length else None
-        log_budget(self._layout, num_streams, self._capacity)
-        # Zeros are mapped by the system only as they are written, so memory grows with the rows.
-        self._records = np.zeros((num_streams, self._capacity), record_dtype(self._layout))
-        self._data = {
-            name: self._records[name]
-            if name in self._records.dtype.fields
-            else np.zeros((num_streams, self._capacity, *field.shape), field.dtype)
-            for name, field in self._layout.items()
-        }
+        self._tier = make_tier(storage, directory, stored, self._stacks, streams=num_streams, rows=self._capacity)
+        self._frames, self._blocks = Frames(self._tier), Blocks(self._tier)
 
     def __len__(self) -> int:
         """Rows stored, over all streams."""
@@ -109,12 +113,12 @@ class Replay:
     @property
     def latent_names(self) -> list[str]:
         """The latents stored beside the rows."""
-        return [name.removeprefix("latent/") for name in self._latents]
+        return list(self._latents)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the storage when full."""
-        return row_bytes(self._layout) * self.capacity
+        return storage_bytes(self._tier.stored, self._stacks, rows=self._capacity, streams=self._streams)
 
     @staticmethod
     def estimate_bytes(
@@ -124,9 +128,24 @@ class Replay:
         action_spec: ActionSpec,
         num_streams: int = 1,
         latent_spec: LatentSpec | None = None,
+        frame_stacks: Mapping[str, int] | None = None,
     ) -> int:
         """Return the bytes a full replay of these arguments takes, without building it."""
-        return row_bytes(row_layout(obs_spec, action_spec, latent_spec)) * (capacity // num_streams) * num_streams
+        stored, stacks = kept_as(obs_spec, action_spec, latent_spec, frame_stacks)
+        return storage_bytes(stored, stacks, rows=capacity // num_streams, streams=num_streams)
+
+    @staticmethod
+    def rows_within(
+        size: str,
+        *,
+        obs_spec: Mapping[str, ModalitySpec],
+        action_spec: ActionSpec,
+        num_streams: int = 1,
+        latent_spec: LatentSpec | None = None,
+        frame_stacks: Mapping[str, int] | None = None,
+    ) -> int:
+        """Return the capacity of a replay that takes at most a size such as ``"8GB"``. Raises ConfigurationError."""
+        return rows_within(size, *kept_as(obs_spec, action_spec, latent_spec, frame_stacks), streams=num_streams)
 
     @property
     def _stored(self) -> int:
@@ -148,24 +167,36 @@ class Replay:
             BufferError: names, dtypes or flags are wrong, or a number is not finite; ShapeMismatchError: shapes are.
             Nothing is stored then.
         """
-        row = self._check_row(step, action, latents)
-        position, previous = self._rows % self._capacity, (self._rows - 1) % self._capacity
-        if self._rows:
-            self._data["is_last"][:, previous] |= row["is_first"]
-        for name, value in row.items():
-            self._data[name][:, position] = value
-        self._run_start[row["is_first"]] = self._rows
+        number, last = self._rows, self._tier.flags["is_last"]
+        row = check_row(
+            step,
+            action,
+            latents,
+            self._layout,
+            observations=self.obs_spec,
+            known_latents=self._latents,
+            streams=self._streams,
+            number=number,
+        )
+        previous = (number - 1) % self._capacity
+        check_begins(row["is_first"], last[:, previous] if number else np.ones(self._streams, bool), number=number)
+        kept = self._frames.split(row, number=number)
+        if number:
+            last[:, previous] |= row["is_first"]
+        self._run_start[row["is_first"]] = number
+        self._tier.write(number, kept, self._frames.ages(number - self._run_start))
+        self._frames.keep(row)
         self._rows += 1
         runs = self._run_start if self.boundary == "within" else np.zeros_like(self._run_start)
         for index in self._indices():
             index.expire(self._oldest)
-            index.extend(self._rows - 1, runs)
-        return (self._rows - 1) * self._streams + np.arange(self._streams)
+            index.extend(number, runs)
+        return number * self._streams + np.arange(self._streams)
 
     def end_episodes(self) -> None:
         """Mark the newest row of every stream ``is_last``: what follows begins anew (a crash, a resumed run)."""
         if self._rows:
-            self._data["is_last"][:, (self._rows - 1) % self._capacity] = True
+            self._tier.flags["is_last"][:, (self._rows - 1) % self._capacity] = True
 
     def update(self, batch: Batch, latents: Mapping[str, Tensor]) -> int:
         """Replace the latents of the last ``T'`` rows of a sampled batch by ``latents`` ``[B, T', …]``.
@@ -181,54 +212,15 @@ class Replay:
                 f"the batch has no extras[{INDEX_KEY!r}]: only batches sampled from a replay can be updated"
             )
         handles = batch.extras[INDEX_KEY].detach().cpu().numpy()
-        arrays = {name: self._check_latent(name, value, handles.shape) for name, value in latents.items()}
+        values = {name: check_latent(name, value, self._layout, handles.shape) for name, value in latents.items()}
         written = 0
-        for name, array in arrays.items():
-            rows, streams = np.divmod(handles[:, -array.shape[1] :], self._streams)
+        for name, value in values.items():
+            rows, streams = np.divmod(handles[:, -value.shape[1] :], self._streams)
             live = (rows >= self._oldest) & (rows < self._rows)
-            self._data[f"latent/{name}"][streams[live], rows[live] % self._capacity] = array[live]
+            self._tier.put(f"latent/{name}", streams, rows, value, live)
+            self._blocks.changed(rows[live])
             written = max(written, int(live.sum()))
         return written
-
-    def _check_latent(self, name: str, value: Tensor, batch: tuple[int, ...]) -> np.ndarray:
-        known = self.latent_names
-        if name not in known:
-            raise BufferError(f"unknown latent {name!r}, stored are {known}.{did_you_mean(name, known)}")
-        array, field = as_numpy(value), self._layout[f"latent/{name}"]
-        steps = array.shape[1] if array.ndim > 1 else 0
-        if array.shape != (batch[0], steps, *field.shape) or not 0 < steps <= batch[1]:
-            raise ShapeMismatchError(
-                f"latent {name!r} does not fit the batch",
-                expected=(batch[0], f"1..{batch[1]}", *field.shape),
-                got=array.shape,
-            )
-        return array
-
-    def _check_row(self, step: Step, action: np.ndarray, latents: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
-        if not isinstance(getattr(step, "obs", None), Mapping):
-            raise BufferError(f"step is a {type(step).__name__}, expected a worldflux.envs.Step with obs by name")
-        if not isinstance(latents, Mapping | None):
-            raise BufferError(f"latents is a {type(latents).__name__}, expected arrays by name")
-        check_names("observation", step.obs, self.obs_spec)
-        check_names("latent", latents or {}, dict.fromkeys(self.latent_names))
-        given = {f"obs/{name}": value for name, value in step.obs.items()}
-        given |= {"action": action, "reward": step.reward} | {flag: getattr(step, flag) for flag in FLAGS}
-        given |= {f"latent/{name}": value for name, value in (latents or {}).items()}
-        row = {
-            name: check_value(name, given[name], field, self._streams, self._rows)
-            for name, field in self._layout.items()
-        }
-        if (row["is_terminal"] & ~row["is_last"]).any():
-            raise BufferError(f"row {self._rows} is_terminal but not is_last: a terminal row ends its episode")
-        previous = (self._rows - 1) % self._capacity
-        must_begin = self._data["is_last"][:, previous] if self._rows else np.ones(self._streams, bool)
-        if (must_begin & ~row["is_first"]).any():
-            env = int(np.argmax(must_begin & ~row["is_first"]))
-            raise BufferError(
-                f"row {self._rows} of environment {env} must be is_first: "
-                + ("the row before it was is_last" if self._rows else "an episode begins with such a row")
-            )
-        return row
 
     # -- sampling --------------------------------------------------------------------------------------------------
 
@@ -238,7 +230,7 @@ class Replay:
 
     def longest_episode(self) -> int:
         """Return the rows of the longest episode that is stored, in part or whole."""
-        first = self._data["is_first"][:, np.arange(self._oldest, self._rows) % self._capacity]
+        first = self._tier.read("is_first", self._oldest, self._rows)
         rows = np.arange(first.shape[1])
         begun = np.maximum.accumulate(np.where(first, rows, 0), axis=1)
         return 1 + int((rows - begun).max(initial=-1))
@@ -266,7 +258,8 @@ class Replay:
             fresh = self._online.pop(request.batch_size)
         drawn = starts.draw(self._draws.generator, request.batch_size - len(fresh))
         batch = self._gather(np.concatenate([fresh, drawn]) if len(fresh) else drawn, length)
-        return batch if torch.device(request.device).type == "cpu" else batch.to(request.device)
+        home = self._tier.device.type == torch.device(request.device).type == "cpu"
+        return batch if home else batch.to(request.device)
 
     def _indices(self) -> list[CrossStarts | WithinStarts | OnlineQueue]:
         return [*self._index.values(), *([] if self._online is None else [self._online])]
@@ -291,23 +284,12 @@ class Replay:
             cross.extend(self._rows - 1, self._run_start)
             return cross
         within = WithinStarts(length, self._streams, self._capacity)
-        order = np.arange(self._oldest, self._rows) % self._capacity
-        within.fill(self._data["is_first"][:, order], self._oldest)
+        within.fill(self._tier.read("is_first", self._oldest, self._rows), self._oldest)
         return within
 
     def _gather(self, starts: np.ndarray, length: int) -> Batch:
         rows, streams = np.divmod(starts, self._streams)
-        positions = (rows[:, None] + np.arange(length)) % self._capacity
-        flat = (streams[:, None] * self._capacity + positions).ravel()
-        records = self._records.reshape(-1).take(flat).reshape(positions.shape)
-        out = {
-            name: torch.from_numpy(
-                np.ascontiguousarray(records[name])
-                if name in records.dtype.fields
-                else self._slices(name, streams, positions[:, 0], length)
-            )
-            for name in self._layout
-        }
+        out = self._tier.gather(streams, rows, length)
         handles = starts[:, None] + np.arange(length) * self._streams
         return Batch(
             obs={name: out[f"obs/{name}"] for name in self.obs_spec},
@@ -320,15 +302,6 @@ class Replay:
             is_terminal=out["is_terminal"],
         )
 
-    def _slices(self, name: str, streams: np.ndarray, positions: np.ndarray, length: int) -> np.ndarray:
-        data = self._data[name]
-        out = np.empty((len(streams), length, *data.shape[2:]), data.dtype)
-        for i, (stream, start) in enumerate(zip(streams.tolist(), positions.tolist(), strict=True)):
-            head = min(length, self._capacity - start)
-            out[i, :head] = data[stream, start : start + head]
-            out[i, head:] = data[stream, : length - head]
-        return out
-
     def _too_short(self, length: int) -> str:
         have = f"the replay holds {len(self)} rows, {self._stored} in each of {self._streams} streams"
         if self._stored >= length:
@@ -338,16 +311,28 @@ class Replay:
 
     # -- saving ----------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the stored rows (views, by name) and the JSON-able rest, generator included."""
-        arrays = {name: array[:, : self._stored] for name, array in self._data.items()}
+    def state_dict(self, blocks: BlockFolder | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the stored rows (by name, views where that is possible) and the JSON-able rest, generator included.
+
+        With ``blocks`` the rows go there, and only those are written that the folder cannot take over from the
+        checkpoint before.
+        """
+        meta = {"format": 1, "rows": self._rows, "rng": self._draws.state, **self._identity()}
+        if self._stacks:
+            meta["frame_stacks"] = self._stacks
+        if blocks is None:
+            arrays = {name: self._tier.whole(name, self._oldest, self._rows) for name in self._tier.stored}
+        else:
+            arrays, meta["blocks"] = {}, self._blocks.save(blocks, oldest=self._oldest, stop=self._rows)
+        arrays |= self._frames.heads(oldest=self._oldest, stop=self._rows)
         arrays["run_start"] = self._run_start.copy()
         if self._online is not None:
             arrays |= {f"online/{name}": array for name, array in self._online.state().items()}
-        meta = {"format": 1, "rows": self._rows, "rng": self._draws.state, **self._identity()}
         return arrays, meta
 
-    def load_state_dict(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], blocks: BlockFolder | None = None
+    ) -> None:
         """Restore what ``state_dict`` returned, into this capacity or, while it was not full, any that holds it.
 
         Sampling goes on bit for bit.
@@ -356,18 +341,28 @@ class Replay:
             CheckpointError: it is of a replay of another shape, or an array is missing, cut or damaged. Nothing
             changes then.
         """
-        rows, stored, rng = check_replay(arrays, meta, self._layout, self._identity())
-        for name in self._layout:
-            self._data[name][:, :stored] = arrays[name]
+        rows, oldest, rng, heads = self.check_state(arrays, meta, blocks)
+        for first, columns in saved_columns(arrays, meta, blocks, self._blocks, self._tier):
+            self._tier.fill(columns, first=first)
         self._rows, self._index = rows, {}
+        self._blocks.adopt(meta.get("blocks"), stop=rows)
+        self._frames.load(heads, oldest=oldest, stop=rows)
         self._run_start[:] = arrays["run_start"]
         if self._online is not None:
             self._online.load({name: arrays[f"online/{name}"] for name in ("queue", "next")})
         self._draws.state = rng
 
-    def check_state(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-        """Raise CheckpointError where ``load_state_dict`` would; nothing changes."""
-        check_replay(arrays, meta, self._layout, self._identity())
+    def check_state(
+        self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], blocks: BlockFolder | None = None
+    ) -> tuple[int, int, dict[str, Any], dict[str, np.ndarray]]:
+        """Return what is in a state beside its rows: how many, the oldest, the generator's state, earlier frames.
+
+        Raises CheckpointError where ``load_state_dict`` would; nothing changes.
+        """
+        rows, oldest, rng = check_header(arrays, meta, self._identity(), self._tier)
+        for _ in saved_columns(arrays, meta, blocks, self._blocks, self._tier):
+            pass  # each is checked as it comes
+        return rows, oldest, rng, saved_heads(arrays, self._tier, oldest=oldest, stop=rows)
 
     def save(self, directory: str | Path) -> Path:
         """Write the replay into ``directory`` (``.npy`` files and a JSON page) and return it."""
@@ -385,9 +380,3 @@ class Replay:
             "online": 0 if self._online is None else self._online.length,
             "row": {name: [list(field.shape), field.dtype.name] for name, field in self._layout.items()},
         }
-
-
-def as_numpy(value: Tensor) -> np.ndarray:
-    """Return a tensor as an array; bfloat16, which numpy has not, as float32."""
-    value = value.detach().cpu()
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()

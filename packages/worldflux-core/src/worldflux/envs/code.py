@@ -34,8 +34,10 @@ def names_file(name: str) -> bool:
     return name.rpartition(":")[0].endswith(".py") or name.endswith(".py")
 
 
-def from_file(name: str) -> Callable[..., Any]:
+def from_file(name: str, *, what: str = "environment") -> Callable[..., Any]:
     """Return the class or function that ``file.py:Class`` names; a relative file is looked for where the caller works.
+
+    ``what`` it is to be, for messages.
 
     Raises:
         ConfigurationError: there is no such file, it raises, or it has no such class or function (the message names
@@ -44,19 +46,19 @@ def from_file(name: str) -> Callable[..., Any]:
     place, _, wanted = name.rpartition(":") if not name.endswith(".py") else (name, "", "")
     file = Path(place).expanduser().resolve()
     if not file.is_file():
-        raise ConfigurationError(f"environment {name!r}: there is no file {file}")
-    module = _loaded(file, name)
+        raise ConfigurationError(f"{what} {name!r}: there is no file {file}")
+    module = _loaded(file, f"{what} {name!r}")
     found = getattr(module, wanted, None) if wanted else None
     if not callable(found):
         own = sorted(key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__)
         has = f"{file.name} has {', '.join(own)}" if own else f"{file.name} has no class or function of its own"
-        what = f"no {wanted!r}.{did_you_mean(wanted, own)}" if wanted else "no class or function is named."
+        missing = f"no {wanted!r}.{did_you_mean(wanted, own)}" if wanted else "no class or function is named."
         example = next((key for key in own if hasattr(vars(module)[key], "step")), own[0] if own else "MyEnv")
-        raise ConfigurationError(f"environment {name!r}: {what} {has}; write {place}:{example}, say")
+        raise ConfigurationError(f"{what} {name!r}: {missing} {has}; write {place}:{example}, say")
     return found
 
 
-def from_module(name: str, registered: Mapping[str, Any]) -> Callable[..., Any] | None:
+def from_module(name: str, registered: Mapping[str, Any], *, what: str = "environment") -> Callable[..., Any] | None:
     """Import the module of ``module:Name``; return its class or function of that name, or None for a registered id.
 
     Raises:
@@ -67,14 +69,14 @@ def from_module(name: str, registered: Mapping[str, Any]) -> Callable[..., Any] 
         module = importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
-            raise ConfigurationError(f"environment {name!r}: importing {place} failed: {error}") from error
+            raise ConfigurationError(f"{what} {name!r}: importing {place} failed: {error}") from error
         raise ConfigurationError(
-            f"environment {name!r}: there is no module {place!r} where Python looks for one. "
+            f"{what} {name!r}: there is no module {place!r} where Python looks for one. "
             f"A file is named as path/to/{place.rpartition('.')[2]}.py:{wanted}"
         ) from error
     except Exception as error:  # whatever the module does
-        what = f"{type(error).__name__}: {error}"
-        raise ConfigurationError(f"environment {name!r}: importing {place} failed: {what}") from error
+        said = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"{what} {name!r}: importing {place} failed: {said}") from error
     found = getattr(module, wanted, None)
     return found if callable(found) and wanted not in registered else None
 
@@ -99,7 +101,7 @@ def called(make: Callable[..., Any], name: str, options: Mapping[str, Any], *, r
         raise ConfigurationError(f"environment {name!r} could not be made: {what}") from error
 
 
-def _loaded(file: Path, name: str) -> ModuleType:
+def _loaded(file: Path, what: str) -> ModuleType:
     """Run a file as a module; while it does not change it is the same module, so that its classes stay the same."""
     seen = file.stat()
     version = hashlib.sha256(f"{file}|{seen.st_mtime_ns}|{seen.st_size}".encode()).hexdigest()[:16]
@@ -115,7 +117,7 @@ def _loaded(file: Path, name: str) -> ModuleType:
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[known]
-        raise ConfigurationError(f"environment {name!r}: {file} failed: {type(error).__name__}: {error}") from error
+        raise ConfigurationError(f"{what}: {file} failed: {type(error).__name__}: {error}") from error
     return module
 
 

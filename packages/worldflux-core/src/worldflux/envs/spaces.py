@@ -165,7 +165,7 @@ def _observe(name: str, space: Any, image_size: int | None) -> tuple[ModalitySpe
 
 
 def _image(name: str, space: Any, image_size: int | None) -> tuple[ModalitySpec, Callable[[np.ndarray], np.ndarray]]:
-    shape, to_chw = _image_layout(tuple(space.shape))
+    shape, to_chw = image_layout(tuple(space.shape))
     low, high = int(space.low.min()), int(space.high.max())
 
     def encode(image: np.ndarray) -> np.ndarray:
@@ -178,7 +178,8 @@ def _image(name: str, space: Any, image_size: int | None) -> tuple[ModalitySpec,
     return ModalitySpec(ModalityKind.IMAGE, shape, "uint8", "CHW", name), encode
 
 
-def _image_layout(shape: tuple[int, ...]) -> tuple[tuple[int, ...], Callable[[np.ndarray], np.ndarray]]:
+def image_layout(shape: tuple[int, ...]) -> tuple[tuple[int, ...], Callable[[np.ndarray], np.ndarray]]:
+    """Return the shape ``[C, H, W]`` of images of two or three axes, and what brings one image into it."""
     if len(shape) == 2:
         return (1, *shape), lambda image: image[None]
     if shape[-1] in _CHANNELS or (shape[0] not in _CHANNELS and shape[-1] <= shape[0]):  # stacked frames: the few

@@ -19,8 +19,7 @@ class FrameStack:
     """Environments whose images are the last ``frames`` ones of the episode, on the channel axis, the oldest first.
 
     ``[C, H, W]`` becomes ``[frames * C, H, W]``; before an episode's first frame there are copies of it. Observations
-    that are no images stay as they are. A replay keeps what is shown, so each row takes ``frames`` times the memory
-    of one image.
+    that are no images stay as they are. A replay that is told of ``frame_stacks`` keeps single frames.
 
     Raises:
         ConfigurationError: frames is below 1, or the environments show no image.
@@ -50,6 +49,11 @@ class FrameStack:
             channels, *size = specs[name].shape
             specs[name] = replace(specs[name], shape=(self._frames * channels, *size))
         return specs
+
+    @property
+    def frame_stacks(self) -> dict[str, int]:
+        """How many frames each image is a stack of, by name."""
+        return dict.fromkeys(self._shown, self._frames)
 
     @property
     def action_spec(self) -> ActionSpec:

@@ -1,27 +1,52 @@
-"""Measuring policies and world models: returns, open-loop imagination, and the pictures of both."""
+"""Measuring policies and world models: returns, imagination, evaluation by horizon, and the pictures of all three."""
 
 from __future__ import annotations
 
+from .bootstrap import Curve, Number, iqm, iqm_interval
 from .curve import read_metrics, save_learning_curve, series
+from .evidence import LEVELS, Level
+from .horizon import HorizonEvaluation, evaluate_horizon
+from .horizon_pictures import save_pictures
+from .horizon_words import horizon_in_words
 from .imagination import Imagination, imagine
+from .metrics import mse, psnr, ssim
 from .policy import EvalResult, evaluate_policy, random_baseline
+from .preview import contact_sheet, episode_animation
+from .runs import across_runs, earned_across_runs
 from .segments import Segments, record_segments
 from .video import animation_path, save_animation
 from .words import imagination_in_words, returns_in_words
 
 __all__ = [
+    "LEVELS",
+    "Curve",
     "EvalResult",
+    "HorizonEvaluation",
     "Imagination",
+    "Level",
+    "Number",
     "Segments",
+    "across_runs",
     "animation_path",
+    "contact_sheet",
+    "episode_animation",
+    "earned_across_runs",
+    "evaluate_horizon",
     "evaluate_policy",
+    "horizon_in_words",
     "imagination_in_words",
     "imagine",
+    "iqm",
+    "iqm_interval",
+    "mse",
+    "psnr",
     "random_baseline",
     "read_metrics",
     "record_segments",
     "returns_in_words",
     "save_animation",
     "save_learning_curve",
+    "save_pictures",
     "series",
+    "ssim",
 ]

@@ -11,6 +11,12 @@ from worldflux.files import expanded, parse_json, read_bytes
 from .extras import require_viz
 
 LARGEST = 1 << 30  # bytes of a metrics file
+_LABELS = {
+    "episode/return": "episodes while training",
+    "eval/return": "evaluation",
+    "loss": "data that is learned from",
+    "eval/loss": "data that is held out",
+}
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
@@ -49,17 +55,22 @@ def save_learning_curve(
     *,
     title: str = "",
     random_mean: float | None = None,
+    recorded_mean: float | None = None,
     collected: str = "episode/return",
     evaluated: str = "eval/return",
+    x: str = "env_steps",
 ) -> Path:
     """Draw returns over environment steps as a picture (suffix decides the format) and return its path.
+
+    ``x="step"`` draws over updates; other metrics than returns are losses. ``random_mean`` is the line of the random
+    policy, ``recorded_mean`` that of the recorded episodes.
 
     Raises:
         ConfigurationError: the metrics have neither ``collected`` nor ``evaluated``, or matplotlib is
         missing.
     """
     rows = read_metrics(metrics)
-    curves = {label: series(rows, label) for label in (collected, evaluated)}
+    curves = {label: series(rows, label, x=x) for label in (collected, evaluated)}
     if not any(xs for xs, _ in curves.values()):
         seen = sorted({key for row in rows for key in row})
         raise ConfigurationError(f"{metrics} has no {collected!r} or {evaluated!r} to draw; it has {seen}")
@@ -70,14 +81,18 @@ def save_learning_curve(
     axes = figure.add_subplot()
     xs, ys = curves[collected]
     if xs:
-        axes.plot(xs, ys, color="#9bb8e8", linewidth=1, label="episodes while training")
+        axes.plot(xs, ys, color="#9bb8e8", linewidth=1, label=_LABELS.get(collected, collected))
     xs, ys = curves[evaluated]
     if xs:
-        axes.plot(xs, ys, color="#1f4e9c", linewidth=2, marker="o", markersize=3, label="evaluation")
+        axes.plot(
+            xs, ys, color="#1f4e9c", linewidth=2, marker="o", markersize=3, label=_LABELS.get(evaluated, evaluated)
+        )
     if random_mean is not None:
         axes.axhline(random_mean, color="#888888", linestyle="--", linewidth=1, label="random policy")
-    axes.set_xlabel("environment steps")
-    axes.set_ylabel("return")
+    if recorded_mean is not None:
+        axes.axhline(recorded_mean, color="#c08040", linestyle=":", linewidth=1, label="recorded episodes")
+    axes.set_xlabel("environment steps" if x == "env_steps" else "updates")
+    axes.set_ylabel("return" if evaluated.endswith("return") else "loss")
     axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend(loc="best")

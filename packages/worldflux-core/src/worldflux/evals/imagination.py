@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,13 @@ import torch
 
 from worldflux.core.errors import CapabilityError, ConfigurationError
 
+from .observations import CHANGED
+from .unroll import as_floats, dream, judging, predictions, watch
+
 if TYPE_CHECKING:
     from worldflux.core.model import WorldModel
 
     from .segments import Segments
-
-CHANGED = 4 / 255
-"""A pixel counts as changed when a channel moved by more than this since the last context frame (of [0,
-1])."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,6 @@ class Imagination:
         }
 
 
-@torch.no_grad()
 def imagine(model: WorldModel, segments: Segments, *, context: int = 5, deterministic: bool = True) -> Imagination:
     """Watch ``context`` rows of each segment, imagine the rest with the real actions, and compare.
 
@@ -91,24 +88,15 @@ def imagine(model: WorldModel, segments: Segments, *, context: int = 5, determin
     horizon = rows - context
     if context < 1 or horizon < 1:
         raise ConfigurationError(f"context is {context}, expected 1 to {rows - 1} for segments of {rows} rows")
-    was_training = model.training
-    model.eval()
-    try:
-        device = next(model.parameters()).device
-        obs = {name: torch.as_tensor(value, device=device) for name, value in segments.obs.items()}
+    with judging(model) as device:
+        obs = {name: torch.as_tensor(value[:, :context], device=device) for name, value in segments.obs.items()}
         actions = torch.as_tensor(segments.actions, device=device)
-        decoded: list[Mapping[str, torch.Tensor]] = []
-        state = model.encode({k: v[:, 0] for k, v in obs.items()}, deterministic=deterministic)
-        decoded.append(model.decode(state).preds)
-        for t in range(1, context):
-            now = {k: v[:, t] for k, v in obs.items()}
-            state = model.update(state, actions[:, t - 1], now, deterministic=deterministic)
-            decoded.append(model.decode(state).preds)
-        future = actions[:, context - 1 : rows - 1].transpose(0, 1).contiguous()  # [H, B, A]
-        decoded += _open_loop(model, state, future, deterministic)
-        shuffled = _open_loop(model, state, future.roll(1, dims=1), deterministic)  # each has its neighbour's
-    finally:
-        model.train(was_training)
+        seen = watch(model, obs, actions[:, :context], deterministic=deterministic)
+        future = actions[:, context - 1 : rows - 1]  # [B, H, A]
+        ahead = dream(model, seen[-1], future, deterministic=deterministic)
+        decoded = list(predictions(model, [*seen, *ahead]))
+        others = dream(model, seen[-1], future.roll(1, dims=0), deterministic=deterministic)  # each has its neighbour's
+        shuffled = list(predictions(model, others))
 
     names = [name for name in segments.obs if name in decoded[0]]
     if not names and "reward" not in decoded[0]:
@@ -116,7 +104,7 @@ def imagine(model: WorldModel, segments: Segments, *, context: int = 5, determin
             f"the model decodes {sorted(decoded[0]) or 'nothing'}, neither a reward nor any of the observations "
             f"{sorted(segments.obs)}; there is nothing to compare"
         )
-    truth = {name: _as_floats(segments.obs[name]) for name in names}
+    truth = {name: as_floats(segments.obs[name]) for name in names}
     prediction = {name: _stack(decoded, name, truth[name].shape[2:]) for name in names}
     errors: dict[str, dict[str, np.ndarray]] = {}
     for name in names:
@@ -144,23 +132,10 @@ def imagine(model: WorldModel, segments: Segments, *, context: int = 5, determin
     )
 
 
-def _open_loop(
-    model: WorldModel, state: Any, actions: torch.Tensor, deterministic: bool
-) -> list[Mapping[str, torch.Tensor]]:
-    """Decode the H states that follow ``state`` under actions [H, B, A]."""
-    states = model.rollout(state, actions, deterministic=deterministic).states[1:]
-    return [model.decode(s).preds for s in states]
-
-
-def _stack(decoded: list[Mapping[str, torch.Tensor]], name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _stack(decoded: list[dict[str, np.ndarray]], name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Stack decoded rows to [B, T, *shape]; a trailing unit dimension of a scalar is dropped."""
-    rows = [row[name].float().cpu().numpy() for row in decoded]
+    rows = [row[name] for row in decoded]
     return np.stack([row.reshape(row.shape[0], *shape) for row in rows], 1).astype(np.float64)
-
-
-def _as_floats(values: np.ndarray) -> np.ndarray:
-    """Return observations in the units of decoded ones: images as floats in [0, 1], vectors as they are."""
-    return values.astype(np.float64) / 255 if values.dtype == np.uint8 else values.astype(np.float64)
 
 
 def _observation_errors(

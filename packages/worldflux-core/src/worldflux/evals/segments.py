@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,14 +23,20 @@ Row = tuple[dict[str, np.ndarray], np.ndarray, float, bool]  # observations, act
 class Segments:
     """B stretches of T rows in the arrival convention, each within one episode.
 
-    ``obs[name]`` [B, T, ...] as stored, ``actions`` [B, T, A] (flat), ``rewards`` [B, T], ``is_terminal`` [B,
-    T].
+    ``obs[name]`` [B, T, ...] as stored, ``actions`` [B, T, A] (flat), ``rewards`` [B, T], ``is_terminal`` [B, T].
+    Where they are known: ``episodes`` [B] tells which stretches are of one episode; ``shown`` [B, T] which rows'
+    observations are their own (a stand-in's is not); ``info[name]`` [B, T, ...] what else the rows hold.
+    ``has_rewards`` is False where ``rewards`` are zeros because the data has none.
     """
 
     obs: dict[str, np.ndarray]
     actions: np.ndarray
     rewards: np.ndarray
     is_terminal: np.ndarray
+    episodes: np.ndarray | None = None
+    shown: np.ndarray | None = None
+    info: Mapping[str, np.ndarray] = field(default_factory=dict)
+    has_rewards: bool = True
 
     @property
     def sequences(self) -> int:

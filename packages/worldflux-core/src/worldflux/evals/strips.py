@@ -52,13 +52,14 @@ def strips(result: Imagination, name: str, *, now: int, width: int) -> np.ndarra
     span = np.maximum(np.maximum(truth.max(0), prediction.max(0)) - low, 1e-12)
     shares = ((truth - low) / span, (prediction - low) / span, np.abs(prediction - truth) / span)
     edges = [round(width * i / 3) for i in range(4)]
-    parts = [_strip(share, now, edges[i + 1] - edges[i]) for i, share in enumerate(shares)]
+    parts = [coloured(share, now, edges[i + 1] - edges[i]) for i, share in enumerate(shares)]
     words = [f"{name}: what happened", f"{name}: imagined", f"{name}: error"]
     return np.concatenate([band(width, [words], ink=INK, paper=PAPER), np.concatenate(parts, 1)])
 
 
-def _strip(shares: np.ndarray, now: int, width: int) -> np.ndarray:
-    """Values ``[T, D]`` in [0, 1] as a picture ``[D * LINE, width, 3]``."""
+def coloured(shares: np.ndarray, now: int, width: int) -> np.ndarray:
+    """Values ``[T, D]`` in [0, 1], 32 numbers at most, as a picture ``[D * LINE, width, 3]``; blank after ``now``."""
+    shares = shares[:, :MAX_NUMBERS]
     colours = LOW + np.clip(shares, 0, 1)[..., None] * (HIGH - LOW)  # [T, D, 3]
     colours[now + 1 :] = PAPER
     columns = np.arange(width - 4) * len(shares) // max(1, width - 4)

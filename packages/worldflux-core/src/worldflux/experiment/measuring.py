@@ -16,47 +16,77 @@ from worldflux.files import opened, parse_json, write_json
 from worldflux.training import EvalCallback, Trainer
 from worldflux.training.signals import StopSignals
 
-from .ended import evaluation_at
-from .run import Evaluation, Run, eval_envs
+from .ended import evaluation_at, learned_at
+from .experience import Experience
+from .results import Evaluation, Learned
+from .run import Run, eval_envs
+
+HELD_OUT_BATCHES = 10  # of held-out windows, in one evaluation
 
 
 class Measuring:
-    """Evaluates the policy of a run in training, always on the same episodes, until a signal asks it to stop."""
+    """Evaluates a run in training until a signal asks it to stop: its policy, always on the same episodes, where it
+    names an environment, and its losses on the same windows of the data that is held out, where some is."""
 
-    def __init__(self, run: Run, signals: StopSignals) -> None:
-        self._run, self._signals = run, signals
+    def __init__(self, run: Run, signals: StopSignals, *, experience: Experience | None = None) -> None:
+        self._run, self._signals, self._experience = run, signals, experience
         self._seed, self._episodes = run.eval_seed(None), run.settings.eval_episodes
         self._limit = run.settings.eval_max_steps
 
     @contextmanager
     def now_and_then(self) -> Iterator[EvalCallback]:
         """Give the callback that evaluates while training, in environments that are kept open."""
-        settings = self._run.settings
-        with self._environments() as env:
+        settings, acts = self._run.settings, self._run.settings.acts_in is not None
+        with self._environments() if acts else contextlib.nullcontext() as env:
 
             def evaluate(trainer: Trainer) -> Mapping[str, float]:
-                return record(self._measure(env, self._run.policy(trainer.model, seed=self._seed)))
+                found = self._losses(trainer)
+                if env is not None:
+                    found |= record(self._measure(env, self._run.policy(trainer.model, seed=self._seed)))
+                return found
 
-            yield _NowAndThen(evaluate, env_steps=settings.eval_every, share=settings.eval_share)
+            every = {"interval" if settings.env is None else "env_steps": settings.eval_every}
+            yield _NowAndThen(evaluate, share=settings.eval_share, **every)  # type: ignore[arg-type]
 
-    def conclude(self, trainer: Trainer) -> Evaluation:
-        """Evaluate beside the random policy, and record it; ``evaluation.json`` is there only if it is complete.
+    def conclude(self, trainer: Trainer) -> tuple[Evaluation | None, Learned | None]:
+        """Evaluate as far as there is something to evaluate with, the policy beside the random one, and record it.
 
-        Raises Interrupted if a signal asks to stop before.
+        The files are there only if they are complete. Raises Interrupted if a signal asks to stop before.
         """
-        began = time.monotonic()
-        with self._environments() as env:
-            trained = self._measure(env, self._run.policy(trainer.model, seed=self._seed))
-        with self._environments() as env:
-            random = self._measure(env, RandomPolicy(env.action_spec, seed=self._seed), explore=True)
+        began, evaluation, learned = time.monotonic(), None, None
+        with trainer.evaluating():
+            losses = self._losses(trainer)
+        if self._run.settings.acts_in is not None:
+            with self._environments() as env:
+                trained = self._measure(env, self._run.policy(trainer.model, seed=self._seed))
+            with self._environments() as env:
+                random = self._measure(env, RandomPolicy(env.action_spec, seed=self._seed), explore=True)
+            evaluation = Evaluation(trained, random)
         seconds, reason = time.monotonic() - began, trainer.stop_reason
         trainer.eval_seconds += seconds
-        trainer.log({**record(trained), "eval/seconds": round(seconds, 3)})
+        told = {f"eval/{name}": value for name, value in losses.items()}
+        if told or evaluation is not None:
+            policy = {} if evaluation is None else record(evaluation.trained)
+            trainer.log({**told, **policy, "eval/seconds": round(seconds, 3)})
         trainer.stop_reason = reason  # it has ended: whoever would stop it for these numbers comes late
-        evaluation = Evaluation(trained, random)
-        write_json(self._run.directory / "evaluation.json", {**evaluation.to_dict(), "step": trainer.step})
+        if evaluation is not None:
+            self._keep("evaluation.json", evaluation.to_dict(), trainer)
+        if losses and self._experience is not None:
+            named = {name: value for name, value in losses.items() if name.partition("/")[0] == "loss"}
+            learned = Learned(named, self._experience.held_out_episodes, self._experience.mean_return())
+            self._keep("held_out.json", learned.to_dict(), trainer)
         trainer.note()
-        return evaluation
+        return evaluation, learned
+
+    def _keep(self, name: str, values: Mapping[str, Any], trainer: Trainer) -> None:
+        write_json(self._run.directory / name, {**values, "step": trainer.step})
+
+    def _losses(self, trainer: Trainer) -> dict[str, float]:
+        """Losses and metrics on held-out windows, the same ones every time."""
+        if self._experience is None:
+            return {}
+        windows = self._experience.held_out_windows(boundary=self._run.settings.boundary, seed=self._seed)
+        return {} if windows is None else trainer.evaluate(windows, HELD_OUT_BATCHES)
 
     def _environments(self) -> Any:
         return self._run.opened(num_envs=eval_envs(self._episodes), seed=self._seed)
@@ -83,11 +113,13 @@ class _NowAndThen(EvalCallback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         super().on_train_begin(trainer)
-        ended = evaluation_at(trainer.run_dir, trainer.step)
-        if ended is None or trainer.step >= trainer.target:
+        if trainer.step >= trainer.target:
             return
-        told = record(ended.trained)  # the run goes on from there, and that end was recorded after its checkpoint
-        if not _recorded(trainer, told):
+        ended, learned = evaluation_at(trainer.run_dir, trainer.step), learned_at(trainer.run_dir, trainer.step)
+        # The run goes on from there, and that end was recorded after its checkpoint.
+        told = {} if learned is None else {f"eval/{name}": value for name, value in learned.losses.items()}
+        told |= {} if ended is None else record(ended.trained)
+        if told and not _recorded(trainer, told):
             trainer.log(told)
 
     def affordable(self, trainer: Trainer) -> bool:

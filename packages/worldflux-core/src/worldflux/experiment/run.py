@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from worldflux.agent import Agent, read_spaces, spaces_of
-from worldflux.core.errors import CheckpointError, ConfigurationError
+from worldflux.core.errors import ConfigurationError
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import META
 from worldflux.core.policy import Policy
 from worldflux.core.trajectory import Trajectory
+from worldflux.data import Dataset
+from worldflux.data.matching import matched
 from worldflux.envs import RandomPolicy, VectorEnv, make_env
 from worldflux.envs.closing import closing
 from worldflux.envs.identity import already_made
@@ -29,7 +31,6 @@ from worldflux.evals import (
     save_animation,
     save_learning_curve,
 )
-from worldflux.factory import create_world_model
 from worldflux.files import expanded, write_json
 from worldflux.planners import Objective, Planner, PlannerPolicy, make_planner
 from worldflux.saved import load_weights
@@ -37,46 +38,22 @@ from worldflux.training import find_checkpoint
 from worldflux.training.collect import check_environment
 
 from .actors import choose_policy, make_policy
+from .building import create_model
 from .environment import Env, closed_to_imports, env_name, stored_env
+from .experience import Data, Experience, names_of
+from .results import Evaluation, Learned
 from .settings import Settings, model_settings, read_json, read_settings, saved_model
 
 EVAL_SEED = 10_000  # added to the run's seed, so that no evaluation repeats the episodes trained on
 MAX_EVAL_ENVS = 32
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What the trained policy earned in a run's final evaluation, and what acting at random earns."""
-
-    trained: EvalResult
-    random: EvalResult
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return both as JSON-able values."""
-        return {"trained": self.trained.to_dict(), "random": self.random.to_dict()}
-
-    @classmethod
-    def read(cls, file: Path, *, step: Any) -> Evaluation | None:
-        """Return what a file of a run holds of its end after ``step`` updates; None if there is no such end.
-
-        Raises CheckpointError if it is damaged.
-        """
-        if not file.is_file():
-            return None
-        stored = read_json(file)
-        if stored.get("step", step) != step:  # that end is past: more steps were asked for
-            return None
-        try:
-            return cls(EvalResult.from_dict(stored["trained"]), EvalResult.from_dict(stored["random"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{file} holds no evaluation: {error!r}") from error
-
-
 class Run:
     """A directory with a trained model.
 
     ``settings`` is what it was asked for; ``status`` is how its training ended ("finished", "preempted", …);
-    ``evaluation`` is what ``fit`` measured at its end, None before that.
+    ``evaluation`` is what ``fit`` measured of its policy at its end, None before that and where no environment is
+    named; ``learned`` is what it measured on held-out data, None where none is held out.
     """
 
     def __init__(
@@ -86,12 +63,14 @@ class Run:
         *,
         env: Env | None = None,
         env_options: Mapping[str, Any] | None = None,
+        experience: Experience | None = None,
         model: WorldModel | None = None,
         status: str = "finished",
     ) -> None:
         self.directory, self.settings, self.status = expanded(directory), settings, status
         self.evaluation: Evaluation | None = None
-        self._env, self._env_options, self._model = env, env_options, model
+        self.learned: Learned | None = None
+        self._env, self._env_options, self._model, self._experience = env, env_options, model, experience
 
     @classmethod
     def load(
@@ -100,11 +79,15 @@ class Run:
         *,
         env: Env | None = None,
         env_options: Mapping[str, Any] | None = None,
+        data: Data | Sequence[Data] | None = None,
         image_size: int | None = None,
         render_size: int | None = None,
         frame_stack: int | None = None,
     ) -> Run:
-        """Open the run in a directory, or a saved model, or what a ``Trainer`` wrote, for which ``env`` is needed.
+        """Open the run in a directory, or a saved model, or what a ``Trainer`` wrote.
+
+        The last two need ``env``, the environment to act in, or ``data``, the recorded data to be measured on; a run
+        that learned from data may be told where that is now.
 
         The file of a run may name an environment that is registered where it is opened, and no more. ``env`` names the
         others: ``"module:Name"``, ``"file.py:Class"``, or what makes them; then the run's own options go to it, unless
@@ -117,22 +100,38 @@ class Run:
         if env is not None and not isinstance(env, str) and env_options is None:
             env_options = {}  # what makes an environment sets its own
         seen = {"image_size": image_size, "render_size": render_size, "frame_stack": frame_stack}
-        if (saved := saved_model(expanded(directory))) is not None and env is not None:
-            settings = model_settings(expanded(directory), saved, env=env_name(env, made=True), seen=seen)
-            return cls(directory, settings, env=env, env_options=env_options, status="saved")
+        saved = saved_model(expanded(directory))
+        about: dict[str, Any] = {} if env is None else {"env": env_name(env, made=True)}
+        if data is not None:
+            about["data"], ready = names_of(data)
+        if saved is not None and about:
+            settings = model_settings(expanded(directory), saved, seen=seen, **about, held_out=0.0)
+            run = cls(directory, settings, env=env, env_options=env_options, status="saved")
+            if data is not None:
+                run._experience = Experience.open(settings, ready)
+            return run
         settings = read_settings(directory)
         if told := [name for name, size in seen.items() if size is not None]:
             raise ConfigurationError(f"{told[0]} is for saved models: the run {directory} has its own, leave it out")
         manifest = read_json(expanded(directory) / "run_manifest.json")
         status = str(manifest.get("status", "unknown"))
         run = cls(directory, settings, env=env, env_options=env_options, status=status)
+        if data is not None:
+            run.settings = replace(settings, data=about["data"])
+            run._experience = Experience.open(run.settings, ready)
+            run._experience.check(run.directory)
         run.evaluation = Evaluation.read(run.directory / "evaluation.json", step=manifest.get("step"))
+        run.learned = Learned.read(run.directory / "held_out.json", step=manifest.get("step"))
         return run
 
     def __repr__(self) -> str:
-        told = [f"{self.settings.model} in {self.settings.env}", self.status]
+        told = [self.settings.about, self.status]
         if self.settings.steps:
             told.append(f"{self.settings.steps:,} steps asked for")
+        if self.settings.updates:
+            told.append(f"{self.settings.updates:,} updates asked for")
+        if self.learned is not None:
+            told.append(f"loss {self.learned.losses['loss']:.4g} on held-out data")
         if self.evaluation is not None:
             trained, random = self.evaluation.trained.mean, self.evaluation.random.mean
             told.append(f"return {trained:.2f} (random {random:.2f})")
@@ -154,11 +153,59 @@ class Run:
             if (weights / META).is_file():
                 self._model = WorldModel.from_pretrained(weights)
             else:
-                with self.opened() as env:
-                    built = create_model(self.settings, env)
+                built = self._built()
                 load_weights(built, weights / "model.safetensors")
                 self._model = built.eval()
         return self._model
+
+    def _built(self) -> WorldModel:
+        if self.settings.env is None:
+            return create_model(self.settings, self.experience)
+        with self.opened() as env:
+            return create_model(self.settings, env)
+
+    @property
+    def acts_in(self) -> str:
+        """The name of the environment it acts in: that it is opened with, else its own; "" where there is none."""
+        return (self.settings.acts_in or "") if self._env is None else env_name(self._env, made=True)
+
+    @property
+    def experience(self) -> Experience:
+        """The recorded data of the run, opened when first asked for.
+
+        Raises:
+            ConfigurationError: it learned from no data, or what is there now is other data.
+            DatasetError: it is missing or damaged.
+        """
+        if self._experience is None:
+            if not self.settings.data:
+                raise ConfigurationError(
+                    f"{self.directory} learned from an environment and names no data: name a dataset, as in "
+                    "worldflux eval RUN --data DIR"
+                )
+            experience = Experience.open(self.settings)
+            experience.check(self.directory)
+            self._experience = experience
+        return self._experience
+
+    def held_out(self, which: int = 0) -> Dataset:
+        """Return the episodes the run never learned from, as its model observes them: of its first set of data.
+
+        ``which`` names another of its sets, from 0. Of a saved model all of the data it is opened with is held out.
+
+        Raises:
+            ConfigurationError: it learned from no data, held none out, or has no such set.
+        """
+        sets = self.experience.sets
+        if not 0 <= which < len(sets):
+            raise ConfigurationError(f"which is {which!r}, but {self.directory} has {len(sets)} sets of data, from 0")
+        part = sets[which].whole if self.status == "saved" else sets[which].held_out
+        if part is None:
+            raise ConfigurationError(
+                f"{self.directory} held out nothing of {sets[which].name} (held_out 0): name other data, to measure "
+                "it on"
+            )
+        return matched(part, self.model, frame_skip=self.settings.frame_skip, name=sets[which].name)
 
     def make_env(self, *, num_envs: int = 1, seed: int = 0) -> VectorEnv:
         """Return the run's environment.
@@ -169,7 +216,12 @@ class Run:
         settings, env = self.settings, self._env
         options = settings.env_options if self._env_options is None else self._env_options
         if env is None:
-            env = stored_env(settings.env, options if self._env_options is None else {}, place=self.directory)
+            if settings.acts_in is None:
+                raise ConfigurationError(
+                    f"{self.directory} learned from data and names no environment to act in: name one, as in "
+                    f"Run.load({str(self.directory)!r}, env=NAME), or --env NAME in the command"
+                )
+            env = stored_env(settings.acts_in, options if self._env_options is None else {}, place=self.directory)
         return make_env(
             env,
             num_envs=num_envs,
@@ -296,12 +348,21 @@ class Run:
         return animation, numbers
 
     def save_learning_curve(self, path: str | Path | None = None, *, random_mean: float | None = None) -> Path:
-        """Draw the returns over environment steps (default ``learning_curve.png`` in the run)."""
+        """Draw the returns over environment steps (default ``learning_curve.png`` in the run).
+
+        Of a run that collects nothing it is the returns over updates or, where it names no environment, the losses.
+        """
+        kind: dict[str, Any] = {}
+        if self.settings.env is None:
+            kind = {"x": "step", "recorded_mean": None if self.learned is None else self.learned.behaviour}
+        if self.settings.acts_in is None:
+            kind = {"x": "step", "collected": "loss", "evaluated": "eval/loss"}
         return save_learning_curve(
             self.directory / "metrics.jsonl",
             path or self.directory / "learning_curve.png",
-            title=f"{self.settings.model} in {self.settings.env}, seed {self.settings.seed}",
+            title=f"{self.settings.about}, seed {self.settings.seed}",
             random_mean=random_mean,
+            **kind,
         )
 
     def policy(self, model: WorldModel, name: str | None = None, *, seed: int) -> Policy:
@@ -312,26 +373,6 @@ class Run:
     def eval_seed(self, seed: int | None) -> int:
         """Return ``seed``, or the one evaluations take by default."""
         return self.settings.seed + EVAL_SEED if seed is None else _whole("seed", seed, 0)
-
-
-def create_model(settings: Settings, env: VectorEnv) -> WorldModel:
-    """Build the model of a run for an environment: a preset's weights are drawn from the run's seed."""
-    for name in ("model", "observation_modalities", "action_spec"):
-        if name in settings.model_options:
-            raise ConfigurationError(
-                f"model_options cannot set {name}: it follows from the run's model and environment"
-            )
-    seed = {} if expanded(settings.model).is_dir() else {"seed": settings.seed}
-    model = create_world_model(
-        settings.model,
-        observation_modalities=dict(env.obs_spec),
-        action_spec=env.action_spec,
-        component_overrides=settings.component_overrides,
-        **{**seed, **settings.model_options},
-    )
-    if not isinstance(model, WorldModel):
-        raise ConfigurationError(f"{settings.model!r} runs in a backend of its own and cannot be trained here")
-    return model
 
 
 def _device(model: WorldModel) -> torch.device:

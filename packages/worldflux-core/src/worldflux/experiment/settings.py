@@ -13,7 +13,7 @@ import torch
 
 from worldflux import files
 from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
-from worldflux.core.fields import Amount, Count, Field
+from worldflux.core.fields import Amount, Count, Field, Positive
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import META
 from worldflux.training import CollectConfig, TrainingConfig
@@ -27,8 +27,9 @@ TOLD = ("asked", "resolved")  # of config.json: for those who read it, and no se
 MAX_REPLAY_ROWS = 1_000_000
 FREE_TO_CHANGE = frozenset(
     {
-        *("steps", "replay_capacity", "save_every", "device", "threads"),
-        *("eval_every", "eval_episodes", "eval_explore", "eval_max_steps", "eval_share"),
+        *("steps", "updates", "data", "save_every", "device", "threads"),
+        *("replay_capacity", "replay_bytes", "replay_storage"),
+        *("eval_every", "eval_episodes", "eval_explore", "eval_max_steps", "eval_share", "eval_env"),
     }
 )
 
@@ -41,8 +42,14 @@ class NoRunError(CheckpointError, ConfigurationError):
 class Settings(Options):
     """What a run was asked for: options of its own, and those of training and of collecting, all by their flat names.
 
-    ``steps``, ``eval_every`` and ``save_every`` count environment steps, over all environments (0: only at the end);
-    None leaves a choice to the model's recipe, then to ``fit``. ``policy`` acts in training and evaluations: "own"
+    ``env`` is collected in; ``eval_env`` is only evaluated in. ``data`` names recorded sets, drawn from by
+    ``data_weights`` (default: by their rows) and read with ``data_options``; ``held_out`` of each set's episodes are
+    only evaluated on; ``obs`` names what is learned from of what a set shows (default: all of it); ``frame_skip`` k
+    keeps every k-th row, whose action then is the k up to the next. With ``env``, too, the sets fill the replay before
+    collecting begins. ``start_from`` is the run or saved model whose weights are the first ones. ``steps``,
+    ``eval_every`` and ``save_every`` count environment steps, over all environments (0: only at the end); without
+    ``env`` they count updates, and ``updates`` says how many. None leaves a choice to the model's
+    recipe, then to ``fit``. ``policy`` acts in training and evaluations: "own"
     (where the model has one), "random", or a planner by its name, which ``policy_options`` go to. ``eval_explore``
     evaluates the policy as it explores, or (False) its best actions; families differ in the custom. ``eval_max_steps``
     is where an evaluation cuts an episode (default: what the environment says, else 10,000); ``eval_share`` is the part
@@ -53,7 +60,16 @@ class Settings(Options):
     """
 
     model: str
-    env: str
+    env: str | None = None
+    eval_env: str | None = None
+    data: list[str] = field(default_factory=list)
+    data_weights: list[Positive] = field(default_factory=list)
+    data_options: dict[str, Any] = field(default_factory=dict)
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    frame_skip: Count = 1
+    obs: list[str] = field(default_factory=list)
+    updates: Count | None = None
+    start_from: str | None = None
     policy: str | None = None
     policy_options: dict[str, Any] = field(default_factory=dict)
     steps: Count | None = None
@@ -71,7 +87,8 @@ class Settings(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("model_options", "env_options", "policy_options"):
+        self._check_experience()
+        for name in ("model_options", "env_options", "policy_options", "data_options"):
             try:
                 json.dumps(getattr(self, name))
             except (TypeError, ValueError) as error:
@@ -85,6 +102,35 @@ class Settings(Options):
                     "keeps it, to go on and to be opened again; WorldModelRegistry.register_component(id, factory, "
                     "ComponentSpec(id, slot)) gives it one, and a Trainer takes any model"
                 )
+
+    def _check_experience(self) -> None:
+        if self.env is None and not self.data:
+            raise self.error("a run learns from an environment, from data, or from both: give env=, data=, or the two")
+        if self.env is not None and self.eval_env is not None:
+            raise self.error(f"eval_env is for a run that collects in no environment: it is evaluated in {self.env!r}")
+        if self.env is not None and self.updates is not None:
+            raise self.error("updates is for training from data alone; in an environment say steps and replay_ratio")
+        if self.env is None and self.steps is not None:
+            raise self.error("steps counts environment steps, and no environment is collected in: say updates")
+        if self.data_weights and len(self.data_weights) != len(self.data):
+            raise self.error(f"{len(self.data_weights)} data_weights for {len(self.data)} sets of data: give each one")
+        if self.env is not None and self.frame_skip > 1:
+            raise self.error("frame_skip is for training from data alone: an environment takes one action a row")
+        told = {"data_options": self.data_options, "obs": self.obs}
+        if not self.data and (name := next((name for name, value in told.items() if value), None)):
+            raise self.error(f"{name} is about data, but no data is named")
+
+    @property
+    def acts_in(self) -> str | None:
+        """The environment that the policy acts in, if only to be evaluated."""
+        return self.env if self.env is not None else self.eval_env
+
+    @property
+    def about(self) -> str:
+        """The model and what it learns from, in words."""
+        data = " and ".join(Path(source).name or source for source in self.data)
+        parts = [f"from {data}"] if data else []
+        return " ".join([self.model, *parts, *([f"in {self.acts_in}"] if self.acts_in else [])])
 
     def __getattr__(self, name: str) -> Any:  # of what is not found here
         for part in PARTS:
@@ -125,8 +171,8 @@ class Settings(Options):
         Raises ConfigurationError if they differ in what makes a run another run.
         """
         asked = self.to_dict()
-        if same_env(stored.env, self.env):
-            asked["env"] = stored.env
+        envs = {name: getattr(stored, name) for name in ("env", "eval_env") if same_env_of(stored, self, name)}
+        asked |= envs
         for name, before in stored.to_dict().items():
             now = json.loads(json.dumps(asked[name], default=str))  # as it is stored: tuples are lists
             if now is not None and now != before and name not in FREE_TO_CHANGE:
@@ -135,7 +181,13 @@ class Settings(Options):
                     f"only {', '.join(sorted(FREE_TO_CHANGE))} may change"
                 )
         left = {name: getattr(stored, name) for name in self.names() if getattr(self, name) is None}
-        return replace(self, env=stored.env, **left)
+        return replace(self, **{**left, **envs})
+
+
+def same_env_of(stored: Settings, now: Settings, name: str) -> bool:
+    """Tell whether both name the same environment as ``name``, if only one made by a callable that may be renamed."""
+    before, asked = getattr(stored, name), getattr(now, name)
+    return before is not None and asked is not None and same_env(before, asked)
 
 
 PARTS: dict[str, Any] = {"training": TrainingConfig, "collect": CollectConfig}
@@ -159,37 +211,60 @@ class Plan:
     warmup: int
 
 
-def make_plan(settings: Settings, model: WorldModel) -> Plan:
-    """Fill in what the settings leave open: from the model's recipe, then from what suits most."""
+def make_plan(settings: Settings, model: WorldModel, *, recorded: int = 0) -> Plan:
+    """Fill in what the settings leave open: from the model's recipe, then from what suits most.
+
+    ``recorded`` rows are there before the first environment step.
+    """
     recipe = model.recipe()
     training, collect = settings.training.with_defaults(recipe), settings.collect.with_defaults(recipe)
+    if settings.env is None:
+        return _plan_of_data(replace(settings, training=training, collect=collect), model)
     steps = settings.steps or recipe.env_steps or DEFAULT_STEPS
     rows, streams = training.batch_size * training.sequence_length, collect.num_envs
     # The source collects until a batch of different sequences can be drawn, or as many as the family wants first.
     first = max(collect.min_rows or rows, collect.random_steps)
     warmup = streams * -(-(first + (training.sequence_length + model.context_rows) * streams) // streams)
     if "replay_capacity" not in collect.given and recipe.replay_capacity is None:
-        collect = replace(collect, replay_capacity=max(min(steps, MAX_REPLAY_ROWS), warmup))
-
-    def choose(name: str, default: Any) -> Any:
-        value = getattr(settings, name)
-        return default if value is None else value
-
-    settings = replace(
-        settings,
-        steps=steps,
-        policy=choose_policy(model, settings.policy),
-        eval_every=choose("eval_every", max(1, steps // 10)),
-        eval_explore=choose("eval_explore", bool(recipe.eval_explore)),
-        save_every=choose("save_every", max(1, steps // 4)),
-        training=training,
-        collect=collect,
-    )
+        collect = replace(collect, replay_capacity=max(min(steps, MAX_REPLAY_ROWS) + recorded, warmup))
+    if "replay_capacity" not in collect.given and collect.replay_bytes is not None:  # which say how many rows
+        collect = replace(collect, replay_capacity=max(steps + recorded, warmup))
+    if recorded and "random_steps" not in collect.given:  # the data stands for them
+        collect = replace(collect, random_steps=0)
+    warmup = max(0, warmup - recorded)
+    chosen = replace(settings, steps=steps, training=training, collect=collect)
+    settings = _with_intervals(chosen, steps, model, policy=choose_policy(model, settings.policy))
     if collect.catch_up and steps >= warmup:  # the first updates make up for the steps before them
         updates = max(1, math.floor(steps * collect.replay_ratio / rows))
     else:
         updates = 1 + max(0, math.floor((steps - warmup) * collect.replay_ratio / rows))
     return Plan(settings=settings, updates=updates, warmup=warmup)
+
+
+def _plan_of_data(settings: Settings, model: WorldModel) -> Plan:
+    """The plan of a run that collects nothing: by default as many updates as the family makes in an environment."""
+    recipe, rows = model.recipe(), settings.training.batch_size * settings.training.sequence_length
+    usual = math.floor((recipe.env_steps or DEFAULT_STEPS) * settings.collect.replay_ratio / rows)
+    updates = settings.updates or max(1, usual)
+    policy = choose_policy(model, settings.policy) if settings.eval_env is not None else settings.policy
+    chosen = replace(settings, updates=updates)
+    return Plan(_with_intervals(chosen, updates, model, policy=policy), updates=updates, warmup=0)
+
+
+def _with_intervals(settings: Settings, length: int, model: WorldModel, *, policy: str | None) -> Settings:
+    """Settings whose open intervals are parts of a run's length, in its own steps."""
+
+    def choose(name: str, default: Any) -> Any:
+        value = getattr(settings, name)
+        return default if value is None else value
+
+    return replace(
+        settings,
+        policy=policy,
+        eval_every=choose("eval_every", max(1, length // 10)),
+        eval_explore=choose("eval_explore", bool(model.recipe().eval_explore)),
+        save_every=choose("save_every", max(1, length // 4)),
+    )
 
 
 def resolved(plan: Plan, model: WorldModel, device: torch.device) -> dict[str, Any]:
@@ -221,8 +296,10 @@ def saved_model(directory: Path) -> Path | None:
     return directory / "model" if of_trainer and (directory / "model" / META).is_file() else None
 
 
-def model_settings(directory: Path, model: Path, *, env: str, seen: Mapping[str, int | None]) -> Settings:
-    """Return settings to measure a saved model by in an environment, seen as told, else as in its training, if known.
+def model_settings(directory: Path, model: Path, *, seen: Mapping[str, int | None], **about: Any) -> Settings:
+    """Return settings to measure a saved model by in an environment (``env``), or on recorded ``data``.
+
+    The environment is seen as told, else as in the model's training, if known.
 
     Raises ConfigurationError or CheckpointError if what a ``Trainer`` stored beside it is damaged.
     """
@@ -231,7 +308,7 @@ def model_settings(directory: Path, model: Path, *, env: str, seen: Mapping[str,
     if known and "render_size" not in known:  # of earlier versions; see read_settings
         known["render_size"] = known.pop("image_size", None)
     told = {name: size for name, size in seen.items() if size is not None}
-    return Settings.from_dict({"model": str(model), "env": env, **known, **told})
+    return Settings.from_dict({"model": str(model), **about, **known, **told})
 
 
 def read_settings(directory: str | Path) -> Settings:

@@ -1,7 +1,8 @@
 """Checkpoint directories that are whole or absent: staged, hashed, synced, renamed.
 
 A checkpoint ``step-N`` holds the files its writer made and ``manifest.json``, written last, with each file's size and
-SHA-256. The file ``latest`` names the newest one. Nothing in a checkpoint is pickled.
+SHA-256. The file ``latest`` names the newest one. Nothing in a checkpoint is pickled. A file that did not change since
+the checkpoint before may be the same file in both (a hard link): either goes without the other.
 """
 
 from __future__ import annotations
@@ -25,20 +26,24 @@ FORMAT, VERSION = "worldflux.checkpoint", 1
 logger = logging.getLogger(__name__)
 
 
-def write_checkpoint(directory: Path, *, step: int, write: Callable[[Path], None], keep: int) -> Path:
+def write_checkpoint(directory: Path, *, step: int, write: Callable[[Path], Any], keep: int) -> Path:
     """Publish ``directory/step-N`` with what ``write(folder)`` puts there, then drop all but the ``keep`` newest.
 
-    Returns the checkpoint's path. Raises CheckpointError if the disk is full or a file cannot be written; then the
-    unfinished folder is gone and every earlier checkpoint is as it was.
+    ``write`` may return a mapping of files that an earlier checkpoint has, too, to their sizes and SHA-256: they are on
+    the disk and are not read again. Returns the checkpoint's path. Raises CheckpointError if the disk is full or a
+    file cannot be written; then the unfinished folder is gone and every earlier checkpoint is as it was.
     """
     stage = directory / f".{_name(step)}.tmp-{uuid.uuid4().hex}"
     try:
         stage.mkdir(parents=True)
-        write(stage)
-        files = {path.relative_to(stage).as_posix(): _describe(path) for path in _files(stage)}
+        returned = write(stage)
+        known = returned if isinstance(returned, Mapping) else {}
+        names = {path: path.relative_to(stage).as_posix() for path in _files(stage)}
+        files = {name: known.get(name) or _describe(path) for path, name in names.items()}
         manifest = {"format": FORMAT, "version": VERSION, "step": step, "created": time.time(), "files": files}
         (stage / "manifest.json").write_text(json_text(manifest, limit=MAX_STATE, indent=1), encoding="utf-8")
-        for path in (*_files(stage), *(p for p in stage.rglob("*") if p.is_dir()), stage):
+        new = [path for path in _files(stage) if names.get(path) not in known]
+        for path in (*new, *(p for p in stage.rglob("*") if p.is_dir()), stage):
             sync(path)
         final = _publish(directory, stage, step)
     except (OSError, SafetensorError) as error:

@@ -13,6 +13,8 @@ from ..core.fields import Amount, Count, Positive
 from ..core.model import WorldModel
 from ..core.policy import Policy
 from ..data import EnvironmentSource, Replay
+from ..data.memory import parse_bytes
+from ..data.storing import check_storage
 from ..envs import VectorEnv, make_env
 from ..envs.closing import closing
 from ..envs.identity import already_made
@@ -37,8 +39,10 @@ class CollectConfig(Options):
     into the next episode, "within" does not; ``online`` gives
     each fresh sequence once before it draws; ``catch_up`` makes up at once for the steps before the first update.
     ``image_size`` makes the images that are observed so many pixels a side, ``render_size`` observes the rendered
-    picture of that size instead; ``frame_stack`` the last so many images of the episode (the replay keeps them all in
-    each row).
+    picture of that size instead; ``frame_stack`` the last so many images of the episode (the replay keeps each image
+    once). ``replay_bytes`` ("8GB") is what the replay may take: as many rows as that holds, and at most
+    ``replay_capacity`` where that is given, too. ``replay_storage`` is a Replay's ``storage``; "mmap" has its files in
+    the run's directory.
     """
 
     num_envs: Count = 1
@@ -52,6 +56,14 @@ class CollectConfig(Options):
     image_size: Count | None = None
     render_size: Count | None = None
     frame_stack: Count = 1
+    replay_bytes: str | None = None
+    replay_storage: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.replay_bytes is not None:
+            parse_bytes(self.replay_bytes, name="replay_bytes")
+        check_storage(self.replay_storage, name="replay_storage")
 
 
 def environment_source(
@@ -78,12 +90,18 @@ def environment_source(
     training = training.with_defaults(model.recipe())
     collect = (collect or CollectConfig()).with_defaults(model.recipe())
     policy = model.policy() if policy is None else policy
+    row: dict[str, Any] = {
+        "obs_spec": env.obs_spec,
+        "action_spec": env.action_spec,
+        "num_streams": env.num_envs,
+        "latent_spec": policy.latent_spec,
+        "frame_stacks": getattr(env, "frame_stacks", None),
+    }
     replay = Replay(
-        collect.replay_capacity,
-        obs_spec=env.obs_spec,
-        action_spec=env.action_spec,
-        num_streams=env.num_envs,
-        latent_spec=policy.latent_spec,
+        _capacity(collect, row),
+        **row,
+        storage=collect.replay_storage,
+        directory=training.output_dir,
         sequence_length=training.sequence_length + model.context_rows,
         boundary=collect.boundary,
         online=collect.online,
@@ -102,6 +120,14 @@ def environment_source(
         step_limit=step_limit,
         seed=training.seed,
     )
+
+
+def _capacity(collect: CollectConfig, row: Mapping[str, Any]) -> int:
+    """Rows of the replay: those that the bytes hold, where they are told, and no more than are asked for."""
+    if collect.replay_bytes is None:
+        return collect.replay_capacity
+    rows = Replay.rows_within(collect.replay_bytes, **row)
+    return min(rows, collect.replay_capacity) if "replay_capacity" in collect.given else rows
 
 
 def check_environment(model: WorldModel, env: VectorEnv) -> None:

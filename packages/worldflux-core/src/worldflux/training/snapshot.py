@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import logging
 import math
 from collections.abc import Mapping
@@ -13,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.errors import CheckpointError
+from ..data.blocks import BlockFolder
 from ..data.storage import load_arrays, save_arrays
 from ..files import MAX_STATE, json_text, read_json
 from ..saved import fill, read_tensors
@@ -20,13 +23,17 @@ from .checkpoint import read_manifest
 from .packing import pack, unpack
 
 logger = logging.getLogger(__name__)
+BLOCKS = "replay/blocks"  # of a source that has some, in a checkpoint
 FILES = ("model.safetensors", "optimizer.safetensors", "state.safetensors", "state.json")
 #: Optimizers that are gone, and those that go on with their state.
 EARLIER_OPTIMIZERS = {"TwoPhaseAdam": "Adam"}
 
 
-def write_snapshot(folder: Path, trainer: Any) -> None:
-    """Write the model, the optimizer, every random state, the counters, the callbacks and the source to a folder."""
+def write_snapshot(folder: Path, trainer: Any) -> dict[str, Any]:
+    """Write the model, the optimizer, every random state, the counters, the callbacks and the source to a folder.
+
+    Returns the size and SHA-256 of the files that are the checkpoint's before, by name.
+    """
     tensors: dict[str, Tensor] = {}
     model_state = {name: pack(value, tensors, name) for name, value in trainer.model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")
@@ -36,6 +43,7 @@ def write_snapshot(folder: Path, trainer: Any) -> None:
     save_file(optimizer_tensors, folder / "optimizer.safetensors")
 
     others: dict[str, Tensor] = {}
+    blocks = _blocks_of(folder, trainer.last_checkpoint)
     state = {
         "step": trainer.step,
         "seconds": trainer.seconds,
@@ -52,13 +60,14 @@ def write_snapshot(folder: Path, trainer: Any) -> None:
             [type(callback).__name__, pack(callback.state_dict(), others, f"callbacks.{i}")]
             for i, callback in enumerate(trainer.callbacks)
         ],
-        "source": _write_source(folder / "replay", trainer) if trainer.config.save_replay else False,
+        "source": _write_source(folder / "replay", trainer, blocks) if trainer.config.save_replay else False,
     }
     save_file(others, folder / "state.safetensors")
     try:
         (folder / "state.json").write_text(json_text(state, limit=MAX_STATE, indent=1), encoding="utf-8")
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"cannot save the state of the training as JSON: {error}") from error
+    return {f"{BLOCKS}/{name}": described for name, described in blocks.carried.items()}
 
 
 def load_snapshot(folder: Path, trainer: Any) -> None:
@@ -149,11 +158,30 @@ def _refuse_another_kind(folder: Path, state: Mapping[str, Any], trainer: Any) -
             )
 
 
-def _write_source(folder: Path, trainer: Any) -> str | bool:
-    """Write what the source needs to go on, if it can say so, and return its kind."""
-    if not hasattr(trainer.source, "state_dict"):
+def _blocks_of(folder: Path, before: Path | None) -> BlockFolder:
+    """The folder of a checkpoint's blocks, which takes over those of the checkpoint before where they are the same."""
+    known: dict[str, Any] = {}
+    if before is not None:
+        with contextlib.suppress(CheckpointError, KeyError, TypeError, ValueError, AttributeError):  # gone by now
+            files = read_json(before / "manifest.json", limit=MAX_STATE)["files"]
+            known = {Path(name).name: about for name, about in files.items() if name.startswith(f"{BLOCKS}/")}
+    return BlockFolder(folder / BLOCKS, None if before is None else before / BLOCKS, known)
+
+
+def _takes_blocks(method: Any) -> bool:
+    """Whether a source hands its rows over in blocks."""
+    try:
+        return "blocks" in inspect.signature(method).parameters
+    except (TypeError, ValueError):  # of what is not written in Python
         return False
-    state = trainer.source.state_dict()
+
+
+def _write_source(folder: Path, trainer: Any, blocks: BlockFolder) -> str | bool:
+    """Write what the source needs to go on, if it can say so, and return its kind."""
+    state_dict = getattr(trainer.source, "state_dict", None)
+    if state_dict is None:
+        return False
+    state = state_dict(blocks=blocks) if _takes_blocks(state_dict) else state_dict()
     try:
         arrays, rest = state if isinstance(state, tuple) else (None, state)
         save_arrays(folder, dict(arrays), rest, hashes=False)  # the checkpoint's manifest has them
@@ -167,8 +195,10 @@ def _load_source(folder: Path, trainer: Any) -> None:
     if not hasattr(trainer.source, "load_state_dict"):
         kind = type(trainer.source).__name__
         raise CheckpointError(f"{folder} holds the state of a source, but a {kind} cannot take one back")
+    load = trainer.source.load_state_dict
+    more = {"blocks": _blocks_of(folder.parent, None)} if _takes_blocks(load) else {}
     try:
-        trainer.source.load_state_dict(*load_arrays(folder))
+        load(*load_arrays(folder), **more)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} is not what {_kind(trainer.source)} saves: {error!r}") from error
 

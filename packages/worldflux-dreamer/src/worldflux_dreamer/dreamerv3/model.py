@@ -119,11 +119,15 @@ class DreamerV3(RecurrentModel):
     def loss(self, batch: Batch) -> LossOutput:
         """Return the sum of all scaled losses over a batch ``[B, T + 1, ...]``; its first row only starts the sequence.
 
-        ``latents`` (``deter [B, T, D]``, ``stoch`` as classes ``[B, T, S]``) are for the replay's last T rows.
-        Raises ValidationError or ShapeMismatchError for a batch that breaks the contract.
+        Without ``context`` nobody knows what led on from there: the second row is then as the first of an episode,
+        which is what ``encode`` takes a row for. ``latents`` (``deter [B, T, D]``, ``stoch`` as classes ``[B, T, S]``)
+        are for the replay's last T rows. Raises ValidationError or ShapeMismatchError for a batch that breaks the
+        contract.
         """
         batch = self.checked(batch)
         seq = arrivals(batch)
+        if not batch.context:
+            seq.is_first[:, 0] = True
         return self.loss_given(seq, self.stored_state(batch), self._draw_noise(seq.reward.shape, seq.reward.device))
 
     def loss_given(self, seq: Arrivals, carry: State, noise: Noise) -> LossOutput:
@@ -262,6 +266,10 @@ class DreamerV3(RecurrentModel):
         return losses.value_loss(
             value[:, :-1], slow[:, :-1], returns=returns, weight=weight, slow_scale=config.slow_scale
         )
+
+    def state_value(self, state: State) -> Tensor:
+        """The value ``[B]`` of each state, by the critic; evaluations rank it against returns."""
+        return TwoHot(self.critic(features(state))).pred()
 
     def stored_state(self, batch: Batch) -> State:
         """The state that a sequence starts from: that of its first row in ``batch.context``, or zeros.

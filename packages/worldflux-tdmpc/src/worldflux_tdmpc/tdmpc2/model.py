@@ -34,7 +34,7 @@ from .encoder import Encoder, draw_shift, shifted
 from .networks import RunningScale, TaskEmbedding, initialise, joined, mish
 from .policy import PlanningPolicy, PriorPolicy
 from .prior import make_prior
-from .window import Noise, Window, draw_heads, draw_noise, read_window
+from .window import Noise, Window, draw_heads, draw_noise, read_window, with_task
 
 
 class TDMPC2(ActingModel):
@@ -187,7 +187,7 @@ class TDMPC2(ActingModel):
                 "the batch has no 'terminations' (is_terminal), from which episodic=True learns where episodes end: "
                 "record them, or build the model with episodic=False"
             )
-        batch = self.checked(batch)
+        batch = self.checked(with_task(batch) if self.config.num_tasks > 1 else batch)
         self._check_task(batch.obs)
         window = read_window(batch)
         generator = self.generator(window.reward.device)

@@ -5,7 +5,8 @@ Letters: H steps (of T = H + 1 rows), B sequences, A action, D latent, E task em
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from worldflux.blocks import arrivals, valid_steps
 from .config import TASK, TDMPC2Config
 from .encoder import draw_shift
 from .prior import Prior
+
+RECORDED_TASK = "wf.data.task"
 
 
 @dataclass
@@ -41,6 +44,14 @@ class Noise:
     shift: Tensor | None = None  # [T, B, 2]
     value_keep: Tensor | None = None  # [Q, H, B, units]
     policy_keep: Tensor | None = None  # [2, T, B, units]
+
+
+def with_task(batch: Batch) -> Batch:
+    """Recorded data tells tasks beside what is observed (``extras["wf.data.task"] [B, T]``): here they belong to it."""
+    told = isinstance(batch, Batch) and isinstance(batch.obs, Mapping) and TASK not in batch.obs
+    if not told or RECORDED_TASK not in batch.extras:
+        return batch
+    return replace(batch, obs={**batch.obs, TASK: batch.extras[RECORDED_TASK]})
 
 
 def read_window(batch: Batch) -> Window:

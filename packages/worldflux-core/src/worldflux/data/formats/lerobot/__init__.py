@@ -1,0 +1,5 @@
+"""LeRobotDatasets, read without lerobot."""
+
+from .reading import LeRobot
+
+__all__ = ["LeRobot"]

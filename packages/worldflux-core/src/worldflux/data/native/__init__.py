@@ -1,0 +1,1 @@
+"""WorldFlux's own datasets: a directory of sealed shards, which many may read while one appends."""

@@ -1,0 +1,132 @@
+"""A run's model judged by horizon: on the episodes its training held out, or on other data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worldflux.core.errors import ConfigurationError
+from worldflux.data import Dataset, open_dataset
+from worldflux.evals import EvalResult, HorizonEvaluation, Imagination, evaluate_horizon, imagine, save_pictures
+from worldflux.evals.drawing import draw_segments, observed
+from worldflux.files import expanded, write_json
+
+from .experience import Data, Experience, Recorded
+from .run import Run
+from .settings import read_json
+
+NUMBERS, PICTURES = "evaluation-horizon.json", "pictures"
+
+
+def judge(
+    run: Run,
+    data: Data | None = None,
+    *,
+    context: int = 5,
+    horizon: int = 15,
+    sequences: int = 64,
+    seed: int | None = None,
+    data_options: Mapping[str, Any] | None = None,
+    returns: Mapping[str, EvalResult] | None = None,
+) -> HorizonEvaluation:
+    """Return what the run's model predicts of episodes it did not learn from, beside its baselines.
+
+    Without ``data`` these are the ones that the run held out of its (first set of) data; where ``data`` is one of the
+    sets that it learned from, those it held out of that one. ``returns`` are what its policies earned, for the level of
+    evidence.
+
+    Raises:
+        ConfigurationError: there is no data, it does not fit the model, or its episodes are too short.
+        DatasetError: the data is missing or damaged.
+    """
+    part = _part(run, data, data_options)
+    return evaluate_horizon(
+        run.model,
+        part.data,
+        context=context,
+        horizon=horizon,
+        sequences=sequences,
+        seed=run.eval_seed(seed),
+        training=part.training,
+        held_out=part.held_out,
+        split=part.split,
+        frame_skip=run.settings.frame_skip,
+        returns=returns,
+    )
+
+
+def imagine_recorded(
+    run: Run,
+    data: Data | None = None,
+    *,
+    context: int = 5,
+    horizon: int = 15,
+    sequences: int = 16,
+    seed: int | None = None,
+    data_options: Mapping[str, Any] | None = None,
+) -> Imagination:
+    """Return open-loop predictions of the recorded episodes that :func:`judge` takes; raises what that does."""
+    skip, seed = run.settings.frame_skip, run.eval_seed(seed)
+    shown = observed(run.model, _part(run, data, data_options).data, frame_skip=skip)
+    segments, _ = draw_segments(
+        shown, sequences=sequences, rows=context + horizon, seed=seed, frame_skip=skip, stand_ins=False
+    )
+    return imagine(run.model, segments, context=context)
+
+
+def save_judgement(result: HorizonEvaluation, folder: str | Path) -> tuple[Path, list[Path]]:
+    """Write the numbers of an evaluation into a folder, and a picture of every measure into ``pictures`` there.
+
+    Raises ConfigurationError if matplotlib is missing; the numbers are there then.
+    """
+    numbers = expanded(folder) / NUMBERS
+    numbers.parent.mkdir(parents=True, exist_ok=True)
+    write_json(numbers, result.to_dict())
+    return numbers, save_pictures(result, numbers.parent / PICTURES)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Episodes to judge a model on; where it learned from others of the same set, those; and what is known of both."""
+
+    data: Dataset
+    split: str
+    held_out: bool | None
+    training: Dataset | None = None
+
+
+def _part(run: Run, data: Data | None, options: Mapping[str, Any] | None) -> _Part:
+    given = None if data is None else data if isinstance(data, Dataset) else open_dataset(data, **(options or {}))
+    if run.status == "saved":
+        if given is None:
+            raise ConfigurationError(f"{run.directory} is a saved model: name the data to judge it on, --data DIR")
+        return _Part(given, "all of the data", None)
+    learned_from = _learned_from(run)
+    if given is not None and given.fingerprint not in learned_from:
+        return _Part(given, "data of its own", True)
+    which = 0 if given is None else learned_from.index(given.fingerprint)
+    one = _recorded(run, which, given)
+    if one.held_out is not None:
+        return _Part(one.held_out, "held out", True, one.training)
+    if given is None:
+        raise ConfigurationError(
+            f"{run.directory} held out nothing of {one.name} (held_out 0): name other data to judge it on, --data DIR"
+        )
+    return _Part(one.whole, "all of what it learned from", False, one.training)
+
+
+def _recorded(run: Run, which: int, given: Dataset | None) -> Recorded:
+    """One of the run's sets of data; ``given`` stands for it where that is open already, wherever it is now."""
+    if given is None:
+        return run.experience.sets[which]
+    ready = [given if place == which else None for place in range(len(run.settings.data))]
+    return Experience.open(run.settings, ready).sets[which]
+
+
+def _learned_from(run: Run) -> list[str]:
+    """The fingerprints of the sets of data that a run learned from."""
+    resolved = read_json(run.directory / "config.json").get("resolved")
+    stored = resolved.get("data") if isinstance(resolved, Mapping) else None
+    return [str(one.get("fingerprint")) for one in stored or [] if isinstance(one, Mapping)]
