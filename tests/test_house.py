@@ -259,3 +259,13 @@ def test_no_three_lines_of_code_stand_in_two_families():
                     owners.setdefault(tuple(map(str, run)), set()).add(family.name)
     shared = {"; ".join(run): sorted(names) for run, names in owners.items() if len(names) > 1}
     assert len(FAMILIES) == 4 and not shared
+
+
+def test_the_map_of_the_design_names_every_room_and_no_other():
+    design = (
+        (ROOT / "docs/design.md").read_text(encoding="utf-8").partition("worldflux/\n")[2].partition("worldflux_")[0]
+    )
+    heads = re.findall(r"^  ((?:\w+(?:/|\.py) ?)+)", design, re.MULTILINE)
+    told = {name.rstrip("/") for head in heads for name in head.split()}
+    rooms = {path.name for path in KERNEL.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
+    assert told == rooms | {path.name for path in KERNEL.glob("*.py") if not path.name.startswith("__")}

@@ -50,7 +50,10 @@ _HOME = {
     "training": "Trainer TrainingConfig train",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
-_SUBMODULES = ("agent", "blocks", "core", "data", "envs", "evals", "experiment", "factory", "plugins", "training")
+_SUBMODULES = (
+    *("agent", "blocks", "core", "data", "delegated", "envs", "evals", "experiment", "factory", "planners", "plugins"),
+    "training",
+)
 _ROOMS: dict[str, ModuleType] = {}  # what the kernel has reached for
 _HAD_MORE = (
     *(f"worldflux.core.{name}" for name in ("batch", "config", "output", "payloads", "registry", "spec")),

@@ -152,6 +152,11 @@ def test_without_an_environment_there_is_nothing_to_record(tmp_path: Path) -> No
         collect(tmp_path / "set", episodes=2)
 
 
+def test_a_run_that_is_not_there_is_said_to_be_missing_before_the_environment(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="policy is 'nowhere', which is no run's directory"):
+        collect(tmp_path / "set", episodes=1, policy="nowhere")
+
+
 def test_what_shows_no_number_is_named_and_the_episodes_before_it_are_kept(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="row 9: obs/obs is nan"):
         collect(tmp_path / "set", env=lambda: Noise(broken_at=9), episodes=50, seed=1)
@@ -162,7 +167,7 @@ def test_episodes_of_another_environment_are_not_mixed_in(tmp_path: Path) -> Non
     collect(tmp_path / "set", env=Noise, episodes=1)
     with pytest.raises(ConfigurationError, match=r"holds episodes of Noise\(\), these are of .*lambda"):
         collect(tmp_path / "set", env=lambda: Noise(), episodes=2)
-    with pytest.raises(ConfigurationError, match="with obs_spec"):
+    with pytest.raises(ConfigurationError, match="whose obs_spec is"):
         collect(tmp_path / "set", env=Frames, episodes=2)
 
 

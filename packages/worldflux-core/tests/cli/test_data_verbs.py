@@ -76,6 +76,8 @@ def test_a_split_is_listed_or_written(place, tmp_path) -> None:
     assert list(open_dataset(held).episodes.ids) == told["held_out"]["episodes"]
     assert list(open_dataset(train).episodes.ids) == told["train"]["episodes"]
     assert worldflux("data", "split", str(place), str(train)).code == 2
+    both = worldflux("data", "split", str(place), str(tmp_path / "one"), str(tmp_path / "x/../one"), "--json")
+    assert both.code == 2 and "give each a folder of its own" in both.out and not (tmp_path / "one").exists()
 
 
 def test_datasets_are_merged(place, tmp_path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ActionSpec, vector
-from worldflux.data import Dataset, DatasetWriter, EpisodeTable, Recording, Windows
+from worldflux.data import Dataset, DatasetError, DatasetWriter, EpisodeTable, Recording, Windows
 from worldflux.evals import read_metrics
 from worldflux.experiment import Run, fit, resume_run
 from worldflux.training import Callback, Trainer, TrainingConfig
@@ -202,6 +202,8 @@ def test_other_data_in_its_place_is_refused(tmp_path):
 def test_data_that_has_moved_is_named_anew(run, tmp_path):
     stopped(path := write(tmp_path / "set"), tmp_path / "run")
     path.rename(tmp_path / "moved")
+    with pytest.raises(DatasetError, match="is not there.* is named where it is now"):
+        resume_run(tmp_path / "run")
     again = resume_run(tmp_path / "run", data=tmp_path / "moved")
     assert same(again, run)
     assert again.settings.data == [str(tmp_path / "moved")]

@@ -31,6 +31,19 @@ def calls(worldflux):
         "both": [*TRAIN, "--env", "CartPole-v1", "--steps", "20", "--eval-episodes", "1", "--run", "d", "--json"],
         "from": ["train", "--from", "a", "--data", "other", *SHORT, "--run", "e", "--json"],
         "evaluated": [*TRAIN, *SHORT, "--eval-env", "CartPole-v1", "--eval-episodes", "1", "--run", "f", "--json"],
+        "skipping": [
+            *TRAIN,
+            "--frame-skip",
+            "2",
+            "--boundary",
+            "within",
+            *SHORT,
+            "--sequence-length",
+            "2",
+            "--run",
+            "h",
+        ],
+        "no boundary": [*TRAIN, "--boundary", "none", *SHORT, "--run", "i"],
         "no numbers": [*TRAIN, "--data-weights", "much"],
         "two environments": [*TRAIN, "--env", "CartPole-v1", "--eval-env", "CartPole-v1"],
         "nothing to learn from": ["train", "toyworld:ci"],
@@ -53,6 +66,12 @@ def test_a_run_on_data_says_what_it_learned_and_where_it_is(calls):
         assert part in calls["as text"].out
 
 
+def test_rows_are_kept_and_sequences_end_as_it_is_told(calls, worldflux):
+    assert calls["skipping"].code == 0, calls["skipping"].err
+    kept = json.loads((worldflux.cwd / "h" / "config.json").read_text())
+    assert (kept["frame_skip"], kept["boundary"], kept["resolved"]["model_options"]["action_dim"]) == (2, "within", 4)
+
+
 @pytest.mark.parametrize("name", ["on", "weights", "both", "from", "evaluated"])
 def test_it_goes_on_mixes_collects_starts_and_is_evaluated(calls, name):
     assert calls[name].code == 0, calls[name].err
@@ -64,6 +83,7 @@ def test_it_goes_on_mixes_collects_starts_and_is_evaluated(calls, name):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
+        ("no boundary", "boundary is 'none', expected one of 'cross', 'within'"),
         ("no numbers", "--data-weights is 'much', expected numbers with commas between them"),
         ("two environments", "leave --eval-env out, or --env to collect nothing"),
         ("nothing to learn from", "--env ID is missing"),

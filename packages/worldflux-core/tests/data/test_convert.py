@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +83,25 @@ def test_a_dataset_is_not_merged_with_itself(tmp_path: Path) -> None:
 def test_datasets_of_other_rows_do_not_become_one(tmp_path: Path) -> None:
     other = recorded([3])
     other.recording.action_spec = ActionSpec("discrete", 1)
-    with pytest.raises(ConfigurationError, match="action_spec of here is .*continuous.*of here .*discrete"):
+    with pytest.raises(
+        ConfigurationError, match="action_spec of here is continuous of size 1, of here discrete of size 1"
+    ):
         convert([recorded([3]), other], tmp_path / "set")
+
+
+def test_what_two_formats_say_otherwise_of_the_same_rows_is_no_difference(tmp_path: Path) -> None:
+    other = recorded([3], offset=5)
+    spec = other.recording.obs_spec["state"]
+    other.recording.obs_spec = {"state": replace(spec, layout="N", name="state")}
+    assert convert([recorded([3]), other], tmp_path / "set").episodes == 2
+
+
+def test_a_dataset_is_not_converted_into_its_own_folder(tmp_path: Path) -> None:
+    source = recorded([3])
+    source.recording.place = tmp_path
+    with pytest.raises(ConfigurationError, match="is what is to be converted: choose another folder"):
+        convert(source, tmp_path / "x/..")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_wrong_row_is_named_and_the_episodes_before_it_are_kept(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,6 +82,51 @@ def test_a_plugin_does_not_take_our_formats(plugin, tmp_path) -> None:
 def test_a_plugin_that_does_something_else_is_named(plugin, rows, made, message) -> None:
     plugin["format"] = made
     with pytest.raises(PluginError, match=f"the format 'acme' {message}"):
+        open_dataset(rows)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"obs/x": np.zeros((5, 1))},
+            r"'obs/x' gave float64\(1, 1\) for row 0 of episode '0', expected float32\(1, 1\)",
+        ),
+        ({"obs/x": np.zeros((5, 2), np.float32)}, r"'obs/x' gave float32\(1, 2\)"),
+        ({"obs/x": None}, r"states 'obs/x', but cannot read row 0 of episode '0'.*it has \['action'\]"),
+        ({"action": None}, r"states 'action', but cannot read"),
+        ({"reward": np.zeros((5, 1), np.float32)}, r"'reward' gave float32\(1, 1\) for .*, expected float32\(1,\)"),
+        ({"reward": np.zeros(3, np.float32)}, "column 'reward' has 3 rows, its episodes 5"),
+        ({"reward": [0.0] * 5}, "'reward' gave a list"),
+    ],
+)
+def test_columns_that_are_not_as_stated_are_the_formats_fault_and_named(plugin, rows, changed, message) -> None:
+    class Wrong(Acme):
+        def open(self, path: Path) -> Recording:
+            recording = super().open(path)
+            columns = {**recording.columns, **changed}
+            recording.columns = {name: column for name, column in columns.items() if column is not None}
+            return recording
+
+    plugin["format"] = Wrong()
+    with pytest.raises(PluginError, match=f"the format 'acme':? {message}"):
+        open_dataset(rows)
+
+
+@pytest.mark.parametrize("specs", [{}, {"x": (1,)}])
+def test_a_recording_states_what_it_shows(plugin, rows, specs) -> None:
+    class Wrong(Acme):
+        def open(self, path: Path) -> Recording:
+            return replace(super().open(path), obs_spec=specs)
+
+    plugin["format"] = Wrong()
+    with pytest.raises(PluginError, match="states at least one observation, each as a ModalitySpec"):
+        open_dataset(rows)
+
+
+def test_an_episode_without_rows_is_refused(plugin, rows) -> None:
+    rows.write_text("1 2 3\n\n4 5\n")
+    with pytest.raises(PluginError, match="each episode needs a row"):
         open_dataset(rows)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from worldflux.core.errors import ConfigurationError
 from worldflux.data.recording import DatasetError
 from worldflux.data.video import Videos
+
+pytest.importorskip("av")
 
 from .films import SHAPE, shown, write_film
 
@@ -139,3 +143,9 @@ def test_a_list_of_other_files_that_calls_itself_a_video_is_not_followed(film, t
             Videos().index(tmp_path / "list.mp4")
     with pytest.raises(DatasetError, match="known by its name"):
         Videos().index(write_film(tmp_path / "film.ts", 4))
+
+
+def test_without_its_library_the_extra_is_named(film, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ConfigurationError, match=r"reading video needs av.*worldflux-core\[data\]"):
+        Videos().index(film)

@@ -141,6 +141,35 @@ def test_what_cannot_be_drawn_says_the_longest_there_is() -> None:
         dataset.windows(2, boundary="over")
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (([1], [2], 3), "episode 1 of 2 has 4 rows, 3 were asked for from row 2 on"),
+        (([0], [1], 2, 4), "has 5 rows, 2 4 apart were asked for from row 1 on"),
+        (([0], [-1], 2), "from row -1 on"),
+        (([2], [0], 1), "episode 2 of 2 has 0 rows"),
+        (([-1], [0], 1), "episode -1 of 2 has 0 rows"),
+        (([0, 1], [0], 1), "as many starts as episodes"),
+        (([], [], 1), "at least one"),
+        (([0], [0], 0), "length must be a whole number"),
+    ],
+)
+def test_rows_beyond_an_episode_are_refused_and_never_those_of_the_next(place, message) -> None:
+    dataset = recorded([5, 4])
+    assert dataset.batch([0, 1], [1, 0], 2, frame_skip=3).obs["state"].tolist() == [[[0, 1], [0, 4]], [[1, 0], [1, 3]]]
+    with pytest.raises(ConfigurationError, match=message):
+        dataset.batch(*place[:3], frame_skip=place[3] if len(place) > 3 else 1)
+
+
+def test_a_name_that_is_none_of_the_data_is_named_with_those_that_are() -> None:
+    with pytest.raises(ConfigurationError, match="there is no column 'obs/stat', only obs/state.*obs/state"):
+        recorded([4]).column("obs/stat", 0)
+    with pytest.raises(
+        ConfigurationError, match=r"obs is 'state', expected a collection of names, such as \['state'\]"
+    ):
+        recorded([4]).windows(2, obs="state")
+
+
 def test_a_resumed_draw_goes_on_exactly_and_only_with_the_same_data() -> None:
     windows = recorded([9, 8]).windows(3, seed=4)
     windows.sample(5)
@@ -200,6 +229,21 @@ def test_a_mixture_goes_on_exactly() -> None:
     first.sample(7)
     second.load_state_dict(*first.state_dict())
     assert torch.equal(first.sample(9).obs["state"], second.sample(9).obs["state"])
+
+
+@pytest.mark.parametrize("spec", [ModalitySpec("vector", (2,), "int64"), None])
+def test_batches_of_a_mixture_have_only_what_is_alike_in_every_dataset(spec) -> None:
+    other = recorded([9], place="there").recording
+    task = other.columns["info/task"]
+    other.columns["info/task"] = np.stack([task, task], 1)
+    other.info_spec = {} if spec is None else {"task": spec}
+    mixed = mix([(recorded([9]), 1), (Dataset(other), 1)])
+    assert not mixed.info_spec
+    windows = mixed.windows(3)
+    for size in (1, 1, 1, 1, 16):
+        assert sorted(windows.sample(size).extras) == ["wf.data.dataset", "wf.data.index"]
+    same = mix([(recorded([9]), 1), (recorded([4], place="there"), 1)])
+    assert "wf.data.task" in same.windows(3).sample(8).extras
 
 
 def test_a_mixture_of_other_rows_names_both_sides() -> None:

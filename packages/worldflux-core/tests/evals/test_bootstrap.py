@@ -42,6 +42,13 @@ def test_one_episode_has_no_interval():
     assert value(mean_of(np.ones((4, 2))), np.zeros(4)).mean.low is None
 
 
+def test_what_many_resamples_leave_undefined_has_no_interval():
+    for episodes, known in ((2, False), (8, True)):  # a rank correlation needs two different ones
+        values = np.random.default_rng(0).normal(size=(2, episodes, 1))
+        curve = value(ranks_of(*values))
+        assert (curve.mean.low is not None) == (curve.points[0].low is not None) == known
+
+
 def test_a_difference_is_over_the_same_resamples():
     noise = np.random.default_rng(0).normal(size=(40, 3)) * 100
     difference = Resampler(EVERY, seed=0).difference(mean_of(noise + 1), mean_of(noise))

@@ -12,6 +12,7 @@ from worldflux.evals import EvalResult, across_runs, earned_across_runs, evaluat
 from worldflux.evals.baselines import others_actions
 from worldflux.evals.drawing import draw_segments
 from worldflux.evals.values import earned
+from worldflux.evals.words import returns_in_words
 
 ASKED = {"context": 3, "horizon": 8, "sequences": 48, "held_out": True, "discount": 0.8}
 
@@ -202,12 +203,41 @@ def test_a_model_is_only_known_to_predict_data_that_is_known_to_be_held_out(drif
         assert not level.shown and why in level.why
 
 
+def test_the_chance_to_go_on_is_judged_without_the_discount_that_it_carries(drift, monkeypatch):
+    model, decode = drift.model().know(), drift.Drift.decode
+
+    def discounted(self, state, conditions=None):
+        preds = dict(decode(self, state).preds)
+        return ModelOutput({**preds, "continue": preds["continue"] * 0.8}, state=state)
+
+    monkeypatch.setattr(drift.Drift, "decode", discounted)
+    assert mean(evaluate_horizon(model, drift.dataset(), **ASKED), "continue", "calibration_error", "model") > 0.1
+    model.config.discounted_continue, model.config.discount = True, 0.8
+    result = evaluate_horizon(model, drift.dataset(), **ASKED)
+    for measure in ("brier", "calibration_error"):
+        assert mean(result, "continue", measure, "model") < 1e-6
+    assert result.to_dict()["continue"]["reliability"]["stated"] == pytest.approx([0, 1])
+
+
 def test_a_policy_that_earns_more_than_chance_improves_decisions(drift):
     random = EvalResult((1.0, 2.0, 1.0, 2.0), (5,) * 4)
     for returns, shown in (((9.0, 8.0, 9.0, 8.0), True), ((2.0, 1.0, 1.5, 2.0), False)):
         earnings = {"trained": EvalResult(returns, (5,) * 4), "random": random}
         result = evaluate_horizon(drift.model(), drift.dataset(), **ASKED, returns=earnings)
         assert (result.claim == "improves decisions") == shown
+
+
+@pytest.mark.parametrize(("episodes", "claim"), [(3, None), (4, "ranks decisions")])
+def test_of_fewer_than_four_episodes_nothing_is_claimed(drift, episodes, claim):
+    data = drift.dataset(ends=False, episodes=episodes)
+    assert evaluate_horizon(drift.model().know(), data, **ASKED).claim == claim
+
+
+def test_one_episode_of_a_policy_shows_no_improvement(drift):
+    earnings = {"trained": EvalResult((9.0,), (5,)), "random": EvalResult((1.0, 2.0, 1.0, 2.0), (5,) * 4)}
+    result = evaluate_horizon(drift.model(), drift.dataset(), **ASKED, returns=earnings)
+    assert not next(level for level in result.levels if level.level == "improves decisions").shown
+    assert "one episode cannot say" in returns_in_words(earnings)[0]
 
 
 def test_runs_are_put_together_by_interquartile_means(drift):

@@ -49,3 +49,26 @@ def test_vectors_are_strips(dataset, tmp_path) -> None:
         assert animation.n_frames == 5
     with pytest.raises(ConfigurationError, match="no observation 'eyes', only eye, state"):
         contact_sheet(dataset, tmp_path / "x.png", obs="eyes")
+
+
+@pytest.mark.parametrize("name", ["sheet", "sheet.gif", "sheet.foo"])
+def test_a_picture_of_no_known_kind_is_refused_before_anything_is_written(dataset, tmp_path, name) -> None:
+    with pytest.raises(ConfigurationError, match=f"a picture is written as .png or .*, got '{name}'"):
+        contact_sheet(dataset, tmp_path / "made" / name)
+    with pytest.raises(ConfigurationError, match="an animation is written as .gif or .webp, got 'film.png'"):
+        episode_animation(dataset, tmp_path / "made/film.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("draw", [contact_sheet, episode_animation])
+def test_a_full_disk_leaves_the_picture_that_was_there(dataset, tmp_path, monkeypatch, draw) -> None:
+    def full(self, file, *args, **options):
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    place = draw(dataset, tmp_path / "a.webp")
+    before = place.read_bytes()
+    monkeypatch.setattr(image_module.Image, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        draw(dataset, place)
+    assert place.read_bytes() == before and list(tmp_path.iterdir()) == [place]

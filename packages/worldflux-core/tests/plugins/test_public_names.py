@@ -28,6 +28,11 @@ def test_the_stub_tells_type_checkers_the_same_names_from_the_same_modules():
     assert told == {name: f"worldflux.{module}" for name, module in worldflux._MODULE_OF.items()}
 
 
+def test_rooms_that_users_import_from_are_there_without_an_import_of_their_own():
+    assert {"agent", "data", "delegated", "envs", "evals", "planners", "training"} <= set(dir(worldflux))
+    assert worldflux.__getattr__("planners") is importlib.import_module("worldflux.planners")
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'worldflux' has no attribute 'creat_world_model'"):
         _ = worldflux.creat_world_model

@@ -53,12 +53,13 @@ def run(toy, directory: Path, clock: Clock, *, update: float, evaluation: float,
     return trainer
 
 
-def test_evaluations_take_no_more_than_their_share_and_the_log_says_what_was_left_out(toy, tmp_path, clock, caplog):
+def test_evaluations_take_no_more_than_their_share_and_the_log_says_so_once(toy, tmp_path, clock, caplog):
     caplog.set_level("INFO")
     trainer = run(toy, tmp_path, clock, update=10, evaluation=20)
     assert [record["step"] for record in records(tmp_path)] == [1, 16]  # 40 of 200 seconds
     assert (trainer.seconds, trainer.eval_seconds) == (200, 40)
     assert "no evaluation at step 2: it would take about 20.0 s" in caplog.text
+    assert caplog.text.count("no evaluation at step") == 1
     assert "their share of 0.2" in caplog.text
 
 

@@ -96,6 +96,8 @@ def split(
 
     if (train is None) != (held is None):
         raise typer.BadParameter("give both folders, or none to see the lists")
+    if train is not None and held is not None and train.resolve() == held.resolve():
+        raise typer.BadParameter(f"both parts would go to {train}: give each a folder of its own")
     with apart():
         parts = open_dataset(source, format=format, **assignments(set_ or [])).split(held_out, seed=seed)
         named = dict(zip(("train", "held_out"), parts, strict=True))

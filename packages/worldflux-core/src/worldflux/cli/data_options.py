@@ -29,6 +29,14 @@ ObsOption = Annotated[
         "--obs", metavar="NAME", help="An observation of the data to learn from; default: all; may be repeated."
     ),
 ]
+FrameSkipOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Keep every k-th row of the data; an action is then the k up to the next; default 1."),
+]
+BoundaryOption = Annotated[
+    str | None,
+    typer.Option(help="cross: a sequence may run into the next episode, as by default; within: it may not."),
+]
 
 
 def numbers(text: str, *, option: str) -> list[float]:

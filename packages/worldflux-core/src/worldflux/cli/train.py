@@ -15,7 +15,16 @@ from worldflux.files import expanded
 
 from .assignments import assignments
 from .compute import ThreadsOption, threads_asked
-from .data_options import DataOption, DataSetOption, DataWeightsOption, HeldOutOption, ObsOption, numbers
+from .data_options import (
+    BoundaryOption,
+    DataOption,
+    DataSetOption,
+    DataWeightsOption,
+    FrameSkipOption,
+    HeldOutOption,
+    ObsOption,
+    numbers,
+)
 from .environment import EnvSetOption, FrameStackOption, ImageSizeOption, PolicyOption, RenderSizeOption, named, needed
 from .light import Command
 from .output import JsonOption, emit, fields, narrated, say
@@ -41,6 +50,8 @@ def train(
     data_set: DataSetOption = None,
     held_out: HeldOutOption = None,
     obs: ObsOption = None,
+    frame_skip: FrameSkipOption = None,
+    boundary: BoundaryOption = None,
     eval_env: Annotated[
         str | None, typer.Option(help="With --data alone: where the policy is evaluated, but nothing collected.")
     ] = None,
@@ -128,6 +139,8 @@ def train(
         "data_options": assignments(data_set, option="--data-set") if data_set else None,
         "held_out": held_out,
         "obs": obs,
+        "frame_skip": frame_skip,
+        "boundary": boundary,
         "start_from": from_,
         "updates": updates,
         "steps": steps,

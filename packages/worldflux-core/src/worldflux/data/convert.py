@@ -12,7 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from worldflux.core.errors import ConfigurationError
+from worldflux.files import expanded
 
+from .alike import difference
 from .dataset import Dataset
 from .native.writer import SHARD_BYTES, DatasetWriter
 
@@ -56,11 +58,15 @@ def convert(
     first = datasets[0]
     for other in datasets[1:]:
         _check_rows(first, other)
+    place = expanded(out)
+    for one in datasets:
+        if one.recording.place.resolve() == place.resolve():
+            raise ConfigurationError(f"{place} is what is to be converted: choose another folder to write to")
     if twice := [b.title for a, b in itertools.combinations(datasets, 2) if a.fingerprint == b.fingerprint]:
         raise ConfigurationError(f"{twice[0]} is given twice, or a copy of it: give each dataset once")
     remarks = [f"{one.recording.format}: {remark}" for one in datasets for remark in one.remarks]
     writer = DatasetWriter(
-        out,
+        place,
         first.obs_spec,
         first.action_spec,
         info_spec=first.info_spec,
@@ -129,13 +135,13 @@ def _short(source: dict[str, Any]) -> str:
 
 
 def _check_rows(first: Dataset, other: Dataset) -> None:
-    for what in ("obs_spec", "action_spec", "info_spec", "has_rewards"):
-        mine, its = getattr(first, what), getattr(other, what)
-        if mine != its:
-            raise ConfigurationError(
-                f"datasets that become one have the same rows, but {what} of {first.title} is {mine}, of "
-                f"{other.title} {its}"
-            )
+    differs = difference(first, other, ("obs_spec", "action_spec", "info_spec", "has_rewards"))
+    if differs is not None:
+        what, mine, its = differs
+        raise ConfigurationError(
+            f"datasets that become one have the same rows, but {what} of {first.title} is {mine}, of {other.title} "
+            f"{its}: leave one out"
+        )
 
 
 def _find(

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from worldflux.core.batch import Batch
-from worldflux.core.errors import ConfigurationError
+from worldflux.core.errors import ConfigurationError, did_you_mean
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
+from .layout import check_whole
 from .recording import EpisodeTable, Recording
 from .sequences import Piece, Sequences
 from .windows import Windows, tensor
@@ -70,7 +71,15 @@ class Dataset:
         return str(self.recording.place)
 
     def column(self, name: str, index: int) -> np.ndarray:
-        """Return every row of one column in an episode, such as ``"obs/state"``, possibly not to be written to."""
+        """Return every row of one column in an episode, such as ``"obs/state"``, possibly not to be written to.
+
+        Raises ConfigurationError for a column that there is not, IndexError for an episode.
+        """
+        if name not in self.recording.names:
+            known = self.recording.names
+            raise ConfigurationError(
+                f"there is no column {name!r}, only {', '.join(known)}.{did_you_mean(name, known)}"
+            )
         return self.recording.read(name, int(self._which[index]), 0, int(self.episodes.lengths[index]))
 
     def episode(self, index: int) -> dict[str, np.ndarray]:
@@ -92,9 +101,30 @@ class Dataset:
     ) -> Batch:
         """Return ``length`` rows of ``episodes[b]`` from ``starts[b]`` on, ``frame_skip`` apart: ``[B, length, ...]``.
 
-        ``obs`` names the observations that are read; None is all. The rows must be there.
+        ``obs`` names the observations that are read; None is all.
+
+        Raises:
+            ConfigurationError: nothing is asked for, or rows that an episode does not have.
         """
-        places = zip(np.asarray(episodes).tolist(), np.asarray(starts).tolist(), strict=True)
+        check_whole("length", length, 1)
+        check_whole("frame_skip", frame_skip, 1)
+        which, first = np.asarray(episodes, np.int64), np.asarray(starts, np.int64)
+        if which.shape != first.shape or which.ndim != 1 or not len(which):
+            raise ConfigurationError(
+                f"a batch needs as many starts as episodes and at least one, got {list(which.shape)} episodes and "
+                f"{list(first.shape)} starts"
+            )
+        lengths = self.episodes.lengths.tolist()
+        rows = np.array([lengths[one] if 0 <= one < len(lengths) else 0 for one in which.tolist()])
+        wrong = (first < 0) | (first + (length - 1) * frame_skip >= rows)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            apart = f" {frame_skip} apart" if frame_skip > 1 else ""
+            raise ConfigurationError(
+                f"episode {which[at]} of {len(self.episodes)} has {rows[at]} rows, {length}{apart} were asked for from "
+                f"row {first[at]} on"
+            )
+        places = zip(which.tolist(), first.tolist(), strict=True)
         return self.sequences([[(*place, length)] for place in places], frame_skip=frame_skip, obs=obs)
 
     def sequences(

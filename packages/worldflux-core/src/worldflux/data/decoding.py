@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .formats.guard import need
+from .extra import need
 
 #: The container that a name promises. No other is tried: some are lists of further files, here or on another machine.
 CONTAINERS = {

@@ -12,6 +12,7 @@ from worldflux.core.errors import ConfigurationError, did_you_mean
 from worldflux.core.model import WorldModel
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
+from .alike import in_words
 from .dataset import Dataset
 from .recording import Recording
 from .sequences import skipped_actions
@@ -54,7 +55,7 @@ def check_actions(taken: ActionSpec, accepted: tuple[ActionSpec, ...], *, name: 
     acted = [spec for spec in accepted if spec.kind in ("continuous", "discrete", "multi")]
     if acted and not any((one.kind, one.dim, one.parts) == (taken.kind, taken.dim, taken.parts) for one in acted):
         raise ConfigurationError(
-            f"the actions of {name} are {_in_words(taken)}, the model takes {' or '.join(map(_in_words, acted))}: "
+            f"the actions of {name} are {in_words(taken)}, the model takes {' or '.join(map(in_words, acted))}: "
             f"{_WAY_OUT}"
         )
 
@@ -84,11 +85,6 @@ def _column(dataset: Dataset, one: str, spec: ModalitySpec, name: str) -> str:
 
 def _shapes(specs: Mapping[str, ModalitySpec]) -> str:
     return ", ".join(f"{name!r} {list(spec.shape)}" for name, spec in specs.items()) or "no observation"
-
-
-def _in_words(spec: ActionSpec) -> str:
-    parts = ", ".join(f"{part.name} {part.kind} {part.dim}" for part in spec.parts)
-    return f"{spec.kind} of size {spec.dim}" + (f" ({parts})" if parts else "")
 
 
 class _Observing(Recording):

@@ -14,6 +14,7 @@ from worldflux.core.batch import Batch
 from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
+from .alike import difference, in_words
 from .dataset import Dataset
 from .draws import Draws
 from .providers import BatchRequest, check_request
@@ -30,8 +31,12 @@ class Mixture:
         self.obs_spec: Mapping[str, ModalitySpec] = first.obs_spec
         self.action_spec: ActionSpec = first.action_spec
         self.has_rewards = first.has_rewards
-        shared = [name for name in first.info_spec if all(name in one.info_spec for one in self.datasets)]
-        self.info_spec: Mapping[str, ModalitySpec] = {name: first.info_spec[name] for name in shared}
+        #: What every dataset has and is alike in all: the only ``info`` that batches have.
+        self.info_spec: Mapping[str, ModalitySpec] = {
+            name: spec
+            for name, spec in first.info_spec.items()
+            if all(in_words(one.info_spec.get(name)) == in_words(spec) for one in self.datasets)
+        }
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -71,7 +76,7 @@ class Mixture:
             )
             for i, one in enumerate(self.datasets)
         ]  # fmt: skip
-        return MixedWindows(made, self.weights, seed=seed)
+        return MixedWindows(made, self.weights, info=self.info_spec, seed=seed)
 
     def split(self, held_out: float, *, seed: int = 0) -> tuple[Mixture, Mixture]:
         """Return two mixtures: every dataset is split, see :meth:`Dataset.split`."""
@@ -88,8 +93,11 @@ class MixedWindows:
 
     source_kind = "datasets"
 
-    def __init__(self, parts: list[Windows], weights: tuple[float, ...], *, seed: int = 0) -> None:
+    def __init__(
+        self, parts: list[Windows], weights: tuple[float, ...], *, info: Collection[str] = (), seed: int = 0
+    ) -> None:
         self.parts, self._draws = parts, Draws(seed)
+        self._extras = [f"wf.data.{name}" for name in (*info, "index")]
         self._shares = np.array(weights) / sum(weights)
 
     @property
@@ -110,6 +118,8 @@ class MixedWindows:
         counts = self._draws.generator.multinomial(request.batch_size, self._shares)
         drawn = [(i, int(count)) for i, count in enumerate(counts) if count]
         batches = [self.parts[i].sample(BatchRequest(count, request.seq_len)) for i, count in drawn]
+        for one in batches:
+            one.extras = {name: one.extras[name] for name in self._extras}
         batch = batches[0] if len(batches) == 1 else _joined(batches)
         batch.extras["wf.data.dataset"] = torch.tensor([i for i, count in drawn for _ in range(count)])
         return batch if str(request.device) == "cpu" else batch.to(request.device)
@@ -147,26 +157,21 @@ def _checked(parts: list[tuple[Dataset, float]]) -> tuple[tuple[Dataset, ...], t
             raise ConfigurationError(f"the weight of {dataset.title} is {weight!r}, expected a number above 0")
     first = parts[0][0]
     for dataset, _ in parts[1:]:
-        for what in ("obs_spec", "action_spec", "has_rewards"):
-            mine, other = _rows(getattr(first, what)), _rows(getattr(dataset, what))
-            if mine != other:
-                raise ConfigurationError(
-                    f"datasets that are mixed have the same rows, but {what} of {first.title} is {mine}, of "
-                    f"{dataset.title} {other}: leave one out, or convert it"
-                )
+        differs = difference(first, dataset, ("obs_spec", "action_spec", "has_rewards"))
+        if differs is not None:
+            what, mine, other = differs
+            raise ConfigurationError(
+                f"datasets that are mixed have the same rows, but {what} of {first.title} is {mine}, of "
+                f"{dataset.title} {other}: leave one out, or convert it"
+            )
     return tuple(dataset for dataset, _ in parts), tuple(float(weight) for _, weight in parts)
-
-
-def _rows(what: Any) -> Any:
-    """Observations by what their rows are like; anything else as it is."""
-    return {name: (spec.shape, spec.dtype) for name, spec in what.items()} if isinstance(what, Mapping) else what
 
 
 def _joined(batches: list[Batch]) -> Batch:
     def cat(name: str) -> Any:
         values = [getattr(batch, name) for batch in batches]
         if isinstance(values[0], Mapping):
-            return {key: torch.cat([one[key] for one in values]) for key in values[0] if all(key in v for v in values)}
+            return {key: torch.cat([one[key] for one in values]) for key in values[0]}
         return None if values[0] is None else torch.cat(values)
 
     names = ("obs", "actions", "rewards", "is_first", "is_last", "is_terminal", "extras")

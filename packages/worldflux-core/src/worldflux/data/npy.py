@@ -63,19 +63,23 @@ def read_npz(file: Path, names: tuple[str, ...], optional: tuple[str, ...] = ())
             size, limit = sum(info.file_size for info in wanted), memory() // 4  # a copy is made of what is read
             if size > limit:  # compressed, anything may look small
                 raise ValueError(f"it unpacks to {size:,} bytes, more than a quarter of this machine's memory")
-            return {info.filename.removesuffix(".npy"): _member(archive, info) for info in wanted}
+            return {info.filename.removesuffix(".npy"): read_member(archive, info) for info in wanted}
     except Exception as error:  # what damaged archives raise can be anything
         said = f"it holds no {error}" if isinstance(error, KeyError) else error
         raise CheckpointError(f"{file} is not a readable replay buffer: {said}") from error
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """Return an array of an archive, its checksum checked. Raises ValueError, or whatever zipfile does."""
     with archive.open(info) as handle:
         dtype, shape, order, start = read_header(handle, NUMBERS)
         if info.file_size != start + math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"{info.filename} has {info.file_size} bytes, which {dtype}{shape} has not")
+            raise ValueError(
+                f"{info.filename} has {info.file_size - start:,} bytes, {dtype}{shape} takes another number"
+            )
         data = handle.read()  # to the end, where the archive's own check is
-    return plain(np.frombuffer(data, dtype).reshape(shape, order=order))
+    array = plain(np.frombuffer(data, dtype).reshape(shape, order=order))
+    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 def read_header(handle: IO[bytes], kinds: str) -> tuple[np.dtype, tuple[int, ...], Any, int]:

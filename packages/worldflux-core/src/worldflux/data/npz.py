@@ -14,7 +14,7 @@ import numpy as np
 
 from worldflux.files import opened
 
-from .npy import NUMBERS, memory, plain, read_header
+from .npy import NUMBERS, memory, read_header, read_member
 from .recording import DatasetError, damaged
 
 
@@ -26,6 +26,12 @@ class NpzColumn:
     shape: tuple[int, ...]
     nbytes: int
     said: str
+
+
+def npz_names(file: Path) -> list[str]:
+    """Return the names of a file's arrays as its list has them, whatever they hold. Raises OSError, BadZipFile."""
+    with opened(file, follow=True) as handle, zipfile.ZipFile(handle) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 def npz_columns(file: Path, *, episode: int | None = None) -> dict[str, NpzColumn]:
@@ -59,8 +65,10 @@ def npz_arrays(file: Path, names: Collection[str], *, episode: int | None = None
         if size > limit:  # compressed, anything may look small
             raise ValueError(f"{', '.join(names)} unpack to {size:,} bytes, over a quarter of this machine's memory")
         for name in names:
+            if (column := _column(archive, there[name], name)).dtype is None:
+                raise ValueError(f"{name!r} is {column.said}")
             try:
-                out[name] = _array(archive, there[name])
+                out[name] = read_member(archive, there[name])
             except Exception as error:
                 raise ValueError(f"{name!r} cannot be read: {error}") from error
     return out
@@ -81,16 +89,6 @@ def _column(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NpzCo
     if info.file_size != start + size:
         raise ValueError(f"{name!r} has {info.file_size - start:,} bytes, {dtype}{shape} takes {size:,}")
     return NpzColumn(dtype, shape, size, f"{dtype}{list(shape)}")
-
-
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(info) as handle:
-        dtype, shape, order, start = read_header(handle, NUMBERS)
-        if info.file_size != start + math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"it has {info.file_size - start:,} bytes, {dtype}{shape} takes another number")
-        data = handle.read()  # to the end, where the archive's own check is
-    array = plain(np.frombuffer(data, dtype).reshape(shape, order=order))
-    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 @contextlib.contextmanager

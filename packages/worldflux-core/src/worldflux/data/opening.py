@@ -11,6 +11,7 @@ from worldflux.core.errors import ConfigurationError, PluginError, WorldFluxErro
 from worldflux.core.registry import WorldModelRegistry
 from worldflux.files import expanded
 
+from .brought import check_brought
 from .dataset import Dataset
 from .formats import FORMATS, format_called
 from .recording import DatasetError, Format, Recording
@@ -74,13 +75,8 @@ def _opened_by_plugin(name: str, place: Path, options: Mapping[str, Any]) -> Rec
     """What a plugin's format reads. Whatever it raises is its own, and named as such."""
     try:
         made = WorldModelRegistry.reach("format", name)()
-        recording = made.open(place, **options) if isinstance(made, Format) else made
+        return check_brought(made.open(place, **options) if isinstance(made, Format) else made, name)
     except (WorldFluxError, OSError):
         raise
     except Exception as error:
         raise PluginError(f"the format {name!r} failed at {place}: {type(error).__name__}: {error}") from error
-    if not isinstance(recording, Recording):
-        raise PluginError(
-            f"the format {name!r} gave a {type(recording).__name__}, expected a worldflux.data.Recording of open(path)"
-        )
-    return recording

@@ -33,7 +33,15 @@ def check_header(
     saved_capacity = whole(meta, "stream_capacity", what=_WHAT)
     never_full = rows <= min(capacity, saved_capacity)  # so no row has moved
     for name, mine in identity.items():
-        if meta.get(name) != mine and not (never_full and name == "stream_capacity"):
+        if meta.get(name) != mine and name == "stream_capacity":
+            if never_full:
+                continue
+            raise CheckpointError(
+                f"the saved replay has received {rows:,} rows in each of {streams} streams and keeps "
+                f"{saved_capacity:,}, this one {capacity:,}: a ring that was filled goes on at its own size, "
+                f"a capacity of {saved_capacity * streams} (replay_capacity)"
+            )
+        if meta.get(name) != mine:
             raise CheckpointError(f"the saved replay has {name} {meta.get(name)!r}, this one {mine!r}")
     if meta.get("frame_stacks", tier.stacks) != tier.stacks:  # earlier versions kept stacks whole
         raise CheckpointError(f"the saved replay has frame_stacks {meta['frame_stacks']!r}, this one {tier.stacks!r}")

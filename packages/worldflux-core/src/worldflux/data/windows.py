@@ -74,6 +74,8 @@ class Windows:
                 check_whole(name, value, least)
         if boundary not in ("within", "cross"):
             raise ConfigurationError(f"boundary must be 'cross' or 'within', got {boundary!r}")
+        if isinstance(obs, str):
+            raise ConfigurationError(f"obs is {obs!r}, expected a collection of names, such as [{obs!r}]")
         unknown = [name for name in obs or () if name not in dataset.obs_spec]
         if unknown:
             raise ConfigurationError(f"there is no observation {unknown[0]!r}, only {', '.join(dataset.obs_spec)}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .segments import Segments
 
 MEAN_ROWS = 4096  # of the training data, at most, that a mean is taken over
+AT_ONCE = 64  # of them, read together
 
 
 @dataclass(frozen=True)
@@ -36,39 +37,45 @@ def means_for(segments: Segments, context: int, training: Dataset | None, *, fra
 
     Of ``frame_skip`` rows of the training data one is kept, which is paid what all of them were.
     """
-    rewards = float(segments.rewards[:, :context].mean()) if segments.has_rewards else None
+    arrived = segments.rewards[:, min(1, context - 1) : context]  # the first may be an episode's, which pays nothing
+    rewards = float(arrived.mean()) if segments.has_rewards else None
     obs = {name: as_floats(value[:, :context]).mean((0, 1)) for name, value in segments.obs.items()}
     if training is None:
         return Means("contexts", segments.sequences * context, obs, rewards)
-    means = _means_of(training)
+    means = _means_of(training, [name for name in training.obs_spec if name in obs])
     same = {name: mean for name, mean in means.obs.items() if name in obs and mean.shape == obs[name].shape}
     paid = None if means.reward is None else means.reward * frame_skip
-    return replace(means, obs={**obs, **same}, reward=paid, goes_on=1 - frame_skip * (1 - means.goes_on))
+    return replace(means, obs={**obs, **same}, reward=paid, goes_on=max(0.0, 1 - frame_skip * (1 - means.goes_on)))
 
 
-def _means_of(dataset: Dataset) -> Means:
-    """Means over a dataset, every n-th row of it where it has many; stand-ins' observations are left out."""
+def _means_of(dataset: Dataset, obs: list[str]) -> Means:
+    """Means over the rows of a dataset, of some drawn from them where there are many.
+
+    What is imagined was led to by an action: the first row of an episode, which pays nothing and ends nothing, is none
+    of those that rewards and ends are means over. A stand-in's observation counts nowhere.
+    """
     table, totals = dataset.episodes, dict[str, Any]()
-    step = max(1, -(-table.rows // MEAN_ROWS))
-    counts = dict.fromkeys(("obs", "reward"), 0)
-    for index in range(0, len(table), max(1, len(table) // MEAN_ROWS)):
-        rows = int(table.lengths[index])
-        shown = max(1, rows - int(table.stand_in[index]))
-        batch = dataset.batch(np.full(-(-rows // step), index), np.arange(0, rows, step), 1)
-        real = np.arange(0, rows, step) < shown
+    ends = np.cumsum(table.lengths)
+    places = np.arange(table.rows)
+    if table.rows > MEAN_ROWS:  # every n-th would meet the same row of all episodes that are n long
+        places = np.sort(np.random.default_rng(0).choice(table.rows, MEAN_ROWS, replace=False))
+    episodes = np.searchsorted(ends, places, side="right")
+    rows = places - (ends - table.lengths)[episodes]
+    real = ~(table.stand_in[episodes] & (rows == table.lengths[episodes] - 1))
+    for start in range(0, len(places), AT_ONCE):
+        here = slice(start, start + AT_ONCE)
+        batch = dataset.batch(episodes[here], rows[here], 1, obs=obs)
         for name, value in batch.obs.items():
-            totals[name] = totals.get(name, 0) + as_floats(value.numpy()[real, 0]).sum(0)
-        counts["obs"] += int(real.sum())
-        counts["reward"] += len(real)
+            totals[name] = totals.get(name, 0) + as_floats(value.numpy()[real[here], 0]).sum(0)
         if batch.rewards is not None:
             totals["wf.reward"] = totals.get("wf.reward", 0.0) + float(batch.rewards.sum())
-    reward = totals.pop("wf.reward", None)
+    reward, shown, led_to = totals.pop("wf.reward", None), max(1, int(real.sum())), max(1, int((rows > 0).sum()))
     return Means(
         "training data",
-        counts["obs"],
-        {name: np.asarray(total / max(1, counts["obs"])) for name, total in totals.items()},
-        None if reward is None else reward / max(1, counts["reward"]),
-        1 - float(table.terminal.sum()) / max(1, table.rows),
+        int(real.sum()),
+        {name: np.asarray(total / shown) for name, total in totals.items()},
+        None if reward is None else reward / led_to,
+        1 - float(table.terminal.sum()) / max(1, table.rows - len(table)),
     )
 
 

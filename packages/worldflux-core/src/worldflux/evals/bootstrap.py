@@ -17,7 +17,7 @@ RESAMPLES, LEVEL = 1000, 0.95
 
 @dataclass(frozen=True)
 class Number:
-    """A number with the interval that holds it in 95 % of resamples; without one where there is nothing to resample."""
+    """A number with the interval that holds it in 95 % of resamples; without one where too few of these define it."""
 
     value: float
     low: float | None = None
@@ -86,10 +86,10 @@ class Resampler:
         return sums.statistic(grouped.sum(1)), sums.statistic(self._counts @ grouped)
 
     def _number(self, value: float, drawn: np.ndarray) -> Number:
-        drawn = drawn[np.isfinite(drawn)]
-        if self.episodes < 2 or not len(drawn):
+        known = drawn[np.isfinite(drawn)]
+        if self.episodes < 2 or len(known) < len(self._counts) * (1 + LEVEL) / 2:  # an end may lie among the others
             return Number(value)
-        return Number(value, *_ends(drawn))
+        return Number(value, *_ends(known))
 
 
 def iqm(values: np.ndarray) -> float:

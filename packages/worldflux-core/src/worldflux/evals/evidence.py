@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .bootstrap import Number, Resampler
 from .policy import EvalResult
-from .words import CHANCE
+from .words import earns_more
 
+LEAST = 4  # episodes: two that agree do so by chance one time in four
 LEVELS = ("looks right", "predicts held-out", "obeys actions", "ranks decisions", "improves decisions")
 
 
@@ -37,16 +37,18 @@ def levels_shown(
     """Return every level that something is known of, lowest first. ``measures`` are sums, as they are measured.
 
     A number beats another where the 95 % interval of their difference, over the same resampled episodes and averaged
-    over horizons, holds no 0.
+    over horizons, holds no 0; of fewer than four episodes none does.
     """
     found = [
         _looks_right(measures, resampler),
         _predicts(measures, resampler, held_out),
         _obeys(measures, resampler),
         _ranks(measures, resampler),
-        _improves(returns or {}),
     ]
-    return [level for level in found if level is not None]
+    if resampler.episodes < LEAST:
+        why = f"it rests on {resampler.episodes} episodes, and fewer than {LEAST} show nothing"
+        found = [level and Level(level.level, False, why if level.shown else level.why) for level in found]
+    return [level for level in (*found, _improves(returns or {})) if level is not None]
 
 
 def highest(levels: list[Level]) -> str | None:
@@ -131,8 +133,7 @@ def _improves(returns: Mapping[str, EvalResult]) -> Level | None:
     for name, own in returns.items():
         if name == "random" or not own.episodes:
             continue
-        error = math.hypot(own.std / math.sqrt(own.episodes), random.std / math.sqrt(random.episodes))
-        if own.mean - random.mean > CHANCE * error:
+        if earns_more(own, random):
             why = f"the {name} policy earns {own.mean:.4g}, acting at random {random.mean:.4g}"
             return Level(LEVELS[4], True, why)
     return Level(LEVELS[4], False, "no policy earns clearly more than acting at random")
@@ -166,5 +167,5 @@ def _above(number: Number | None) -> bool:
 def _told(number: Number | None) -> str:
     assert number is not None
     if number.low is None or number.high is None:
-        return f"{number.value:.3g}, of one episode alone"
+        return f"{number.value:.3g}, of too few episodes"
     return f"{number.value:.3g}, interval {number.low:.3g} to {number.high:.3g}"

@@ -20,7 +20,7 @@ from .horizon_words import horizon_in_words
 from .segments import Segments
 from .statistics import Sums
 from .unrolled import Subjects, Unrolled, unrolled
-from .values import UNSEEN, discount_of, earned, value_of
+from .values import UNSEEN, carried_discount, discount_of, earned, value_of
 
 if TYPE_CHECKING:
     from worldflux.data import Dataset
@@ -119,7 +119,7 @@ def evaluate_horizon(
     others = others_actions(episodes, seed=seed)
     out = unrolled(subjects, segments, context=context, others=others, draws=draws, seed=seed)
     with np.errstate(invalid="ignore", over="ignore"):  # what is no number is named below
-        found, told = _measured(out, segments, context, means, draws)
+        found, told = _measured(out, segments, context, means, draws, carried_discount(model))
     discount = discount_of(model) if discount is None else discount
     if starts is not None and discount is not None and segments.has_rewards and "value" in out.numbers:
         assert not isinstance(data, Segments)
@@ -177,11 +177,11 @@ def _checked(**counts: Any) -> int:
 
 
 def _measured(
-    out: Unrolled, segments: Segments, context: int, means: Means, draws: int
+    out: Unrolled, segments: Segments, context: int, means: Means, draws: int, carried: float
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     shown = np.ones(segments.rewards.shape, bool) if segments.shown is None else segments.shown
     ahead = shown[:, context:]
-    goes_on, told = measuring.continue_measures(out, segments, context, means)
+    goes_on, told = measuring.continue_measures(out, segments, context, means, carried)
     return {
         "observations": measuring.observation_measures(out),
         "reward": measuring.reward_measures(out, segments, context, means),

@@ -54,14 +54,17 @@ def return_measures(out: Unrolled, segments: Segments, context: int) -> dict[str
 
 
 def continue_measures(
-    out: Unrolled, segments: Segments, context: int, means: Means
+    out: Unrolled, segments: Segments, context: int, means: Means, carried: float
 ) -> tuple[dict[str, dict[str, Sums]], dict[str, Any]]:
-    """``brier`` and ``calibration_error`` of the chance that an episode goes on; and what else is told of it."""
+    """``brier`` and ``calibration_error`` of the chance that an episode goes on; and what else is told of it.
+
+    ``carried`` is the discount that the model's chances carry, which what happens does not.
+    """
     said = out.numbers.get("continue", {})
     if "model" not in said:
         return {}, {}
     truth = 1.0 - segments.is_terminal[:, context:].astype(np.float64)
-    said = {source: np.clip(values, 0, 1) for source, values in said.items()}
+    said = {source: np.clip(values / carried, 0, 1) for source, values in said.items()}
     told = {"ends": int((1 - truth).sum()), "reliability": reliability(said["model"], truth)}
     said["mean"] = np.full(truth.shape, means.goes_on)
     return {

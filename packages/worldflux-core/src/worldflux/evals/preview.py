@@ -9,12 +9,14 @@ import numpy as np
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.data import Dataset
-from worldflux.files import expanded
+from worldflux.files import expanded, replacing
 
 from .extras import require_viz
 from .strips import INK, PAPER, band, coloured
+from .video import animation_path
 
 GAP = 2
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def contact_sheet(
@@ -26,9 +28,12 @@ def contact_sheet(
     a strip: a line for each number, from its lowest (dark) to its highest. ``obs`` names the observation.
 
     Raises:
-        ConfigurationError: there is no such observation, or pillow is missing. DatasetError: the data is damaged.
+        ConfigurationError: there is no such observation, ``path`` is of no kind that pictures are of, or pillow is
+            missing. DatasetError: the data is damaged. OSError: the disk is full, say; no half picture is left.
     """
-    name = _observation(dataset, obs)
+    name, path = _observation(dataset, obs), expanded(path)
+    if path.suffix.lower() not in PICTURES:
+        raise ConfigurationError(f"a picture is written as {' or '.join(PICTURES)}, got {path.name!r}")
     lines = []
     for index in _chosen(dataset, episodes):
         shown, length = dataset.column(f"obs/{name}", index), int(dataset.episodes.lengths[index])
@@ -36,10 +41,7 @@ def contact_sheet(
         lines.append(
             np.concatenate([band(picture.shape[1], [[_words(dataset, index, length)]], ink=INK, paper=PAPER), picture])
         )
-    path = expanded(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    require_viz("PIL.Image", "writing a picture").fromarray(np.concatenate(lines)).save(path)
-    return path
+    return _saved(require_viz("PIL.Image", "writing a picture").fromarray(np.concatenate(lines)), path)
 
 
 def episode_animation(
@@ -56,7 +58,7 @@ def episode_animation(
 
     An episode that is over shows its last row. A vector is a strip that grows. Raises as :func:`contact_sheet`.
     """
-    name = _observation(dataset, obs)
+    name, path = _observation(dataset, obs), animation_path(path)
     chosen = [dataset.column(f"obs/{name}", index)[:most] for index in _chosen(dataset, episodes)]
     image = require_viz("PIL.Image", "writing an animation")
     frames = []
@@ -67,10 +69,14 @@ def episode_animation(
                 np.concatenate([np.pad(x, ((0, 0), (0, GAP), (0, 0)), constant_values=255) for x in tiles], 1)
             )
         )
-    path = expanded(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {"optimize": True}
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, **options)
+    return _saved(frames[0], path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, **options)
+
+
+def _saved(picture: Any, path: Path, **options: Any) -> Path:
+    """Write a picture whole or not at all, in the kind that its path says."""
+    with replacing(path) as (stage,):
+        picture.save(stage, PICTURES.get(path.suffix.lower(), "GIF"), **options)
     return path
 
 

@@ -111,6 +111,7 @@ class _Unrolling:
     def _note(self, source: str, states: Sequence[State], value: Value | None) -> None:
         """Keep the latents of states, and what they are held to be worth."""
         common = set.intersection(*(set(state.tensors) for state in states))
+        common -= set(getattr(self.by.model, "optional_state", ()))  # nothing follows from these
         for name in sorted(common):
             if states[0][name].is_floating_point():
                 rows = [state[name].float().cpu().numpy().reshape(state.batch_size, -1) for state in states]

@@ -58,6 +58,15 @@ def discount_of(model: Any) -> float | None:
     return None
 
 
+def carried_discount(model: Any) -> float:
+    """Return the discount that a model's chance to go on carries already: 1 where its config does not say that it does.
+
+    Such a config has ``discounted_continue``, as DreamerV3's: the chance is learned as that times the discount.
+    """
+    carries = getattr(getattr(model, "config", None), "discounted_continue", False)
+    return (discount_of(model) if carries is True else None) or 1.0
+
+
 def earned(
     dataset: Dataset, episodes: np.ndarray, starts: np.ndarray, rows: int, *, discount: float, frame_skip: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:

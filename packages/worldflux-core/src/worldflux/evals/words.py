@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from .imagination import Imagination
     from .policy import EvalResult
@@ -19,16 +21,25 @@ def returns_in_words(results: Mapping[str, EvalResult]) -> list[str]:
     for name, result in results.items():
         if name == "random" or not (result.episodes and random.episodes):
             continue
-        error = math.hypot(result.std / math.sqrt(result.episodes), random.std / math.sqrt(random.episodes))
-        numbers = f"({result.mean:.4g} to {random.mean:.4g})"
+        numbers, fewest = f"({result.mean:.4g} to {random.mean:.4g})", min(result.episodes, random.episodes)
         if result.mean < random.mean:
             said.append(f"The {name} policy earns less than acting at random {numbers}.")
-        elif result.mean - random.mean <= CHANCE * error or result.mean == random.mean:
+        elif fewest < 2:
+            said.append(f"Whether the {name} policy earns more than acting at random {numbers} one episode cannot say.")
+        elif not earns_more(result, random):
             said.append(
                 f"The {name} policy earns no clearly more than acting at random {numbers}: the difference is within "
-                f"{CHANCE:g} standard errors of {min(result.episodes, random.episodes)} episodes."
+                f"{CHANCE:g} standard errors of {fewest} episodes."
             )
     return said
+
+
+def earns_more(one: EvalResult, other: EvalResult) -> bool:
+    """Whether one mean return is above another by more than chance makes; a single episode of either cannot say."""
+    if min(one.episodes, other.episodes) < 2:
+        return False
+    errors = (np.std(result.returns, ddof=1) / math.sqrt(result.episodes) for result in (one, other))
+    return one.mean - other.mean > CHANCE * math.hypot(*errors)
 
 
 def imagination_in_words(result: Imagination) -> list[str]:

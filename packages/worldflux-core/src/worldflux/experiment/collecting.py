@@ -165,10 +165,7 @@ class _Recorder:
         before, begun, sealed_at = writer.episodes, writer.episodes, time.monotonic()
         if before >= self.episodes:
             return self._now(before)
-        own = {name: value for name, value in self.about.items() if name not in ("command", "versions")}
-        mark = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[
-            :8
-        ]  # the same episodes, the same ids
+        mark = self._mark()
         open_rows: list[list[dict[str, Any]] | None] = [None] * env.num_envs
         carry, step = policy.initial(env.num_envs), env.reset(seed=seed)
         while writer.episodes < self.episodes and not stop():
@@ -194,6 +191,11 @@ class _Recorder:
                 step = env.step(actions)
         writer.seal()
         return self._now(before)
+
+    def _mark(self) -> str:
+        """What the ids begin with: the same episodes have the same ids, wherever they are recorded."""
+        own = {name: value for name, value in self.about.items() if name not in ("command", "versions")}
+        return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
 
     def _row(self, step: Step, actions: np.ndarray, i: int) -> dict[str, Any]:
         row: dict[str, Any] = {"reward": step.reward[i], "action": actions[i].copy() * (not step.is_last[i])}
@@ -223,6 +225,11 @@ def _opened(
             shown = {name: getattr(run.settings, name) for name in seen}
             yield _Opened(made, run.acts_in, stack, acts, run.settings.env_options, shown)
         return
+    if env is None and isinstance(policy, str) and policy != "random" and ":" not in policy:
+        raise ConfigurationError(
+            f"policy is {policy!r}, which is no run's directory: name one that is, or an environment and random or "
+            "module:function as the policy"
+        )
     if env is None:
         raise ConfigurationError("env is missing: name the environment, or a run as the policy, whose own it is then")
     stack = seen["frame_stack"] or 1

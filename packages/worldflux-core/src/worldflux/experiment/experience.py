@@ -14,7 +14,7 @@ import numpy as np
 from worldflux.core.errors import BufferError, ConfigurationError, did_you_mean
 from worldflux.core.model import WorldModel
 from worldflux.core.spec import ActionSpec, ModalitySpec
-from worldflux.data import BatchProviderV2, BatchRequest, Dataset, mix, open_dataset
+from worldflux.data import BatchProviderV2, BatchRequest, Dataset, DatasetError, mix, open_dataset
 from worldflux.data.matching import matched, observing
 from worldflux.data.sequences import skipped_actions
 from worldflux.files import expanded
@@ -22,18 +22,23 @@ from worldflux.files import expanded
 from .settings import Settings, read_json
 
 Data = str | Path | Dataset
+FORMAT_AND_PATH = r"([a-z][a-z0-9_-]+):(.+)"
 SLACK = 1e-3  # of actions beyond 1: what rounding makes
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """One set of data of a run: its ``name`` in the run's file, all of it, and its two parts (one may be missing)."""
+    """One set of data of a run: its ``name`` in the run's file, all of it, and its two parts (one may be missing).
+
+    ``fingerprint`` is that of the data as it was opened, whatever of it a model observes.
+    """
 
     name: str
     whole: Dataset
     training: Dataset
     held_out: Dataset | None
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,14 @@ class Experience:
         """
         found = []
         for name, ready in zip(settings.data, given or [None] * len(settings.data), strict=True):
-            whole = open_dataset(name, **settings.data_options) if ready is None else ready
+            whole = _opened(name, settings.data_options) if ready is None else ready
             for remark in whole.remarks:
                 logger.info("%s: %s", name, remark)
+            fingerprint = whole.fingerprint
             if settings.obs:
                 whole = observing(whole, {one: _shown(whole, one, name) for one in settings.obs}, name=name)
-            training, held_out = _parted(whole, settings.held_out, name)
-            found.append(Recorded(name, whole, training, held_out))
+            training, held_out = parted(whole, settings.held_out, name)
+            found.append(Recorded(name, whole, training, held_out, fingerprint))
         return cls(tuple(found), tuple(settings.data_weights), settings.frame_skip)
 
     @property
@@ -84,7 +90,7 @@ class Experience:
         def fit(one: Recorded) -> Recorded:
             whole = matched(one.whole, model, frame_skip=self.frame_skip, name=one.name)
             parts = [part and part.over(whole.recording) for part in (one.training, one.held_out)]
-            return Recorded(one.name, whole, parts[0] or whole, parts[1])
+            return replace(one, whole=whole, training=parts[0] or whole, held_out=parts[1])
 
         return replace(self, sets=tuple(map(fit, self.sets)))
 
@@ -160,7 +166,7 @@ class Experience:
         return [
             {
                 "name": one.name,
-                "fingerprint": one.whole.fingerprint,
+                "fingerprint": one.fingerprint,
                 "episodes": len(one.whole.episodes),
                 "rows": len(one.whole),
                 "held_out_episodes": 0 if one.held_out is None else len(one.held_out.episodes),
@@ -173,7 +179,7 @@ class Experience:
         told = read_json(directory / "config.json").get("resolved")
         stored = told.get("data") if isinstance(told, Mapping) else None
         before = [one.get("fingerprint") for one in stored or [] if isinstance(one, Mapping)]
-        if before and before != [one.whole.fingerprint for one in self.sets]:
+        if before and before != [one.fingerprint for one in self.sets]:
             names = ", ".join(one.name for one in self.sets)
             raise ConfigurationError(
                 f"{names} is other data than the run {directory} learned from (its fingerprint differs): put that "
@@ -195,9 +201,18 @@ def names_of(data: Data | Sequence[Data]) -> tuple[list[str], list[Dataset | Non
 def _name_of(one: Data) -> str:
     if isinstance(one, Dataset):
         return f"{one.recording.format}:{Path(one.recording.place).absolute()}"
-    if not expanded(one).exists() and (match := re.fullmatch(r"([a-z][a-z0-9_-]+):(.+)", str(one))):
+    if not expanded(one).exists() and (match := re.fullmatch(FORMAT_AND_PATH, str(one))):
         return f"{match[1]}:{expanded(match[2]).absolute()}"
     return str(expanded(one).absolute())
+
+
+def _opened(name: str, options: Mapping[str, Any]) -> Dataset:
+    try:
+        return open_dataset(name, **options)
+    except DatasetError as error:
+        if place_of(name).exists():
+            raise
+        raise DatasetError(f"{error}; data that has moved is named where it is now (--data DIR, data=DIR)") from error
 
 
 def _shown(whole: Dataset, one: str, name: str) -> ModalitySpec:
@@ -207,8 +222,14 @@ def _shown(whole: Dataset, one: str, name: str) -> ModalitySpec:
     return spec
 
 
-def _parted(whole: Dataset, share: float, name: str) -> tuple[Dataset, Dataset | None]:
-    """The part to learn from and the one to hold out, which has an episode at least unless ``share`` is 0."""
+def place_of(name: str) -> Path:
+    """Return the path of data that a run's file names."""
+    match = re.fullmatch(FORMAT_AND_PATH, name)
+    return expanded(match[2] if match else name).absolute()
+
+
+def parted(whole: Dataset, share: float, name: str) -> tuple[Dataset, Dataset | None]:
+    """Return the part to learn from and the one to hold out, which has an episode at least unless ``share`` is 0."""
     count = len(whole.episodes)
     if not share:
         return whole, None

@@ -29,6 +29,7 @@ from .building import create_model, starting_point, take_weights
 from .ended import already_finished
 from .environment import FACTORY, Env, closed_to_imports, env_name, named_again, stored_env
 from .experience import Data, Experience, names_of
+from .lineage import warn_of_learned
 from .measuring import Measuring
 from .run import Run
 from .settings import Plan, Settings, make_plan, read_asked, read_settings, resolved
@@ -100,6 +101,8 @@ def fit(
         experience = Experience.open(settings, ready) if settings.data else None
         if experience is not None and found:
             experience.check(directory)
+        if experience is not None:
+            warn_of_learned(settings, experience.sets)
         built, spaces = _build(Run(directory, settings, env=acting), experience)
         if not found:
             take_weights(built, settings)

@@ -14,8 +14,8 @@ from worldflux.evals.drawing import draw_segments, observed
 from worldflux.files import expanded, write_json
 
 from .experience import Data, Experience, Recorded
+from .lineage import fingerprints, held_out_unseen, never_learned
 from .run import Run
-from .settings import read_json
 
 NUMBERS, PICTURES = "evaluation-horizon.json", "pictures"
 
@@ -103,13 +103,13 @@ def _part(run: Run, data: Data | None, options: Mapping[str, Any] | None) -> _Pa
         if given is None:
             raise ConfigurationError(f"{run.directory} is a saved model: name the data to judge it on, --data DIR")
         return _Part(given, "all of the data", None)
-    learned_from = _learned_from(run)
+    learned_from = fingerprints(run.directory)
     if given is not None and given.fingerprint not in learned_from:
-        return _Part(given, "data of its own", True)
+        return _Part(given, "data of its own", never_learned(run.directory, run.settings, given))
     which = 0 if given is None else learned_from.index(given.fingerprint)
     one = _recorded(run, which, given)
     if one.held_out is not None:
-        return _Part(one.held_out, "held out", True, one.training)
+        return _Part(one.held_out, "held out", held_out_unseen(run.directory, run.settings, one), one.training)
     if given is None:
         raise ConfigurationError(
             f"{run.directory} held out nothing of {one.name} (held_out 0): name other data to judge it on, --data DIR"
@@ -123,10 +123,3 @@ def _recorded(run: Run, which: int, given: Dataset | None) -> Recorded:
         return run.experience.sets[which]
     ready = [given if place == which else None for place in range(len(run.settings.data))]
     return Experience.open(run.settings, ready).sets[which]
-
-
-def _learned_from(run: Run) -> list[str]:
-    """The fingerprints of the sets of data that a run learned from."""
-    resolved = read_json(run.directory / "config.json").get("resolved")
-    stored = resolved.get("data") if isinstance(resolved, Mapping) else None
-    return [str(one.get("fingerprint")) for one in stored or [] if isinstance(one, Mapping)]

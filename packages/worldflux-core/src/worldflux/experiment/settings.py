@@ -319,7 +319,8 @@ def read_settings(directory: str | Path) -> Settings:
     if "model" not in config:
         raise CheckpointError(
             f"{directory} was not made by 'worldflux train' or worldflux.fit: a saved model, or the model that a "
-            "Trainer left when it finished, is opened with its environment, Run.load(DIRECTORY, env=NAME) or --env NAME"
+            "Trainer left when it finished, is opened with its environment, Run.load(DIRECTORY, env=NAME) or --env "
+            "NAME, or with data to be measured on, data=DIR or --data DIR"
         )
     if "render_size" not in config:  # earlier versions rendered for image_size, whatever the environment shows
         config["render_size"] = config.pop("image_size", None)

@@ -27,7 +27,7 @@ class EvalCallback(Callback):
     nothing about the training.
 
     One that would bring the time of all evaluations over ``share`` of the run's, if it took as long as the one before,
-    is left out, and the log says so; the first is always made. One that a signal interrupts (``evaluate`` raises
+    is left out, which the log says once; the first is always made. One that a signal interrupts (``evaluate`` raises
     ``Interrupted``) leaves no record, and is made when the run goes on.
     """
 
@@ -45,6 +45,7 @@ class EvalCallback(Callback):
         self._every, self._due = Every(env_steps or 0), False
         self._saved: Mapping[str, Any] = {}  # a checkpoint's count
         self._took: float | None = None  # seconds, the last one
+        self._said = False  # that one was left out
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self._every.begin(trainer.source)
@@ -63,17 +64,19 @@ class EvalCallback(Callback):
             self._evaluate(trainer)
 
     def affordable(self, trainer: Trainer) -> bool:
-        """Whether an evaluation that is due keeps within the share of the time; logs it where not."""
+        """Whether an evaluation that is due keeps within the share of the time; says once where not."""
         if self._took is None:
             return True
         spent = trainer.eval_seconds + self._took
         if spent <= max(FREE, self.share * (trainer.seconds + spent)):
             return True
-        logger.info(
-            "no evaluation at step %d: it would take about %.1f s, and evaluations %.0f of the run's %.0f s, more than "
-            "their share of %g",
-            trainer.step, self._took, spent, trainer.seconds + spent, self.share,
-        )  # fmt: skip
+        if not self._said:
+            logger.info(
+                "no evaluation at step %d: it would take about %.1f s, and evaluations %.0f of the run's %.0f s, more "
+                "than their share of %g; those that are left out from now on are not told of",
+                trainer.step, self._took, spent, trainer.seconds + spent, self.share,
+            )  # fmt: skip
+        self._said = True
         return False
 
     def _evaluate(self, trainer: Trainer) -> None:

@@ -75,7 +75,7 @@ def test_a_column_of_whole_numbers_is_classes(tmp_path):
     place = write_clips(tmp_path / "set", {"a.mp4": [[0], [2], [1]]}, head=("key",))
     assert open_dataset(place).action_spec.num_actions == 3
     assert open_dataset(place, num_actions=4).episode(0)["action"][1].tolist() == [0, 0, 1, 0]
-    with pytest.raises(ConfigurationError, match="belong together"):
+    with pytest.raises(ConfigurationError, match="go together"):
         open_dataset(place, action_low=0)
 
 
@@ -128,3 +128,10 @@ def test_a_gif_cut_anywhere_is_refused(copied):
         (place / "clip_000.gif").write_bytes(whole[:length])
         with pytest.raises(DatasetError, match=r"clip_000\.gif, episode 0"):
             open_dataset(place)
+
+
+def test_a_cell_that_is_no_number_is_named_shortly_however_long_it_is(tmp_path):
+    place = write_clips(tmp_path / "set", {"a.mp4": [["7" + "x" * 5000]]}, head=("turn",), films=False)
+    with pytest.raises(DatasetError, match="turn is '7xxx") as refused:
+        open_dataset(place)
+    assert len(str(refused.value)) < 500

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from worldflux.data import DatasetError, open_dataset
-from worldflux.data.formats import blocks
+from worldflux.data.formats.common import kept
 
 CHUNK = "20260101T000000F{:06d}-{}-{}-{}.npz"
 
@@ -152,18 +152,18 @@ def test_latents_may_come_and_go_and_are_left_out(tmp_path):
 
 def test_no_more_images_are_kept_than_there_is_room_for(tmp_path, monkeypatch):
     chunks(tmp_path / "d", rows(40), [10, 20, 30])
-    monkeypatch.setattr(blocks, "KEPT", 2 * 10 * 5 * 6 * 3)
+    monkeypatch.setattr(kept, "ROOM", 2 * 10 * 5 * 6 * 3)
     data = open_dataset(tmp_path / "d")
     whole = data.episode(0)["obs/image"]
-    assert len(data.recording._kept) == 2
+    assert len(data.recording.sources["obs/image"].kept) == 2
     assert (data.recording.read("obs/image", 0, 5, 36, 7) == whole[5:36:7]).all()
     assert data.windows(12).sample(3).obs["image"].shape == (3, 12, 3, 5, 6)
     data.recording.close()
-    assert not data.recording._kept
+    assert not data.recording.sources["obs/image"].kept
 
 
 def test_an_image_that_is_damaged_is_named_when_it_is_read_if_the_folder_is_large(tmp_path, monkeypatch):
-    from worldflux.data.formats import npz_files
+    from worldflux.data.formats.common import npz_files
 
     noise = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), np.uint8)
     files = chunks(tmp_path / "d", rows(8, image=noise), [4])

@@ -122,7 +122,24 @@ def test_a_layout_that_makes_windows_dear_is_named_with_its_numbers(tmp_path):
 def test_a_chunk_a_row_is_named_once_for_all_small_columns(sets):
     remarks = [one for one in open_dataset(sets / "swm/hdf5-main").remarks if "chunks" in one]
     assert len(remarks) == 2
-    assert "pixels" in remarks[0] and "768 bytes" in remarks[0] and "observation" in remarks[1]
+    assert "pixels" in remarks[0] and "768 bytes" in remarks[0]
+    assert "observation" in remarks[1] and "pixels" not in remarks[1]
+
+
+def test_chunks_of_a_row_are_counted_over_all_episodes(copied):
+    place = copied("robomimic/gaps-in-numbers")
+    with h5py.File(place / "data.hdf5", "a") as file:
+        for demo in file["data"].values():
+            values = demo["obs/state"][:]
+            del demo["obs/state"]
+            demo["obs"].create_dataset("state", data=values, chunks=(1, 4))
+    assert not any("chunks" in remark for remark in open_dataset(place).remarks)  # 12 are few
+    with h5py.File(place / "data.hdf5", "a") as file:
+        for demo in file["data"].values():
+            values = demo["actions"][:]
+            del demo["actions"]
+            demo.create_dataset("actions", data=values, chunks=(1, 2))
+    assert any("24 chunks" in remark for remark in open_dataset(place).remarks)
 
 
 @pytest.mark.parametrize("locking", [True, False])

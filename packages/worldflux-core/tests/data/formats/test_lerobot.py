@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
 import shutil
 
@@ -11,6 +13,7 @@ import pytest
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ModalityKind
 from worldflux.data import DatasetError, open_dataset
+from worldflux.data.formats.lerobot import episodes, rows
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("av")
@@ -54,6 +57,16 @@ def test_a_camera_that_is_not_asked_for_need_not_be_there(copied):
     assert list(open_dataset(place, cameras=[]).obs_spec) == ["state"]
 
 
+def test_a_camera_of_other_channels_is_named_and_can_be_left_out(copied):
+    place = copied("lerobot/v3-images")
+    features = json.loads((place / "meta/info.json").read_text())["features"]
+    features["observation.image"]["shape"] = [16, 24, 4]
+    change_json(place / "meta/info.json", features=features)
+    with pytest.raises(DatasetError, match=r"'observation\.image' has pictures of shape \[16, 24, 4\].*cameras="):
+        open_dataset(place)
+    assert list(open_dataset(place, cameras=[]).obs_spec) == ["state"]
+
+
 def test_an_unknown_camera_is_answered_with_the_nearest(sets):
     with pytest.raises(ConfigurationError, match=r"has front, wrist.*Did you mean 'front'"):
         open_dataset(sets / "lerobot/v3-video-h264-2cams", cameras=["fornt"])
@@ -91,7 +104,7 @@ def test_without_rewards_nothing_stands_in_unless_asked(tmp_path):
     del own["next.reward"]
     place = write_lerobot(tmp_path / "set", LENGTHS, own)
     assert len(open_dataset(place)) == sum(LENGTHS) and not open_dataset(place).has_rewards
-    assert len(open_dataset(place, tail="stand-in")) == sum(LENGTHS) + 3
+    assert len(open_dataset(place, tail="stand_in")) == sum(LENGTHS) + 3
 
 
 def test_done_is_an_end_in_truth_only_as_far_as_one_says_so(tmp_path):
@@ -116,10 +129,19 @@ def test_features_of_one_number_of_many_axes_and_of_flags_keep_their_numbers(tmp
     data = open_dataset(write_lerobot(tmp_path / "set", LENGTHS, own), tail="drop")
     rows = data.episode(0)
     assert data.action_spec.dim == 1 and (rows["action"][:, 0] == own["action"][:5]).all()
-    assert (rows["obs/grid"] == grid[:5]).all() and data.obs_spec["grid"].shape == (2, 3)
+    assert (rows["obs/grid"] == grid[:5].reshape(5, 6)).all() and data.obs_spec["grid"].shape == (6,)
     assert (rows["obs/touch"][:, 0] == own["observation.touch"][:5]).all()
     assert rows["info/gripper_width"][:, 0].tolist() == [0, 1, 2, 3, 4]
     assert data.obs_spec["touch"].kind is ModalityKind.VECTOR
+
+
+def test_two_features_that_would_be_called_the_same_keep_their_whole_names(tmp_path):
+    key = "observation.images.state"
+    place = write_lerobot(tmp_path / "set", LENGTHS, numbers(), cameras={key: (32, 48, 3)})
+    write_film(place / f"videos/{key}/chunk-000/file-000.mp4", sum(LENGTHS))
+    data = open_dataset(place)
+    assert list(data.obs_spec) == ["observation_state", "observation_images_state"]
+    assert data.episode(0)["obs/observation_images_state"].shape == (6, 3, 32, 48)
 
 
 def test_tasks_are_numbers_in_the_rows_and_texts_in_the_provenance(sets):
@@ -136,7 +158,7 @@ def test_actions_stay_raw_and_are_scaled_by_bounds_or_by_the_sets_own_statistics
     scaled = np.concatenate([open_dataset(place, action_scale="minmax").episode(i)["action"][:-1] for i in range(2)])
     np.testing.assert_allclose([scaled.min(0), scaled.max(0)], [[-1, -1], [1, 1]], atol=1e-6)
     (place / "meta/episodes_stats.jsonl").write_text('{"stats": {"action": {"min": [0]}}}')
-    with pytest.raises(DatasetError, match=r"episodes_stats\.jsonl.*no min"):
+    with pytest.raises(DatasetError, match=r"episodes_stats\.jsonl.*does not hold min"):
         open_dataset(place, action_scale="minmax")
 
 
@@ -148,8 +170,10 @@ def test_actions_outside_the_unit_box_are_remarked_and_whole_numbers_are_classes
     assert open_dataset(place).action_spec.num_actions == 3
     rows = open_dataset(place, num_actions=5).episode(0)["action"]
     assert (rows[:5] == np.eye(5)[[0, 1, 2, 0, 1]]).all() and (rows[5] == 0).all()
-    with pytest.raises(ConfigurationError, match="num_actions=2"):
+    with pytest.raises(ConfigurationError, match="num_actions is 2"):
         open_dataset(place, num_actions=2)
+    place = write_lerobot(tmp_path / "flags", LENGTHS, numbers(action=np.arange(16) % 2 == 1))
+    assert open_dataset(place).episode(0)["action"][1].tolist() == [0, 1]
 
 
 def test_v20_is_read_as_v21(copied, check_expected):
@@ -164,6 +188,15 @@ def test_pictures_in_tables_are_decoded_as_they_are_asked_for_also_after_picklin
     for recording in (data.recording, again):
         frames = recording.read("obs/image", 1, 2, 8, 3)
         np.testing.assert_allclose(frames.mean((1, 2, 3)), [40, 70], atol=0.01)
+
+
+@pytest.mark.parametrize(("name", "table"), [("v3-images", "file-000"), ("v21-video", "episode_000001")])
+def test_numbers_that_the_sets_own_statistics_do_not_have_are_remarked(copied, name, table):
+    place = copied(f"lerobot/{name}")
+    assert not any("out of date" in one for one in open_dataset(place).remarks)
+    file = place / f"data/chunk-000/{table}.parquet"
+    change_table(file, observation_state=lambda rows: [*rows[:3], [x + 0.01 for x in rows[3]], *rows[4:]])
+    assert any("observation.state has another least" in one for one in open_dataset(place).remarks)
 
 
 def test_a_damaged_picture_is_refused_by_file_episode_and_row(copied):
@@ -189,7 +222,7 @@ CHANGES = {
     "timestamp": (lambda v: [*v[:7], 0.5, *v[8:]], r"episode 1, row 2: timestamp is 0\.5"),
     "episode_index": (lambda v: [*v[:4], 1, *v[5:]], r"episode 0: has 4 rows of this episode.* says 5"),
     "task_index": (lambda v: [*v[:9], 4, *v[10:]], r"episode 2, row 1: task_index is 4"),
-    "action": (lambda v: [*v[:9], [1.0], *v[10:]], r"episode 2, row 1: action has 1 numbers, expected 2"),
+    "action": (lambda v: [*v[:9], [1.0], *v[10:]], r"episode 2, row 1: action has 1 entries, 2 elsewhere"),
     "observation_state": (lambda v: [*v[:9], None, *v[10:]], r"episode 2, row 1: observation.state is null"),
     "next_reward": (lambda v: [*v[:9], float("inf"), *v[10:]], r"episode 2, row 2: next.reward is inf"),
 }
@@ -241,6 +274,7 @@ def test_a_video_that_does_not_fit_its_table_is_refused_before_it_is_decoded(tmp
 @pytest.mark.parametrize(
     ("values", "said"),
     [
+        ({"codebase_version": {}}, r"codebase_version is {}, known are"),
         ({"codebase_version": "v3.1"}, r"codebase_version is 'v3\.1', known are v2\.0, v2\.1, v3\.0"),
         ({"fps": 5}, r"timestamp is"),
         ({"total_frames": 17}, r"says there are 3 episodes of 17 frames"),
@@ -258,23 +292,46 @@ def test_what_meta_info_says_is_held_to_the_files(tmp_path, values, said):
         open_dataset(place)
 
 
+def test_a_camera_that_meta_info_has_lost_is_refused(copied):
+    place = copied("lerobot/v3-video-h264-2cams")
+    features = json.loads((place / "meta/info.json").read_text())["features"]
+    del features["observation.images.front"]
+    change_json(place / "meta/info.json", features=features)
+    with pytest.raises(DatasetError, match=r"videos/observation\.images\.front/.*has no such feature"):
+        open_dataset(place)
+
+
 def test_a_link_out_of_the_folder_is_refused(tmp_path):
     place = write_lerobot(tmp_path / "set", LENGTHS, numbers())
     file = place / "data/chunk-000/file-000.parquet"
     file.rename(tmp_path / "elsewhere.parquet")
     file.symlink_to(tmp_path / "elsewhere.parquet")
-    with pytest.raises(DatasetError, match="out of the dataset's folder"):
+    with pytest.raises(DatasetError, match="out of its folder"):
         open_dataset(place)
 
 
-def test_statistics_in_the_table_of_episodes_are_not_read(sets, monkeypatch):
-    from worldflux.data.formats.lerobot import episodes
+@pytest.mark.parametrize("name", ["v21-video", "v3-images"])
+def test_a_set_as_the_hubs_client_keeps_it_is_read_through_its_links(sets, tmp_path, check_expected, name):
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "0123abcd"
+    blobs.mkdir()
+    for number, file in enumerate(one for one in (sets / "lerobot" / name).rglob("*") if one.is_file()):
+        link = snapshot / file.relative_to(sets / "lerobot" / name)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, blobs / str(number))
+        link.symlink_to(os.path.relpath(blobs / str(number), link.parent))
+    check_expected(open_dataset(snapshot), snapshot)
 
+
+def test_statistics_in_the_table_of_episodes_and_pictures_are_not_read_on_opening(sets, monkeypatch):
     read = []
     real = episodes.read_columns
-    monkeypatch.setattr(episodes, "read_columns", lambda o, f, n, **k: read.extend(n) or real(o, f, n, **k))
-    open_dataset(sets / "lerobot/v3-video-av1")
-    assert "length" in read and not any(name.startswith("stats/") for name in read)
+    for module in (episodes, rows):
+        monkeypatch.setattr(
+            module, "read_columns", lambda o, f, n, **k: read.extend(n := list(n)) or real(o, f, n, **k)
+        )
+    open_dataset(sets / "lerobot/v3-images")
+    assert {"length", "action"} <= set(read) and "observation.image" not in read
+    assert not any(name.startswith("stats/") for name in read)
 
 
 def test_an_unknown_option_is_answered_with_the_known(sets):

@@ -68,7 +68,7 @@ def test_transitions_end_in_a_marked_stand_in_that_keeps_the_last_reward_and_the
     assert (got["obs/obs"][-1] == seen[3]).all() and (got["obs/image"][-1] == got["obs/image"][-2]).all()
     strict = open_dataset(tmp_path / "d", layout="transitions", tail="drop")
     assert strict.episode(0)["reward"].tolist() == [0, 1, 2, 3] and not strict.episodes.terminal.any()
-    assert any("stand-in" in one for one in data.remarks) and any("lost" in one for one in strict.remarks)
+    assert any("stand-in" in one for one in data.remarks) and any("left out" in one for one in strict.remarks)
 
 
 def test_transitions_without_reward_or_end_need_no_stand_in(tmp_path):
@@ -125,10 +125,10 @@ def test_whole_numbers_are_classes_and_several_are_parts(tmp_path):
 def test_actions_are_scaled_by_the_bounds_that_are_given_and_said_to_be_outside_if_they_are_not(tmp_path):
     seen, acted, paid = steps(4)
     folder = save(tmp_path / "d", obs=seen, action=2 * acted, reward=paid)
-    assert any("reach from" in one for one in open_dataset(folder).remarks)
+    assert any("outside [-1, 1]" in one for one in open_dataset(folder).remarks)
     scaled = open_dataset(folder, action_low=-2, action_high=[2, 2])
     assert np.allclose(scaled.episode(0)["action"][:-1], acted, atol=1e-6)
-    assert not any("reach from" in one for one in scaled.remarks)
+    assert not any("outside [-1, 1]" in one for one in scaled.remarks)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_files_of_two_layouts_are_refused(tmp_path):
 
 
 def test_what_claims_more_than_memory_holds_is_refused_before_it_is_taken(tmp_path, monkeypatch):
-    from worldflux.data.formats import npz_files
+    from worldflux.data.formats.common import npz_files
 
     gymnasium(tmp_path / "d")
     monkeypatch.setattr(npz_files, "memory", lambda: 100)

@@ -269,3 +269,11 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'worldflux-core\[data\]'"):
         open_dataset(folder)
+
+
+def test_a_reward_called_the_next_one_was_paid_after_the_action(tmp_path):
+    columns = gymnasium(padded=False)
+    columns["next.reward"], columns["next.done"] = columns.pop("reward"), columns.pop("terminated")
+    data = open_dataset(save(tmp_path / "d", columns))
+    assert data.episode(0)["reward"].tolist() == [0, 1, 2, 3, 9] and data.episodes.stand_in.all()
+    assert not data.episodes.terminal.any()

@@ -111,3 +111,28 @@ def test_an_episode_is_the_same_rows_in_every_format(tmp_path, write, seed):
         assert (got[f"obs/{name}"] == one["state"]).all() and (got["reward"] == one["reward"]).all()
         assert (got["action"][:-1] == one["action"][:-1]).all()
         assert all((got[flag] == values).all() for flag, values in flags(one).items())
+
+
+@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+def test_the_same_bounds_scale_the_actions_of_every_format(tmp_path, write):
+    made = episodes(0)
+    write(tmp_path, made, np.random.default_rng(0))
+    half = open_dataset(tmp_path, action_low=-2, action_high=2)
+    assert any("scaled to [-1, 1] from the bounds -2 to 2" in one for one in half.remarks)
+    assert half.recording.provenance["action_bounds"]["high"] == [2.0] * half.action_spec.dim
+    whole = open_dataset(tmp_path, action_scale="minmax")
+    most = []
+    for i, one in enumerate(made):
+        np.testing.assert_allclose(half.episode(i)["action"][:-1], one["action"][:-1] / 2, atol=1e-6)
+        assert not half.episode(i)["action"][-1].any() and not whole.episode(i)["action"][-1].any()
+        most.append(whole.episode(i)["action"][:-1])
+    least, most = np.concatenate(most).min(0), np.concatenate(most).max(0)
+    np.testing.assert_allclose([least, most], [[-1] * len(least), [1] * len(most)], atol=1e-6)
+
+
+@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+def test_actions_outside_the_unit_box_are_remarked_alike_in_every_format(tmp_path, write):
+    made = [one | {"action": 3 * one["action"]} for one in episodes(0)]
+    write(tmp_path, made, np.random.default_rng(0))
+    said = next(one for one in open_dataset(tmp_path).remarks if "outside [-1, 1]" in one)
+    assert "the data says no bounds; action_low= and action_high=, or action_scale='minmax', scale them" in said

@@ -41,11 +41,11 @@ def test_only_the_fillers_may_be_no_numbers(copied, name, row, place):
 
 def test_what_a_model_sees_can_be_named(sets):
     place = sets / "swm/hdf5-main"
-    dataset = open_dataset(place, observations=["observation"])
+    dataset = open_dataset(place, obs=["observation"])
     assert list(dataset.obs_spec) == ["observation"]
     assert list(open_dataset(place).obs_spec) == ["observation", "pixels"]
     with pytest.raises(ConfigurationError, match="Did you mean 'pixels'"):
-        open_dataset(place, observations=["pixel"])
+        open_dataset(place, obs=["pixel"])
 
 
 def test_columns_of_other_names_are_infos(copied):
@@ -132,7 +132,7 @@ def test_a_picture_out_of_the_folder_is_not_followed(copied, tmp_path):
 def test_a_video_shorter_than_its_rows_is_named(copied):
     place = copied("swm/video-main")
     (place / "data/pixels/ep_2.mp4").write_bytes((place / "data/pixels/ep_1.mp4").read_bytes())
-    with pytest.raises(DatasetError, match=r"ep_2.mp4, episode 2, row 10: it has 10 frames for 21 rows"):
+    with pytest.raises(DatasetError, match=r"ep_2.mp4, episode 2, row 10: has 10 frames, its episode has 21 rows"):
         open_dataset(place)
 
 
@@ -147,5 +147,5 @@ def test_some_rows_are_those_of_all_rows(sets, name):
 def test_a_column_of_objects_is_refused(copied):
     place = copied("swm/folder-main")
     np.savez(place / "data/reward.npz", np.array([{}] * 17, object))
-    with pytest.raises(DatasetError, match=r"reward.npz: .*objects are never loaded"):
+    with pytest.raises(DatasetError, match=r"reward.npz: .*never loaded"):
         open_dataset(place)

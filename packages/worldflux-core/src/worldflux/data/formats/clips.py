@@ -18,12 +18,11 @@ from worldflux.files import read_bytes
 from ..decoding import CONTAINERS
 from ..recording import EpisodeTable, Recording, damaged
 from ..video import Videos
-from .clip_frames import ClipFrames
-from .guard import check_file, faults
-from .lazy import LazyRecording
-from .paths import inside
-from .shaping import arrival, padded, refuse_unknown
-from .unbounded import OPTIONS, check_options, recorded
+from .common.actions import OPTIONS, ActionOptions, told_by_data
+from .common.arrivals import arrival, padded
+from .common.guard import check_file, faults, inside, refuse_unknown
+from .common.lazy import LazyRecording
+from .common.video import ClipFrames
 
 TABLE = "actions.csv"
 MAX_TABLE = 1 << 30  # bytes
@@ -46,24 +45,22 @@ class Clips:
     def open(self, path: Path, **options: Any) -> Recording:
         """Return the clips that the table names, in its order, as episodes; the observation is called ``video``.
 
-        Options: ``action_low``, ``action_high``, ``action_scale="minmax"``, ``num_actions``.
+        Options: those of actions.
 
         Raises DatasetError naming file, episode and row, ConfigurationError for an option that does not fit.
         """
         refuse_unknown(self.name, options, OPTIONS)
-        check_options(options)
-        table = check_file(path / TABLE)
+        usable = ActionOptions.of(options)
+        table = check_file(path / TABLE, within=path)
         clips, has_rewards = _read_table(table)
         files = _files(path, table, clips)
         lengths = np.array([len(clip.actions) + 1 for clip in clips])
         frames = ClipFrames(files, lengths.tolist(), Videos())
         taken = np.ones(lengths.sum(), bool)
         taken[np.cumsum(lengths) - 1] = False
-        raw = _whole(np.concatenate([padded(clip.actions) for clip in clips]))
-        actions, spec, remarks, about = recorded(
-            raw, taken, options, span=lambda: (raw[taken].min(0), raw[taken].max(0))
-        )
-        columns = {"action": actions}
+        raw = _whole(np.concatenate([padded(clip.actions, rows=len(clip.actions) + 1) for clip in clips]))
+        acted = told_by_data(raw, taken, usable, place=table)
+        columns = {"action": acted.rows}
         if has_rewards:
             columns["reward"] = np.concatenate([arrival(clip.rewards) for clip in clips])
         spare = sorted(file.name for file in path.iterdir() if file.suffix.lower() in CONTAINERS and file not in files)
@@ -76,11 +73,11 @@ class Clips:
             format=self.name,
             place=path,
             obs_spec={"video": ModalitySpec(ModalityKind.IMAGE, frames.shape, "uint8", "CHW", "video")},
-            action_spec=spec,
+            action_spec=acted.spec,
             episodes=EpisodeTable.of([clip.name for clip in clips], lengths),
             columns=columns,
-            remarks=(*remarks, "no ends in truth: the table does not tell them from cuts"),
-            provenance=about,
+            remarks=(*acted.remarks, "no ends in truth: the table does not tell them from cuts"),
+            provenance=acted.about,
             files=(table, *files),
             sources={"obs/video": frames},
         )
@@ -98,14 +95,19 @@ class _Clip:
 def _read_table(table: Path) -> tuple[list[_Clip], bool]:
     """Return what the table says, clips in the order in which they first come, and whether it has rewards."""
     with faults(table, "the table"):
-        lines = list(csv.reader(io.StringIO(read_bytes(table, limit=MAX_TABLE).decode("utf-8-sig"), ""), strict=True))
+        lines = list(
+            csv.reader(
+                io.StringIO(read_bytes(table, limit=MAX_TABLE, follow=True).decode("utf-8-sig"), ""), strict=True
+            )
+        )
     head = [name.strip() for name in lines[0]] if lines else []
+    said = str(head)[:200]
     if head[:2] != ["clip", "frame"] or len(head) < 3 or len(set(head)) < len(head) or "" in head:
-        raise damaged(table, f"its columns are {head}, expected clip, frame, then those of the action, each once")
+        raise damaged(table, f"its columns are {said}, expected clip, frame, then those of the action, each once")
     rewards = [i for i, name in enumerate(head) if name in ("reward", "rewards")]
     actions = [i for i in range(2, len(head)) if i not in rewards]
     if len(rewards) > 1 or not actions:
-        raise damaged(table, f"its columns are {head}, expected at most one of rewards and at least one of actions")
+        raise damaged(table, f"its columns are {said}, expected at most one of rewards and at least one of actions")
     rows: dict[str, dict[int, list[float]]] = {}
     order: dict[str, int] = {}
     for number, cells in enumerate(lines[1:], 2):
@@ -115,7 +117,9 @@ def _read_table(table: Path) -> tuple[list[_Clip], bool]:
         episode = order.setdefault(name, len(order))
         frame, values = _numbers(table, head, cells, number, episode)
         if frame in rows.setdefault(name, {}):
-            raise damaged(table, f"line {number} is the second for this frame of {name!r}", episode=episode, row=frame)
+            raise damaged(
+                table, f"line {number} is the second for this frame of {name[:80]!r}", episode=episode, row=frame
+            )
         rows[name][frame] = values
     if not rows:
         raise damaged(table, "it has no rows", way_out="write the action done on each frame")
@@ -133,7 +137,7 @@ def _clip(
     for frame in range(len(rows)):
         if not rows.get(frame):
             what = "no row has this frame" if frame not in rows else "its cells are empty, which only the last may be"
-            raise damaged(table, f"{name!r}: {what}", episode=episode, row=frame)
+            raise damaged(table, f"{name[:80]!r}: {what}", episode=episode, row=frame)
     values = np.array([rows[frame] for frame in range(len(rows))], np.float64)
     return _Clip(name, values[:, actions], values[:, rewards].sum(1))
 
@@ -146,24 +150,23 @@ def _numbers(
         raise damaged(table, f"line {line} has {len(cells)} cells under {len(head)} columns", episode=episode)
     texts = [cell.strip() for cell in cells[1:]]
     if not re.fullmatch(r"\d{1,9}", texts[0], re.ASCII):
-        raise damaged(table, f"line {line}: the frame is {texts[0]!r}, expected its place from 0 on", episode=episode)
+        raise damaged(
+            table, f"line {line}: the frame is {texts[0][:80]!r}, expected its place from 0 on", episode=episode
+        )
     row, values = int(texts[0]), []
     if not any(texts[1:]):
         return row, []
     for name, text in zip(head[2:], texts[1:], strict=True):
         value = float(text) if _NUMBER.fullmatch(text) else float("nan")
         if not np.isfinite(np.float32(value) if abs(value) < 1e38 else float("inf")):
-            raise damaged(table, f"line {line}: {name} is {text!r}, expected a number", episode=episode, row=row)
+            raise damaged(table, f"line {line}: {name} is {text[:80]!r}, expected a number", episode=episode, row=row)
         values.append(value)
     return row, values
 
 
 def _files(folder: Path, table: Path, clips: Sequence[_Clip]) -> tuple[Path, ...]:
     """Return the file of each clip."""
-    files = tuple(
-        check_file(inside(folder, clip.name, said_by=table, episode=episode), episode=episode)
-        for episode, clip in enumerate(clips)
-    )
+    files = tuple(inside(folder, clip.name, said_by=table, episode=episode) for episode, clip in enumerate(clips))
     if len(set(files)) < len(files):
         raise damaged(table, "names one clip in two ways")
     return files

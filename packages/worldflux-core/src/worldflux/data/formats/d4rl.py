@@ -13,15 +13,15 @@ import numpy as np
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ModalitySpec
 
+from ..npz import npz_arrays, npz_columns, npz_names
 from ..recording import EpisodeTable, damaged
-from .bounds import OPTIONS, plain
-from .guard import the_file
-from .hdf5 import Hdf5File, Hdf5Rows, Piece, check_rows, hdf5_in, layout_remark, shows
-from .images import as_images, image_spec, is_image
-from .lazy import LazyRecording, Source
-from .npz_columns import load_npz, npz_names
-from .shaping import check_finite, refuse_unknown
-from .transitions import Arrivals, disagreement, info_column, tail_of, vector_spec
+from .common.actions import OPTIONS, ActionOptions, told_by_data
+from .common.arrivals import Arrivals, disagreement, stands_in
+from .common.columns import check_finite, info_column, picked, vector_spec, vectors
+from .common.guard import refuse_unknown, the_file
+from .common.hdf5 import Hdf5File, Hdf5Rows, Piece, check_rows, hdf5_in, layout_remark, shows
+from .common.images import as_images, image_spec, is_image
+from .common.lazy import LazyRecording, Source
 
 _ENDINGS = (".hdf5", ".h5", ".npz")
 _COLUMNS = ("observations", "actions")
@@ -60,10 +60,10 @@ class D4rl:
         """Return the dataset in ``path``.
 
         Options: ``tail`` (``"stand_in"`` keeps the last reward and end in a marked row, ``"drop"`` leaves them out),
-        ``step_limit`` (steps after which an episode ends, for files without timeouts), ``action_low``,
-        ``action_high``, ``infos=False``. Raises DatasetError, ConfigurationError.
+        ``step_limit`` (steps after which an episode ends, for files without timeouts), ``info`` (names of
+        infos to keep, all by default), and those of actions. Raises DatasetError, ConfigurationError.
         """
-        refuse_unknown(self.name, options, ("tail", "step_limit", *OPTIONS, "infos"))
+        refuse_unknown(self.name, options, ("tail", "step_limit", *OPTIONS, "info"))
         flat = _flat(the_file(path, _ENDINGS, "a D4RL set"))
         try:
             return _recording(path, flat, options)
@@ -74,8 +74,8 @@ class D4rl:
 
 def _flat(file: Path) -> Flat:
     if file.suffix.lower() == ".npz":
-        names = tuple(npz_names(file))
-        return Flat(file, names, lambda name: load_npz(file, (name,))[name])
+        names = tuple(npz_columns(file))
+        return Flat(file, names, lambda name: npz_arrays(file, (name,))[name])
     hdf5 = Hdf5File(file)
     names = tuple(hdf5.names(hdf5.root))
     for group in ("infos", "metadata"):
@@ -96,10 +96,10 @@ def _recording(path: Path, flat: Flat, options: Mapping[str, Any]) -> LazyRecord
     rewards, terminals, timeouts = columns.values()
     steps, remarks = _episodes(flat, count, terminals, timeouts, options.get("step_limit"))
     following = "next_observations" in flat.names
-    tail = tail_of(options.get("tail"), default="stand_in" if rewards is not None or terminals is not None else "drop")
-    arrivals = Arrivals(steps, extra=following or tail == "stand_in")
+    pays = rewards is not None or terminals is not None
+    kept = following or stands_in(options.get("tail"), pays=pays, remarks=remarks)
+    arrivals = Arrivals(steps, extra=kept)
     ended = np.zeros(len(steps), bool) if terminals is None else terminals[arrivals.last] != 0
-    kept = following or tail == "stand_in"
     table = EpisodeTable.of(
         range(len(steps)), arrivals.lengths, ended & kept, np.full(len(steps), kept and not following)
     )
@@ -107,15 +107,17 @@ def _recording(path: Path, flat: Flat, options: Mapping[str, Any]) -> LazyRecord
     spec, sources, more = _observations(flat, arrivals, following, out)
     if rewards is not None:
         out["reward"] = arrivals.rewards(rewards)
-    said = _said_of_the_end(following, tail, rewards is not None, len(steps))
-    out["action"], action_spec, scaled, bounds = plain(arrivals.states(actions), ~arrivals.extra, dict(options))
-    infos, lost = _infos(flat, arrivals) if options.get("infos", True) else ({}, [])
+    acted = told_by_data(arrivals.states(actions), ~arrivals.extra, ActionOptions.of(options), place=flat.path)
+    out["action"] = acted.rows
+    infos, lost = _infos(flat, arrivals, options.get("info"))
     out |= {f"info/{name}": rows for name, rows in infos.items()}
     for name, rows in out.items():
         check_finite(name.replace("obs/obs", "observations"), rows, table, flat.path)
+    slow = flat.hdf5.slow if flat.hdf5 is not None else []
     return LazyRecording(
-        "d4rl", path, spec, action_spec, table, out, {name: vector_spec(name, rows) for name, rows in infos.items()},
-        (*remarks, *said, *more, *scaled, *lost), {**_metadata(flat), **bounds}, (flat.path,), sources,
+        "d4rl", path, spec, acted.spec, table, out, {name: vector_spec(name, rows) for name, rows in infos.items()},
+        (*remarks, *more, *acted.remarks, *lost, *slow), {**_metadata(flat), **acted.about}, (flat.path,),
+        sources,
     )  # fmt: skip
 
 
@@ -177,14 +179,9 @@ def _observations(
     if is_image(shape, seen.dtype):
         out["obs/obs"] = as_images(arrivals.states(seen, None if after is None else after[arrivals.last]), shape)
         return {"obs": image_spec("obs", shape)}, {}, []
-    with np.errstate(over="ignore"):
-        seen = seen.reshape(count, -1).astype(np.float32)
-        after = None if after is None else after.reshape(count, -1).astype(np.float32)
+    seen, after = vectors(seen), None if after is None else vectors(after)
     out["obs/obs"] = arrivals.states(seen, None if after is None else after[arrivals.last])
     remarks = [] if after is None else _inconsistent(flat, seen, after, arrivals)
-    if flat.hdf5 is not None:
-        remark = layout_remark("observations", flat.hdf5.dataset("observations"), loaded=True)
-        remarks += [remark] if remark else []
     return {"obs": vector_spec("obs", out["obs/obs"])}, {}, remarks
 
 
@@ -210,16 +207,17 @@ def _pictures(
     ]
     if following and file.dataset("next_observations").shape != found.shape:
         raise damaged(flat.path, "next_observations has another shape than observations")
-    remark = layout_remark("observations", found, loaded=False)
+    remark = layout_remark("observations", found)
     source = Hdf5Rows(file, "observations", pieces, partial(as_images, shape=shape))
     return {"obs": image_spec("obs", shape)}, {"obs/obs": source}, [remark] if remark else []
 
 
-def _infos(flat: Flat, arrivals: Arrivals) -> tuple[dict[str, np.ndarray], list[str]]:
+def _infos(flat: Flat, arrivals: Arrivals, chosen: Any) -> tuple[dict[str, np.ndarray], list[str]]:
     found: dict[str, np.ndarray] = {}
     lost = []
-    for where in (name for name in flat.names if name.startswith("infos/")):
-        name = where.removeprefix("infos/")
+    names = [name.removeprefix("infos/") for name in flat.names if name.startswith("infos/")]
+    for name in picked(flat.path, "info", chosen, names):
+        where = f"infos/{name}"
         if flat.hdf5 is not None:
             here = flat.hdf5.at(where)
             if flat.hdf5.is_group(here) or getattr(here, "dtype", np.dtype(object)).kind not in "biuf":
@@ -237,20 +235,6 @@ def _infos(flat: Flat, arrivals: Arrivals) -> tuple[dict[str, np.ndarray], list[
             "infos belong to the observation that an action was taken in: an episode's last row repeats them"
         )
     return found, remarks
-
-
-def _said_of_the_end(following: bool, tail: str, rewarded: bool, episodes: int) -> list[str]:
-    if following:
-        return []
-    if tail == "drop":
-        lost = "the last reward and the end" if rewarded else "the end"
-        return [
-            f"the file does not show what its last actions led to: {lost} of each of {episodes} episodes are left out"
-        ]
-    return [
-        f"the file does not show what its last actions led to: the last row of each of {episodes} episodes repeats the "
-        "observation before it (its reward and end are real), and is marked as a stand-in; tail='drop' leaves it out"
-    ]
 
 
 def _metadata(flat: Flat) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from worldflux.core.errors import ConfigurationError
 from worldflux.envs.spaces import image_layout
 
 from ..recording import DatasetError, EpisodeTable, Recording
-from .actions import OPTIONS, ActionOptions
-from .lines import Lines, observation_names
-from .npz_files import NpzFiles, is_image, joined, npz_of
-from .shaping import refuse_unknown
+from .common.actions import OPTIONS, ActionOptions
+from .common.guard import refuse_unknown
+from .common.lines import Lines, observation_names
+from .common.npz_files import NpzFiles, is_image, joined, npz_of
 
 _NAME = re.compile(r"(\d{8}T\d{6}F\d+)-([0-9A-Za-z]+)-([0-9A-Za-z]+)-(\d{1,9})\.npz")
 _FLAGS = ("is_first", "is_last", "is_terminal")
@@ -69,7 +69,7 @@ class DreamerV3:
         lines = self._lines(path, chunks, parts, streams, pieces, names, action)
         lines.remarks += remarks + self._left_out(chunks, names)
         lines.provenance |= {"chunks": len(files), "streams": len(streams)}
-        return lines.recording(ActionOptions(**options))
+        return lines.recording(ActionOptions.of(options))
 
     def _names(self, chunks: NpzFiles, action: str) -> list[str]:
         first = chunks.columns[0]
@@ -114,6 +114,8 @@ class DreamerV3:
         terminal = small["is_terminal"][ends - 1].astype(bool)
         ids = [f"{_uuid(chunks.files[block[p.stream][p.start]])}-{row[p.stream][p.start]}" for p in pieces]
         table = EpisodeTable.of(ids, [p.stop - p.start for p in pieces], terminal)
+        taken = np.ones(int(ends[-1]), bool)
+        taken[ends - 1] = [not p.ends for p in pieces]
         images = {name: chunks.columns[0][name] for name in names if is_image(chunks.columns[0][name])}
         called = observation_names(name for name in names if name not in (action, "reward", *_FLAGS))
         stored = {f"obs/{called[name]}": name for name in images}
@@ -135,6 +137,7 @@ class DreamerV3:
             load=lambda name, index: chunks.images(stored[name], index),
             block=blocks.astype(np.int32),
             row=rows,
+            taken=taken,
         )
 
 

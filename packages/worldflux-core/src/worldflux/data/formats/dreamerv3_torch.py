@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..recording import EpisodeTable, Recording
-from .actions import OPTIONS, ActionOptions
-from .episode_npz import Table, episode_lines
-from .npz_files import NpzFiles, npz_of
-from .shaping import refuse_unknown
-from .timing import padded_actions
+from .common.actions import OPTIONS, ActionOptions
+from .common.arrivals import padded
+from .common.episode_npz import Table, episode_lines
+from .common.guard import refuse_unknown
+from .common.npz_files import NpzFiles, npz_of
 
 _NAME = re.compile(r"\d{8}T\d{6}-[0-9A-Za-z]+-\d{1,9}\.npz")
 _LENGTH = re.compile(r"(.+?)(?:-.*)?-(\d{1,9})\.npz")
@@ -56,7 +56,7 @@ class DreamerV3Torch:
         remarks = [] if truth else ["neither is_terminal nor discount: every episode is read as cut short by time"]
         columns = Table(observed, action="action", reward="reward" if "reward" in first else None)
         lines = episode_lines(self.name, path, files, small, table, columns, remarks)
-        return lines.recording(ActionOptions(**options))
+        return lines.recording(ActionOptions.of(options))
 
     def _check_names(self, files: NpzFiles) -> None:
         """Hold every column to the length that its file's name says."""
@@ -70,7 +70,7 @@ class DreamerV3Torch:
 
 def shifted(actions: np.ndarray) -> np.ndarray:
     """Return actions ``[T, ...]`` that led to their rows as those done at them; the last row's is a filler."""
-    return padded_actions(actions[1:], len(actions))
+    return padded(actions[1:], rows=len(actions))
 
 
 def _age(file: Path) -> tuple[str, int, str]:

@@ -11,12 +11,12 @@ import numpy as np
 from worldflux.core.errors import ConfigurationError
 
 from ..recording import EpisodeTable, Recording
-from .actions import OPTIONS, ActionOptions
-from .episode_npz import Table, episode_lines
-from .naming import ACTION, FIRST, LAST, OPTIONS as NAMES, REWARD, TERMINAL, Chosen, choose
-from .npz_files import NpzFiles, npz_of
-from .shaping import arrival, refuse_unknown
-from .timing import Layout, check_tail, guess_layout, padded_actions, stands_in
+from .common.actions import OPTIONS, ActionOptions
+from .common.arrivals import Layout, arrival, check_layout, guess_layout, padded, stands_in
+from .common.episode_npz import Table, episode_lines
+from .common.guard import refuse_unknown
+from .common.naming import ACTION, FIRST, LAST, OPTIONS as NAMES, REWARD, TERMINAL, Chosen, choose
+from .common.npz_files import NpzFiles, npz_of
 
 _ONE_EPISODE = "one file is one episode; if the flag says something else, stops=[] does without it"
 _EXAMPLE = "np.savez('episode_0000.npz', observation=obs, action=action, reward=reward)"
@@ -41,10 +41,10 @@ class NpzFolder:
         that are damaged or do not go together, ConfigurationError for options that do not fit.
         """
         refuse_unknown(self.name, options, (*NAMES, "layout", "tail", *OPTIONS))
-        check_tail(tail)
+        check_layout(layout, tail)
         files = NpzFiles(npz_of(path), episodes=True)
         chosen = choose(str(path), self._names(files), options)
-        usable = ActionOptions(**options)
+        usable = ActionOptions.of(options)
         files.check_alike(chosen.used)
         pictures = files.pictures(chosen.observations)
         parts = files.load([name for name in chosen.used if name not in pictures])
@@ -53,7 +53,8 @@ class NpzFolder:
         if others := sorted({name for held in files.columns for name in held} - {*chosen.used}):
             remarks.append(f"left out: {', '.join(others)}")
         layout = self._layout(path, layout, rows, parts, chosen, remarks)
-        stand_in = layout == "transitions" and stands_in(tail, chosen.reward, chosen.terminal, remarks)
+        pays = chosen.reward is not None or chosen.terminal is not None
+        stand_in = layout == "transitions" and stands_in(tail, pays=pays, remarks=remarks)
         lengths, terminal = [], []
         for one, part in zip(rows, parts):
             terminal.append(one.ends(part, layout) and (layout != "transitions" or stand_in))
@@ -61,7 +62,9 @@ class NpzFolder:
             lengths.append(one.observed + stand_in)
         table = EpisodeTable.of([f.stem for f in files.files], lengths, terminal, np.full(len(rows), stand_in))
         columns = Table(chosen.observations, chosen.action, chosen.reward, chosen.info)
-        return episode_lines(self.name, path, files, parts, table, columns, remarks).recording(usable)
+        # transitions without a stand-in: the last action was taken, what it led to is not shown
+        taken = np.ones(table.rows, bool) if layout == "transitions" and not stand_in else None
+        return episode_lines(self.name, path, files, parts, table, columns, remarks, taken).recording(usable)
 
     def _names(self, files: NpzFiles) -> list[str]:
         """Every column but those that no file has as rows of numbers, and that have no known name."""
@@ -84,8 +87,6 @@ class NpzFolder:
         if len(more) > 1:
             odd = next(one for one in rows if one.more != rows[0].more)
             raise odd.wrong(f"it has {odd.said}, the first file {rows[0].said}", way_out="give all files one layout")
-        if layout is not None and layout not in ("arrival", "gymnasium", "transitions"):
-            raise ConfigurationError(f"layout is {layout!r}, expected 'arrival', 'gymnasium' or 'transitions'")
         if more == {1}:
             if layout not in (None, "gymnasium"):
                 raise ConfigurationError(f"layout={layout!r}, but {path} has {rows[0].said}: that is 'gymnasium'")
@@ -160,7 +161,7 @@ class _Rows:
         if chosen.action is not None:
             values = part[chosen.action]
             self._files.check_finite(self._index, chosen.action, values[: len(values) - (layout == "arrival")])
-            part[chosen.action] = padded_actions(values, length)
+            part[chosen.action] = padded(values, rows=length)
         if chosen.reward is not None:
             values = part[chosen.reward]
             self._files.check_finite(self._index, chosen.reward, values)

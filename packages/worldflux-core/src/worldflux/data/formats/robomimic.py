@@ -15,13 +15,13 @@ from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ModalitySpec
 
 from ..recording import EpisodeTable, damaged
-from .bounds import OPTIONS, plain
-from .guard import faults, the_file
-from .hdf5 import Hdf5File, Hdf5Rows, Piece, check_rows, layout_remark, shows
-from .images import as_images, image_spec, is_image
-from .lazy import LazyRecording, Source
-from .shaping import check_finite, refuse_unknown
-from .transitions import Arrivals, disagreement, info_column, tail_of, vector_spec
+from .common.actions import OPTIONS, ActionOptions, told_by_data
+from .common.arrivals import Arrivals, disagreement, stands_in
+from .common.columns import check_finite, info_column, picked, vector_spec
+from .common.guard import faults, refuse_unknown, the_file
+from .common.hdf5 import Hdf5File, Hdf5Rows, Piece, check_rows, layout_remark, shows
+from .common.images import as_images, image_spec, is_image
+from .common.lazy import LazyRecording, Source
 
 _DEMO = re.compile(r"demo_(\d{1,9})")
 
@@ -54,10 +54,10 @@ class RoboMimic:
         """Return the dataset in ``path``.
 
         Options: ``dones`` (``"terminal"``: a demonstration's last ``dones`` is its end in truth; ``"time"``: it is
-        none), ``tail`` (where there is no ``next_obs``: ``"stand_in"`` or ``"drop"``), ``action_low``, ``action_high``,
-        ``infos=False``. Raises DatasetError, ConfigurationError.
+        none), ``tail`` (where there is no ``next_obs``: ``"stand_in"`` or ``"drop"``), ``info=[]`` (leave
+        the states out), and those of actions. Raises DatasetError, ConfigurationError.
         """
-        refuse_unknown(self.name, options, ("dones", "tail", *OPTIONS, "infos"))
+        refuse_unknown(self.name, options, ("dones", "tail", *OPTIONS, "info"))
         if options.get("dones", "terminal") not in ("terminal", "time"):
             raise ConfigurationError(f"dones is {options['dones']!r}, expected 'terminal' or 'time'")
         file = Hdf5File(the_file(path, (".hdf5", ".h5"), "a RoboMimic set"))
@@ -71,9 +71,8 @@ def _recording(path: Path, file: Hdf5File, options: Mapping[str, Any]) -> LazyRe
     demos = _demos(file)
     has = _columns_of_all(file, demos)
     following = "next_obs" in has
-    default = "stand_in" if {"rewards", "dones"} & has else "drop"
-    tail = tail_of(options.get("tail"), default=default)
-    kept = following or tail == "stand_in"
+    said: list[str] = []
+    kept = following or stands_in(options.get("tail"), pays=bool({"rewards", "dones"} & has), remarks=said)
     arrivals = Arrivals(np.array([demo.steps for demo in demos]), extra=kept)
     dones = _dones(file, demos, has)
     ended = dones[arrivals.last] & kept & (options.get("dones", "terminal") == "terminal")
@@ -85,21 +84,22 @@ def _recording(path: Path, file: Hdf5File, options: Mapping[str, Any]) -> LazyRe
     if "rewards" in has:
         columns["reward"] = arrivals.rewards(_flat(file, demos, "rewards").reshape(-1))
     raw = _flat(file, demos, "actions", rows_of_one=False)
-    columns["action"], action_spec, scaled, bounds = plain(arrivals.states(raw), ~arrivals.extra, dict(options))
+    acted = told_by_data(arrivals.states(raw), ~arrivals.extra, ActionOptions.of(options), place=file.path)
+    columns["action"] = acted.rows
     info = {}
-    if "states" in has and options.get("infos", True):
+    if picked(path, "info", options.get("info"), ["states"] if "states" in has else []):
         states = info_column(_flat(file, demos, "states", rows_of_one=False))
         if states is not None:
             info["states"] = columns["info/states"] = arrivals.states(states)
     for name, rows in columns.items():
         check_finite(name.replace("obs/", "obs ", 1), rows, table, file.path)
-    about, said = _about(file, demos)
-    remarks += [*_ends(file, dones, arrivals, ended), *_said_of_the_end(following, tail), *scaled, *said]
+    about, more = _about(file, demos)
+    remarks += [*_ends(file, dones, arrivals, ended), *said, *acted.remarks, *more]
     if info and kept:
         remarks.append("states belong to the observation an action was taken in: an episode's last row repeats them")
     return LazyRecording(
-        "robomimic", path, spec, action_spec, table, columns, {n: vector_spec(n, rows) for n, rows in info.items()},
-        tuple(remarks), {**about, **bounds}, (file.path,), sources,
+        "robomimic", path, spec, acted.spec, table, columns, {n: vector_spec(n, rows) for n, rows in info.items()},
+        (*remarks, *file.slow), {**about, **acted.about}, (file.path,), sources,
     )  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def _observations(
             shape = tuple(found.shape[1:])
             spec[name] = image_spec(name, shape)
             sources[f"obs/{name}"] = _pictures(file, demos, name, found, following)
-            remark = layout_remark(name, found, loaded=False)
+            remark = layout_remark(name, found)
         else:
             remark = _vectors(file, demos, arrivals, name, following, out)
             if not out[f"obs/{name}"].shape[1]:
@@ -253,17 +253,6 @@ def _ends(file: Hdf5File, dones: np.ndarray, arrivals: Arrivals, ended: np.ndarr
     if inner.any():
         remarks.append(f"{int(inner.sum())} rows before the last say dones = 1 as well: demonstrations are kept whole")
     return remarks
-
-
-def _said_of_the_end(following: bool, tail: str) -> list[str]:
-    if following:
-        return []
-    if tail == "drop":
-        return ["there is no next_obs: what a demonstration's last action led to, its reward and end, is left out"]
-    return [
-        "there is no next_obs: the last row of each demonstration repeats the observation before it (its reward and "
-        "end are real), and is marked as a stand-in; tail='drop' leaves it out"
-    ]
 
 
 def _about(file: Hdf5File, demos: list[Demo]) -> tuple[dict[str, Any], list[str]]:

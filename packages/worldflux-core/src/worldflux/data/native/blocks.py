@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
 from typing import Any, TypeVar
 
 from worldflux.core.errors import ConfigurationError
+
+from ..extra import need
 
 BLOCK = 64  # rows: small enough for a window to waste little, large enough to compress
 LEVEL = 3
@@ -16,23 +17,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def require_zstd() -> ModuleType:
-    """Return the module that compresses. Raises ConfigurationError where it is not installed."""
-    try:
-        import zstandard
-    except ImportError as error:
-        raise ConfigurationError(
-            f"images in zstd blocks need zstandard, which cannot be imported ({error}): "
-            'pip install "worldflux-core[data]"'
-        ) from error
-    module: ModuleType = zstandard
-    return module
-
-
 def has_zstd() -> bool:
     """Whether blocks can be made and read here."""
     try:
-        require_zstd()
+        need("zstandard", "images in zstd blocks")
     except ConfigurationError:
         return False
     return True
@@ -40,12 +28,12 @@ def has_zstd() -> bool:
 
 def packed(rows: bytes) -> bytes:
     """Return a block of rows, compressed."""
-    return bytes(require_zstd().ZstdCompressor(level=LEVEL).compress(rows))
+    return bytes(need("zstandard", "images in zstd blocks").ZstdCompressor(level=LEVEL).compress(rows))
 
 
 def unpacked(block: bytes, size: int) -> bytes:
     """Return the ``size`` bytes of a block. Raises ValueError if it is damaged or holds another number of them."""
-    zstd = require_zstd()
+    zstd = need("zstandard", "images in zstd blocks")
     try:
         header = zstd.get_frame_parameters(block)
         if header.content_size != size:

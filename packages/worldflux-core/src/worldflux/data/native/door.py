@@ -26,7 +26,7 @@ class Door:
 
     def checked(self, columns: Mapping[str, Any], episode: str) -> tuple[dict[str, np.ndarray], bool]:
         """Return the columns as they are stored, copied, and whether the flags among them say it ended in truth."""
-        given = {name: np.asarray(value) for name, value in columns.items()}
+        given = {name: self._array(name, value, episode) for name, value in columns.items()}
         unknown = [name for name in given if name not in self._fields and name not in FLAGS]
         missing = [name for name in self._fields if name not in given]
         if unknown or missing:
@@ -44,6 +44,16 @@ class Door:
         if "action" in out:
             self._one_hot(out["action"], episode)
         return out, self._terminal(given, length, episode)
+
+    def _array(self, name: str, value: Any, episode: str) -> np.ndarray:
+        if np.ma.is_masked(value):
+            raise damaged(
+                self._place, f"{name!r} has masked values", episode=episode, way_out="fill them, or leave it out"
+            )
+        try:
+            return np.asarray(value)
+        except (ValueError, TypeError, RuntimeError) as error:  # rows that differ; a tensor on a device, or with a grad
+            raise damaged(self._place, f"{name!r} is no array of rows: {error}", episode=episode) from error
 
     def _length(self, given: Mapping[str, np.ndarray], episode: str) -> int:
         lengths = {name: len(value) if value.ndim else 0 for name, value in given.items()}
@@ -76,8 +86,10 @@ class Door:
             )
         with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
             rows = np.array(given, dtype, order="C")
-        bad = ~np.isfinite(rows) if dtype.kind == "f" else (rows != given if dtype.kind in "iu" else None)
-        if bad is not None and bad.any():
+        bad = ~np.isfinite(rows) if dtype.kind == "f" else np.zeros(rows.shape, bool)
+        if given.dtype != dtype and given.dtype.kind in "iu":  # a float is rounded, a whole number is not
+            bad |= rows != given
+        if bad.any():
             row = int(np.argmax(bad.reshape(len(rows), -1).any(axis=1)))
             raise damaged(
                 self._place, f"{name} is {given[row][bad[row]].flat[0] if rows.ndim > 1 else given[row]}",
@@ -118,8 +130,14 @@ class Door:
         rows = np.arange(length)
         allowed = {"is_first": rows == 0, "is_last": rows == length - 1, "is_terminal": rows == length - 1}
         for name, may in allowed.items():
-            if name in given and (given[name].shape != (length,) or (given[name].astype(bool) & ~may).any()):
-                wrong = given[name].reshape(length, -1).any(axis=1) & ~may
+            if name not in given:
+                continue
+            if given[name].shape != (length,):
+                raise damaged(
+                    self._place, f"{name!r} has shape {given[name].shape}, expected ({length},)", episode=episode
+                )
+            wrong = given[name].astype(bool) & ~may
+            if wrong.any():
                 raise damaged(
                     self._place, f"{name!r} is true in the middle", episode=episode, row=int(np.argmax(wrong)),
                     way_out="append one episode at a time",

@@ -20,7 +20,7 @@ from ..recording import DatasetError, damaged
 FORMAT, VERSION = "worldflux", 1
 PAGE, EPISODES, IDS, SHARDS, HASHES = "dataset.json", "episodes.npy", "ids.npy", "shards", "checks.npy"
 STORAGES = ("raw", "zstd")
-_SHARD, _FILE = re.compile(r"[0-9]{6,12}"), re.compile(r"[A-Za-z0-9_-]{1,200}\.(npy|zst)")
+NAME, FILE = re.compile(r"[0-9]{6,12}"), re.compile(r"[A-Za-z0-9_-]{1,200}\.(npy|zst)")  # of a shard, in one
 _NUMBERS = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -145,7 +145,7 @@ def _page(data: Mapping[str, Any]) -> Page:
         tables={name: _hash(data["tables"][name]) for name in (EPISODES, IDS)},
     )
     for name, stack in page.frame_stack.items():
-        if name not in page.obs_spec or stack < 1 or page.obs_spec[name].shape[0] % stack:
+        if name not in page.obs_spec or len(page.obs_spec[name].shape) != 3 or page.obs_spec[name].shape[0] % stack:
             raise ValueError(f"frame_stack {stack} does not fit {name!r}")
     columns = set(page.fields())
     for shard in shards:
@@ -158,7 +158,7 @@ def _page(data: Mapping[str, Any]) -> Page:
 
 def _shard(data: Mapping[str, Any]) -> Shard:
     name = data["name"]
-    if not isinstance(name, str) or not _SHARD.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(f"a shard is called {name!r}, which leads out of the folder or is no number")
     columns = {str(column): Column(_file(at["file"]), str(at["storage"])) for column, at in data["columns"].items()}
     files = {_file(file): _hash(digest) for file, digest in data["files"].items()}
@@ -171,7 +171,7 @@ def _shard(data: Mapping[str, Any]) -> Shard:
 
 
 def _file(name: Any) -> str:
-    if not isinstance(name, str) or not _FILE.fullmatch(name):
+    if not isinstance(name, str) or not FILE.fullmatch(name):
         raise ValueError(f"it names the file {name!r}, which leads out of the folder or is none of a dataset")
     return name
 

@@ -15,7 +15,7 @@ from worldflux.core.errors import CheckpointError
 from worldflux.file_sets import saved, steady
 from worldflux.files import sha256
 
-from ..formats.shaping import refuse_unknown
+from ..formats.common.guard import refuse_unknown
 from ..npy import map_npy
 from ..recording import DatasetError, EpisodeTable, Recording, damaged
 from .blocks import Threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import math
@@ -18,7 +19,7 @@ from worldflux.core.spec import ModalitySpec
 from worldflux.files import sync
 
 from .blocks import BLOCK, packed
-from .page import HASHES, SHARDS, Column, Shard
+from .page import FILE, HASHES, NAME, SHARDS, Column, Shard
 
 Episode = Mapping[str, np.ndarray]
 
@@ -28,7 +29,7 @@ def write_shard(
 ) -> Shard:
     """Write whole episodes as shard ``number`` and return what the page says of it; ``packs`` go in zstd blocks.
 
-    Nobody finds it before the page lists it. Raises OSError; nothing of it is left then.
+    Nobody finds it before the page lists it. Raises OSError; what is left then goes with ``drop_unlisted``.
     """
     name = f"{number:06d}"
     stage, place = folder / SHARDS / f".{name}", folder / SHARDS / name
@@ -51,21 +52,32 @@ def write_shard(
         files |= _write_rows(stage / HASHES, [checks], checks.dtype, checks.shape)
         sync(stage)
         os.rename(stage, place)
-        sync(place.parent)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
-        shutil.rmtree(place, ignore_errors=True)
         raise
+    sync(place.parent)
     return Shard(name, sum(lengths), len(episodes), columns, files)
 
 
 def drop_unlisted(folder: Path, listed: Iterable[str]) -> list[str]:
-    """Remove what a killed writer left beside the sealed shards, and return its names. Only for who holds the lock."""
+    """Remove what a killed writer left beside the sealed shards, and return its names. Only for who holds the lock.
+
+    Whatever else lies there is somebody's, and stays.
+    """
     keep, shards = set(listed), folder / SHARDS
-    gone = [path for path in (sorted(shards.iterdir()) if shards.is_dir() else []) if path.name not in keep]
+    there = sorted(shards.iterdir()) if shards.is_dir() else []
+    gone = [path for path in there if path.name not in keep and is_shard(path)]
     for path in gone:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        shutil.rmtree(path)
+    with contextlib.suppress(OSError):  # it is empty, then, or holds what stays
+        shards.rmdir()
     return [path.name for path in gone]
+
+
+def is_shard(path: Path) -> bool:
+    """Whether this is a shard or the stage of one, by its name and those of all files in it."""
+    named = NAME.fullmatch(path.name.removeprefix(".")) and path.is_dir() and not path.is_symlink()
+    return bool(named) and all(FILE.fullmatch(file.name) and not file.is_dir() for file in path.iterdir())
 
 
 def check(rows: np.ndarray) -> int:

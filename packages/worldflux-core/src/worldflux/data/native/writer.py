@@ -15,12 +15,14 @@ from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 from worldflux.files import expanded, json_text, parse_json, replacing, sha256
 
+from ..alike import difference
+from ..extra import need
 from ..layout import check_specs, in_bytes
 from ..lock import FolderLock
 from ..recording import DatasetError, damaged
-from .blocks import BLOCK, has_zstd, packed, require_zstd
+from .blocks import BLOCK, has_zstd, packed
 from .door import Door
-from .page import EPISODES, IDS, PAGE, Page, check_modality
+from .page import EPISODES, IDS, PAGE, Page, check_modality, read_page
 from .reader import NativeFormat
 from .shards import drop_unlisted, write_shard
 
@@ -70,12 +72,11 @@ class DatasetWriter:
         mode: Literal["new", "append"] = "new",
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
-        if images not in ("auto", "raw", "zstd") or mode not in ("new", "append"):
-            raise ConfigurationError(
-                f"images is {images!r}, mode {mode!r}; expected auto, raw or zstd, and new or append"
-            )
+        for what, value, known in (("images", images, ("auto", "raw", "zstd")), ("mode", mode, ("new", "append"))):
+            if value not in known:
+                raise ConfigurationError(f"{what} is {value!r}, expected {' or '.join(known)}")
         if images == "zstd":
-            require_zstd()
+            need("zstandard", "images in zstd blocks")
         self.path, self._images, self._shard_bytes = expanded(path), images, shard_bytes
         page = _page(obs_spec, action_spec, info_spec, rewards, frame_stack, remarks)
         self._lock = FolderLock(self.path)
@@ -164,9 +165,9 @@ class DatasetWriter:
             return
         number, self._next = self._next, self._next + 1  # never that of a failed try, which may be listed
         try:
-            episodes = [one[0] for one in self._pending]
-            shard = write_shard(self.path, number, episodes, self._fields, self._packs(episodes))
-            lengths = [len(next(iter(rows.values()))) for rows in episodes]
+            rows = [one[0] for one in self._pending]
+            shard = write_shard(self.path, number, rows, self._fields, self._packs(rows))
+            lengths = [len(next(iter(columns.values()))) for columns in rows]
             flags = [[terminal, stand_in, source] for _, _, terminal, stand_in, source in self._pending]
             new = np.column_stack([np.zeros((len(lengths), 1)), lengths, flags]).astype(np.int64)
             table = np.concatenate([self._table, new])
@@ -174,10 +175,11 @@ class DatasetWriter:
             names = [*self._names, *(one[1] for one in self._pending)]
             self._page = self._listed(replace(self._page, shards=(*self._page.shards, shard)), table, names)
         except (OSError, TypeError, ValueError) as error:
-            raise damaged(
-                self.path, f"could not seal {len(self._pending)} episodes: {error}",
-                way_out=f"the {self.sealed:,} sealed ones are untouched",
-            ) from error  # fmt: skip
+            with contextlib.suppress(OSError, DatasetError):
+                drop_unlisted(self.path, _shards_listed(self.path))
+            episodes = f"{len(self._pending):,} episode{'s' if len(self._pending) > 1 else ''}"
+            kept = f"the {self.sealed:,} sealed before are untouched" if self.sealed else "none was sealed before"
+            raise damaged(self.path, f"could not seal {episodes}: {error}", way_out=kept) from error
         self._table, self._names, self._pending, self._bytes = table, names, [], 0
 
     def close(self) -> None:
@@ -199,6 +201,11 @@ class DatasetWriter:
 
     def _begin(self, page: Page, mode: str) -> None:
         there = (self.path / PAGE).exists()
+        if not there and (self.path / EPISODES).exists():  # a killed writer puts the page there first
+            raise damaged(
+                self.path / PAGE, f"it is missing, yet {EPISODES} is there",
+                way_out="take it from a copy of the dataset, or choose another folder; nothing was changed",
+            )  # fmt: skip
         if there and mode == "new":
             raise ConfigurationError(
                 f"{self.path} holds a dataset: append to it, or choose another folder; nothing was changed"
@@ -285,26 +292,22 @@ def _page(
     return Page(dict(obs_spec), action_spec, info, bool(rewards), stacks, remarks=tuple(map(str, remarks)))
 
 
+def _shards_listed(path: Path) -> list[str]:
+    """The shards that count, as the page on the disk has it. Raises DatasetError."""
+    return [shard.name for shard in read_page(path).shards] if (path / PAGE).exists() else []
+
+
 def _is_image(spec: ModalitySpec) -> bool:
     return spec.dtype == "uint8" and len(spec.shape) == 3
 
 
 def _check_same(there: Page, given: Page, path: Path) -> None:
-    for what in ("obs_spec", "action_spec", "info_spec", "rewards", "frame_stack"):
-        mine, other = getattr(given, what), getattr(there, what)
-        if _plain(mine) != _plain(other):
-            raise ConfigurationError(
-                f"{path} holds episodes with {what} {other!r}, these have {mine!r}: write them to another folder"
-            )
-
-
-def _plain(value: Any) -> Any:
-    """Specs by what rows are like; dicts in any order."""
-    return {name: (one.shape, one.dtype) for name, one in value.items()} if _specs(value) else value
-
-
-def _specs(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(one, ModalitySpec) for one in value.values())
+    differs = difference(given, there, ("obs_spec", "action_spec", "info_spec", "rewards", "frame_stack"))
+    if differs is not None:
+        what, mine, other = differs
+        raise ConfigurationError(
+            f"{path} holds episodes whose {what} is {other}, of these it is {mine}: write them to another folder"
+        )
 
 
 def _worth(samples: Sequence[np.ndarray]) -> bool:

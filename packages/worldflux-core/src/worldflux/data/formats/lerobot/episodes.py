@@ -12,8 +12,8 @@ import numpy as np
 from worldflux.files import parse_json, read_bytes
 
 from ...recording import damaged
-from ..guard import check_file, faults
-from ..tables import Ragged, dense, open_parquet, read_columns
+from ..common.guard import check_file, faults
+from ..common.tables import dense, open_parquet, read_columns
 from .info import Info
 
 MAX_LINES = 1 << 28  # bytes of a table of episodes
@@ -52,10 +52,10 @@ def read_episodes(info: Info, cameras: Sequence[str]) -> tuple[list[Episode], tu
 def read_tasks(info: Info) -> tuple[dict[int, str], Path]:
     """Return the text of each task by its number, and the file that says so. Raises DatasetError."""
     if info.major == 2:
-        file = check_file(info.folder / "meta" / "tasks.jsonl")
+        file = check_file(info.folder / "meta" / "tasks.jsonl", within=info.folder)
         pairs: list[tuple[Any, Any]] = [(one.get("task_index"), one.get("task")) for _, one in json_lines(file)]
     else:
-        file = check_file(info.folder / "meta" / "tasks.parquet")
+        file = check_file(info.folder / "meta" / "tasks.parquet", within=info.folder)
         opened = open_parquet(file)
         texts = [name for name in opened.schema_arrow.names if name != "task_index"]
         if not texts:
@@ -71,7 +71,7 @@ def read_tasks(info: Info) -> tuple[dict[int, str], Path]:
 
 
 def _read_two(info: Info, cameras: Sequence[str]) -> tuple[list[Episode], tuple[Path, ...]]:
-    file = check_file(info.folder / "meta" / "episodes.jsonl")
+    file = check_file(info.folder / "meta" / "episodes.jsonl", within=info.folder)
     episodes, first = [], 0
     for number, one in json_lines(file):
         index, length = one.get("episode_index"), one.get("length")
@@ -89,7 +89,7 @@ def _read_two(info: Info, cameras: Sequence[str]) -> tuple[list[Episode], tuple[
 
 def _read_three(info: Info, cameras: Sequence[str]) -> tuple[list[Episode], tuple[Path, ...]]:
     folder = info.folder / "meta" / "episodes"
-    files = tuple(check_file(file) for file in sorted(folder.glob("*/*.parquet")))
+    files = tuple(check_file(file, within=info.folder) for file in sorted(folder.glob("*/*.parquet")))
     if not files:
         raise damaged(folder, "holds no table of episodes", way_out="take the set from where it came from, whole")
     names = ["episode_index", "length", "dataset_from_index", "dataset_to_index", "data/chunk_index", "data/file_index"]
@@ -97,7 +97,11 @@ def _read_three(info: Info, cameras: Sequence[str]) -> tuple[list[Episode], tupl
     names += [f"videos/{key}/{what}" for key in cameras for what in of_video]
     episodes: list[Episode] = []
     for file in files:
-        columns = read_columns(open_parquet(file), file, names)  # the others, of statistics, are most of the file
+        opened = open_parquet(file)
+        for name in opened.schema_arrow.names:
+            if name.startswith("videos/") and name.split("/")[1] not in info.features:
+                raise damaged(file, f"has the column {name!r}, meta/info.json has no such feature")
+        columns = read_columns(opened, file, names)  # the others, of statistics, are most of the file
         table = {name: _numbers(file, name, column, len(episodes)) for name, column in columns.items()}
         for row in range(len(table["length"])):
             episodes.append(_episode(info, file, {name: values[row] for name, values in table.items()}, cameras))
@@ -149,10 +153,7 @@ def _video_path(info: Info) -> str:
 
 
 def _numbers(file: Path, name: str, column: Any, before: int) -> np.ndarray:
-    try:
-        values = dense(column, ())
-    except Ragged as error:
-        raise damaged(file, f"{name} {error.what}", episode=before + error.row) from error
+    values = dense(column, (), lambda row, what: damaged(file, f"{name} {what}", episode=before + row))
     whole = np.int64 if not name.endswith("_timestamp") else np.float64
     if whole is np.int64 and values.dtype.kind not in "iu":
         raise damaged(file, f"{name} is of type {values.dtype}, expected whole numbers")
@@ -162,7 +163,7 @@ def _numbers(file: Path, name: str, column: Any, before: int) -> np.ndarray:
 def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Give each line of a file of JSON objects, with its number."""
     with faults(file, "it"):
-        lines = read_bytes(file, limit=MAX_LINES).splitlines()
+        lines = read_bytes(file, limit=MAX_LINES, follow=True).splitlines()
     for number, line in enumerate(lines, 1):
         if line.strip():
             with faults(file, f"line {number}"):

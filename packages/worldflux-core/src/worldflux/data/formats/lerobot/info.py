@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ from typing import Any
 from worldflux.files import read_json
 
 from ...recording import DatasetError, damaged
-from ..guard import check_file
-from ..paths import inside
+from ..common.guard import check_file, inside
 
 VERSIONS = {"v2.0": 2, "v2.1": 2, "v3.0": 3}
 _NUMBERS = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64))}
@@ -23,9 +22,13 @@ _FIELD = re.compile(r"\{(\w+)(?::0?(\d{0,2})d)?\}", re.ASCII)
 
 @dataclass(frozen=True)
 class Feature:
-    """A column: its dtype by name, the shape of a row, and for pictures where their channels are."""
+    """A column: its dtype by name, the shape of a row, and for pictures where their channels are.
+
+    ``name`` is what it is called here.
+    """
 
     key: str
+    name: str
     dtype: str
     shape: tuple[int, ...]
     channels_first: bool
@@ -40,14 +43,6 @@ class Feature:
     def is_numbers(self) -> bool:
         """Whether its rows are numbers of a fixed shape."""
         return self.dtype in _NUMBERS
-
-    @property
-    def name(self) -> str:
-        """What it is called here: without ``observation.``, ``images.`` and ``next.``."""
-        rest = self.key
-        for start in ("observation.", "images.", "next."):
-            rest = rest.removeprefix(start)
-        return rest.replace(".", "_").replace("/", "_")
 
     @property
     def frame(self) -> tuple[int, int, int]:
@@ -94,7 +89,7 @@ class Info:
         if "{" in name or "}" in name:
             raise damaged(self.file, f"the template {template!r} is not one of names and widths, such as {{index:03d}}")
         if name not in self.found:  # many episodes share a file
-            self.found[name] = check_file(inside(self.folder, name, said_by=self.file), episode=episode)
+            self.found[name] = inside(self.folder, name, said_by=self.file, episode=episode)
         return self.found[name]
 
 
@@ -105,10 +100,10 @@ def info_file(folder: Path) -> Path:
 
 def read_info(folder: Path) -> Info:
     """Return what ``meta/info.json`` says. Raises DatasetError naming it and what is wrong."""
-    file = check_file(info_file(folder))
-    data = read_json(file, error=DatasetError)
+    file = check_file(info_file(folder), within=folder)
+    data = read_json(file, error=DatasetError, follow=True)
     version = data.get("codebase_version")
-    if version not in VERSIONS:
+    if not isinstance(version, str) or version not in VERSIONS:
         raise damaged(
             file, f"codebase_version is {version!r}, known are {', '.join(VERSIONS)}",
             way_out="update worldflux-core, or convert the set with the lerobot that wrote it",
@@ -125,7 +120,7 @@ def read_info(folder: Path) -> Info:
         folder=folder,
         version=version,
         fps=float(fps),
-        features={key: _feature(file, key, value) for key, value in features.items()},
+        features={key: _feature(file, key, name, features[key]) for key, name in _names(features).items()},
         data_path=_text(file, data, "data_path"),
         video_path=None if data.get("video_path") is None else _text(file, data, "video_path"),
         chunks_size=1 if three else _count(file, data, "chunks_size", 1),
@@ -135,7 +130,20 @@ def read_info(folder: Path) -> Info:
     )
 
 
-def _feature(file: Path, key: str, data: Any) -> Feature:
+def _names(keys: Iterable[str]) -> dict[str, str]:
+    """Return the names without ``observation.``, ``images.`` and ``next.``; whole ones where two would be the same."""
+    short = {}
+    for key in keys:
+        rest = "task" if key == "task_index" else key
+        for start in ("observation.", "images.", "next."):
+            rest = rest.removeprefix(start)
+        short[key] = rest
+    taken = list(short.values())
+    names = {key: name if taken.count(name) == 1 else key for key, name in short.items()}
+    return {key: name.replace(".", "_").replace("/", "_") for key, name in names.items()}
+
+
+def _feature(file: Path, key: str, name: str, data: Any) -> Feature:
     data = data if isinstance(data, dict) else {}
     dtype, shape = data.get("dtype"), data.get("shape")
     whole = isinstance(shape, list) and all(type(size) is int and 0 < size < 1 << 24 for size in shape)
@@ -148,13 +156,7 @@ def _feature(file: Path, key: str, data: Any) -> Feature:
     depth = any(one.get(name) is True for one in about for name in ("is_depth_map", "video.is_depth_map"))
     names = data.get("names")
     first = isinstance(names, list) and bool(names) and names[0] in ("channel", "channels", "c", "C")
-    camera = dtype in ("video", "image") and not depth
-    if camera and (len(shape) != 3 or shape[0 if first else 2] not in (1, 3)):
-        raise damaged(
-            file, f"the camera {key!r} has pictures of shape {shape} ({names}), expected height, width and 1 or 3 "
-            "channels", way_out="leave it out with cameras=[...]",
-        )  # fmt: skip
-    return Feature(key, dtype, tuple(shape), first, depth)
+    return Feature(key, name, dtype, tuple(shape), first, depth)
 
 
 def _text(file: Path, data: Mapping[str, Any], key: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,24 +13,23 @@ import numpy as np
 from worldflux.core.errors import ConfigurationError, did_you_mean
 from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 
-from ...recording import EpisodeTable, Recording, damaged
+from ...recording import Recording, damaged
 from ...video import Videos
-from ..lazy import LazyRecording, Source
-from ..shaping import refuse_unknown
-from ..unbounded import OPTIONS, check_options, recorded
+from ..common.actions import OPTIONS, Acted, ActionOptions, told_by_data
+from ..common.arrivals import check_layout
+from ..common.guard import refuse_unknown
+from ..common.lazy import LazyRecording, Source
+from .arrivals import ENDS, FrameRows
 from .episodes import Episode, read_episodes, read_tasks
 from .frames import Pictures, VideoFrames
 from .info import Feature, Info, info_file, read_info
 from .rows import KEEPING, Rows, read_rows
-from .stats import action_range
-
-ENDS = ("unknown", "success", "done")
-TAILS = (None, "stand-in", "drop")
+from .stats import Statistics
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a reader of a LeRobotDataset may be told; those of actions (``..unbounded``) come on top.
+    """What a reader of a LeRobotDataset may be told; those of actions come on top.
 
     ``cameras`` names those to read (default: all); ``ends`` says when ``next.done`` is an end in truth: where
     ``next.success`` is true as well, always, or, as nothing in the file tells it from a time limit, never;
@@ -38,14 +38,12 @@ class Options:
 
     cameras: Sequence[str] | None = None
     ends: Literal["unknown", "success", "done"] = "unknown"
-    tail: Literal["stand-in", "drop"] | None = None
+    tail: Literal["stand_in", "drop"] | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("ends", ENDS), ("tail", TAILS)):
-            value = getattr(self, name)
-            if value not in known:
-                texts = [repr(one) for one in known if one]
-                raise ConfigurationError(f"{name} is {value!r}, expected {' or '.join(texts)}")
+        if self.ends not in ENDS:
+            raise ConfigurationError(f"ends is {self.ends!r}, expected {' or '.join(map(repr, ENDS))}")
+        check_layout(None, self.tail)
         if isinstance(self.cameras, str):
             raise ConfigurationError(f"cameras is {self.cameras!r}, expected a list: cameras=[{self.cameras!r}]")
 
@@ -59,12 +57,12 @@ class LeRobot:
         """Tell whether ``path`` is a folder whose ``meta/info.json`` speaks of a codebase version."""
         try:
             with info_file(path).open("rb") as file:
-                return b'"codebase_version"' in file.read(1 << 16)
+                return b'"codebase_version"' in file.read(1 << 20)
         except OSError:
             return False
 
     def open(self, path: Path, **options: Any) -> Recording:
-        """Return the episodes of a dataset's folder. Options: see ``Options``, and ``..unbounded`` for actions.
+        """Return the episodes of a dataset's folder. Options: see ``Options``, and those of actions.
 
         Numbers are read and checked at once, frames of the cameras when rows of them are asked for.
 
@@ -73,7 +71,7 @@ class LeRobot:
         own = [one.name for one in fields(Options)]
         refuse_unknown(self.name, options, [*own, *OPTIONS])
         how = Options(**{name: options[name] for name in own if name in options})
-        check_options(options)
+        usable = ActionOptions.of(options)
         info = read_info(path)
         cameras = _cameras(info, how.cameras)
         episodes, files = read_episodes(info, [one.key for one in cameras if one.dtype == "video"])
@@ -82,142 +80,50 @@ class LeRobot:
         rows = read_rows(info, episodes, wanted)
         _check_tasks(episodes, rows, tasks)
         sources, remarks = _sources(info, cameras, episodes, rows)
-        made = _Made(info, episodes, rows.columns, how)
-        remarks += made.remarks
+        made = FrameRows(info, episodes, rows.columns, ends=how.ends, tail=how.tail)
+        statistics = Statistics(info, episodes)
+        remarks += made.remarks + statistics.remarks(rows.columns)
         columns, obs_spec, info_spec = made.columns()
-        about: dict[str, Any] = {}
-        action_spec = ActionSpec("none")
+        acted = Acted(np.zeros((made.table.rows, 0), np.float32), ActionSpec("none"))
         if "action" in rows.columns:
             raw = rows.columns["action"].reshape(info.frames, -1)
-            columns["action"], action_spec, said, about = recorded(
-                made.rows(raw), made.taken, options, span=lambda: action_range(info, raw.shape[1])
-            )
-            remarks += tuple(said)
+            span = partial(statistics.action_range, raw.shape[1])
+            acted = told_by_data(made.rows(raw), made.taken, usable, place=info.file, span=span)
+            columns["action"] = acted.rows
         videos = {file for one in episodes for file, _ in one.videos.values()}
         return LazyRecording(
             format=self.name,
             place=path,
             obs_spec=obs_spec | {one.name: _picture_spec(one) for one in cameras},
-            action_spec=action_spec,
+            action_spec=acted.spec,
             episodes=made.table,
             columns=columns,
             info_spec=info_spec,
-            remarks=remarks,
-            provenance={"version": info.version, "robot": info.robot, "fps": info.fps, "tasks": tasks, **about},
+            remarks=(*remarks, *acted.remarks),
+            provenance={"version": info.version, "robot": info.robot, "fps": info.fps, "tasks": tasks, **acted.about},
             files=(info.file, task_file, *files, *sorted({one.data for one in episodes} | videos)),
             sources={f"obs/{one.name}": source for one, source in zip(cameras, sources, strict=True)},
         )
 
 
-class _Made:
-    """Frames as rows in the arrival convention: who gets a stand-in row, and which episodes ended in truth."""
-
-    def __init__(self, info: Info, episodes: Sequence[Episode], frames: Mapping[str, np.ndarray], how: Options) -> None:
-        self.info, self.frames = info, frames
-        lengths = np.array([one.length for one in episodes])
-        last = np.cumsum(lengths) - 1
-        none = np.zeros(len(lengths), bool)
-        done = self._flag("next.done", last, none, how.ends in ("done",))
-        success = self._flag("next.success", last, none, how.ends == "success")
-        if how.ends == "success" and "next.done" not in frames:
-            done = ~none
-        terminal = {"unknown": none, "success": done & success, "done": done}[how.ends]
-        pays = "next.reward" in frames or bool(terminal.any())
-        stand_in = how.tail == "stand-in" or (how.tail is None and pays)
-        self.last, self.stand_in = last, stand_in
-        ids = [f"episode_{one.index:06d}" for one in episodes]
-        self.table = EpisodeTable.of(ids, lengths + stand_in, terminal & stand_in, np.full(len(ids), stand_in))
-        self.remarks = self._said(how, done, success, terminal, pays)
-
-    @property
-    def taken(self) -> np.ndarray:
-        """Which rows have an action that somebody took: all but the stand-ins."""
-        taken = np.ones(self.table.rows, bool)
-        taken[np.cumsum(self.table.lengths) - 1] = not self.stand_in
-        return taken
-
-    def rows(self, frames: np.ndarray) -> np.ndarray:
-        """Return frames as rows; a stand-in row repeats the frame before it."""
-        return np.insert(frames, self.last + 1, frames[self.last], axis=0) if self.stand_in else frames
-
-    def arrived(self, frames: np.ndarray) -> np.ndarray:
-        """Return what each frame's action led to as rows: that of a row is the frame's before, 0 in the first."""
-        made = np.zeros_like(self.rows(frames))
-        starts = self.table.offsets
-        rest = np.ones(len(made), bool)
-        rest[starts] = False
-        made[rest] = frames if self.stand_in else np.delete(frames, self.last, axis=0)
-        return made
-
-    def columns(self) -> tuple[dict[str, np.ndarray], dict[str, ModalitySpec], dict[str, ModalitySpec]]:
-        """Return the columns but the action, and the specs of observations and of what else is kept."""
-        columns: dict[str, np.ndarray] = {}
-        specs: dict[str, dict[str, ModalitySpec]] = {"obs": {}, "info": {}}
-        names = _names([self.info.features[key] for key in self.frames])
-        for key, frames in self.frames.items():
-            if key == "action":
-                continue
-            shift = self.arrived if key.startswith("next.") else self.rows
-            if key == "next.reward":
-                columns["reward"] = shift(np.asarray(frames, np.float32).reshape(len(frames), -1)[:, 0])
-                continue
-            if key == "task_index":
-                columns["info/task"] = shift(frames.astype(np.int64))
-                specs["info"]["task"] = ModalitySpec(ModalityKind.OTHER, (), "int64", name="task")
-                continue
-            kind, name = ("obs" if key.startswith("observation.") else "info"), names[key]
-            columns[f"{kind}/{name}"] = shift(np.asarray(frames, np.float32))
-            specs[kind][name] = ModalitySpec(ModalityKind.VECTOR, frames.shape[1:], "float32", name=name)
-        return columns, specs["obs"], specs["info"]
-
-    def _flag(self, key: str, last: np.ndarray, none: np.ndarray, needed: bool) -> np.ndarray:
-        if key in self.frames:
-            return self.frames[key].reshape(len(self.frames[key]), -1)[last, 0].astype(bool)
-        if needed:
-            raise ConfigurationError(f"ends= asks for {key}, which this set does not have: leave it out")
-        return none
-
-    def _said(
-        self, how: Options, done: np.ndarray, success: np.ndarray, terminal: np.ndarray, pays: bool
-    ) -> tuple[str, ...]:
-        said = []
-        if how.ends == "unknown" and done.any():
-            said.append(
-                f"next.done does not tell an end in truth from a time limit: none of {int(done.sum())} is taken as one "
-                f"({int((done & success).sum())} with next.success; ends='success' takes those, ends='done' all)"
-            )
-        if self.stand_in:
-            said.append("the last row of every episode repeats the observation before it, which is not in the file")
-        elif pays:
-            said.append("tail='drop': the last reward of every episode and every end in truth are left out")
-        if "next.done" in self.frames:
-            early = np.delete(self.frames["next.done"].reshape(len(self.frames["next.done"]), -1)[:, 0], self.last)
-            if early.any():
-                said.append(f"next.done is true in {int(early.sum())} frames that are not the last of their episode")
-        return tuple(said)
-
-
-def _names(features: Sequence[Feature]) -> dict[str, str]:
-    """Return the short names of features, whole ones where two would be called the same."""
-    short = [one.name for one in features]
-    return {
-        one.key: one.name if short.count(one.name) == 1 else one.key.replace(".", "_").replace("/", "_")
-        for one in features
-    }
-
-
 def _cameras(info: Info, asked: Sequence[str] | None) -> list[Feature]:
-    cameras = [one for one in info.features.values() if one.is_camera]
-    if asked is None:
-        return cameras
-    by_name = {one.name: one for one in cameras} | {one.key: one for one in cameras}
-    for name in asked:
+    """Return the cameras to read. Raises ConfigurationError for an unknown one, DatasetError for pictures of no use."""
+    known = [one for one in info.features.values() if one.is_camera]
+    by_name = {one.name: one for one in known} | {one.key: one for one in known}
+    for name in asked or ():
         if name not in by_name:
-            has = f"has {', '.join(one.name for one in cameras)}" if cameras else "has none"
+            has = f"has {', '.join(one.name for one in known)}" if known else "has none"
             raise ConfigurationError(
                 f"no camera is called {name!r}, {info.folder} {has}.{did_you_mean(str(name), by_name)}"
             )
-    return list({by_name[name].key: by_name[name] for name in asked}.values())
+    cameras = known if asked is None else list({by_name[name].key: by_name[name] for name in asked}.values())
+    for one in cameras:
+        if len(one.shape) != 3 or one.frame[0] not in (1, 3):
+            raise damaged(
+                info.file, f"the camera {one.key!r} has pictures of shape {list(one.shape)}, expected height, width "
+                "and 1 or 3 channels", way_out="leave it out: cameras= names those to read",
+            )  # fmt: skip
+    return cameras
 
 
 def _sources(

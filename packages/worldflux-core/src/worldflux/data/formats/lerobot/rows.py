@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...recording import damaged
-from ..tables import Ragged, dense, open_parquet, read_columns
+from ..common.columns import WAY_OUT, first_odd
+from ..common.tables import dense, open_parquet, read_columns
 from .episodes import Episode
 from .info import Feature, Info
 
@@ -72,18 +73,15 @@ class _File:
         columns = {}
         for one in wanted:
             later = one.key.startswith("next.")  # what is known on arriving at the next row
-            try:
-                values = dense(arrow[one.key], () if one.shape == (1,) and one.key == "task_index" else one.shape)
-            except Ragged as error:
-                raise self._fault(order, error.row, f"{one.key} {error.what}", later) from error
+            shape = () if one.shape == (1,) and one.key == "task_index" else one.shape
+            refuse = lambda row, what, one=one, later=later: self._fault(order, row, f"{one.key} {what}", later)
+            values = dense(arrow[one.key], shape, refuse)
             columns[one.key] = self._finite(one, values[order], later)
         return columns, order
 
     def _plain(self, name: str, column: Any) -> np.ndarray:
-        try:
-            return dense(column, ())
-        except Ragged as error:
-            raise damaged(self.file, f"row {error.row}: {name} {error.what}", episode=self.named) from error
+        refuse = lambda row, what: damaged(self.file, f"row {row}: {name} {what}", episode=self.named)
+        return dense(column, (), refuse)
 
     def _order(self, found: np.ndarray) -> np.ndarray:
         """Return the rows in the order of the episodes, each in the order of the file."""
@@ -125,13 +123,11 @@ class _File:
             return values
         with np.errstate(over="ignore"):
             small = values.astype(np.float32)
-        good = np.isfinite(small).reshape(len(small), -1).all(1)
-        if not good.all():
-            at = int(np.argmin(good))
-            bad = values[at][~np.isfinite(small[at])].flat[0]
+        if (odd := first_odd(small, values)) is not None:
+            at, bad = odd
             raise damaged(
                 self.file, f"{feature.key} is {bad}", episode=int(self.numbers[at]), row=int(self.frames[at]) + later,
-                way_out="nothing was read: find out why, or leave the episode out where the data is made",
+                way_out=WAY_OUT,
             )  # fmt: skip
         return small
 

@@ -1,0 +1,1 @@
+"""What readers share: files, columns, actions, the arrival convention, pictures."""
