@@ -11,6 +11,7 @@ import re
 
 import pytest
 
+import worldflux.core.config  # noqa: F401  what a stray plugin imports of ours is no trace of it
 from worldflux.core.errors import PluginError
 
 

@@ -29,6 +29,7 @@ def test_the_stub_tells_type_checkers_the_same_names_from_the_same_modules():
 
 
 def test_rooms_that_users_import_from_are_there_without_an_import_of_their_own():
+    pytest.importorskip("torch")
     assert {"agent", "data", "delegated", "envs", "evals", "planners", "training"} <= set(dir(worldflux))
     assert worldflux.__getattr__("planners") is importlib.import_module("worldflux.planners")
 
