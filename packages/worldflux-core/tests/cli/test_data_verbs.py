@@ -48,7 +48,7 @@ def test_a_dataset_is_inspected(place) -> None:
     told = json.loads(worldflux("data", "inspect", str(place), "--json").out)
     assert (told["episodes"], told["rows"], told["format"]) == (3, 603, "worldflux")
     assert told["modalities"]["obs"]["shape"] == [3] and told["actions"]["dim"] == 1
-    assert told["provenance"]["command"].startswith("worldflux ")
+    assert told["provenance"]["command"].startswith("worldflux data collect --env Pendulum-v1 ")
     text = worldflux("data", "inspect", str(place)).out
     assert "Pendulum-v1" in text and "obs['obs']  [B, T, 3] float32" in text
 

@@ -198,7 +198,7 @@ def test_with_json_an_error_is_json_too(listed):
 def test_with_json_a_mistake_in_the_call_is_json_and_one_line(listed):
     result = listed["usage json"]
     assert result.code == 2
-    assert "'run'" in json.loads(result.out)["error"]["message"].lower()
+    assert "'run...'" in json.loads(result.out)["error"]["message"].lower()
     assert result.err.startswith("error: ") and result.err.count("\n") == 1
 
 

@@ -20,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     as_json = "--json" in args
     speak_plainly()
     try:
-        code = app(args=args, prog_name="worldflux", standalone_mode=not as_json)  # alone it prints mistakes itself
+        # alone it prints mistakes itself; what was typed is for the verbs that keep it
+        code = app(args=args, prog_name="worldflux", obj=tuple(args), standalone_mode=not as_json)
         sys.exit(code if isinstance(code, int) else 0)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -33,6 +33,7 @@ EVERY = 10.0  # seconds between two lines where there is no terminal
 
 
 def collect(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="The dataset's folder, made if absent.")],
     episodes: Annotated[int, typer.Option(min=1, help="How many it shall hold in all.")],
     env: Annotated[
@@ -84,7 +85,7 @@ def collect(
             frame_stack=frame_stack,
             images=images,  # type: ignore[arg-type]
             seal_seconds=seal_seconds,
-            command=_command(),
+            command=_command(context),
             stop=lambda: signals.received is not None,
             progress=told,
             **about,
@@ -97,6 +98,7 @@ def collect(
 
 
 def convert(
+    context: typer.Context,
     sources: Annotated[
         list[str], typer.Argument(metavar="SOURCE... OUT", help="Datasets in any format, and the folder to write.")
     ],
@@ -116,10 +118,11 @@ def convert(
     """
     if len(sources) < 2:
         raise typer.BadParameter("give at least one SOURCE, and OUT")
-    _written(sources[:-1], Path(sources[-1]), format, set_, images, json)
+    _written(sources[:-1], Path(sources[-1]), format, set_, images, command=_command(context), as_json=json)
 
 
 def merge(
+    context: typer.Context,
     sources: Annotated[
         list[str], typer.Argument(metavar="SOURCE SOURCE... OUT", help="Datasets, and the folder to write.")
     ],
@@ -134,11 +137,18 @@ def merge(
     """
     if len(sources) < 3:
         raise typer.BadParameter("give at least two datasets, and OUT")
-    _written(sources[:-1], Path(sources[-1]), None, None, images, json)
+    _written(sources[:-1], Path(sources[-1]), None, None, images, command=_command(context), as_json=json)
 
 
 def _written(
-    places: list[str], out: Path, format: str | None, options: list[str] | None, images: str, as_json: bool
+    places: list[str],
+    out: Path,
+    format: str | None,
+    options: list[str] | None,
+    images: str,
+    *,
+    command: str,
+    as_json: bool,
 ) -> None:
     from worldflux.training.signals import StopSignals
 
@@ -151,7 +161,7 @@ def _written(
             given,
             out,
             images=images,  # type: ignore[arg-type]
-            command=_command(),
+            command=command,
             stop=lambda: signals.received is not None,
             progress=told,
         )
@@ -198,5 +208,6 @@ def _from_here(policy: str) -> None:
         sys.path.append(str(Path.cwd()))
 
 
-def _command() -> str:
-    return shlex.join(["worldflux", *sys.argv[1:]])
+def _command(context: typer.Context) -> str:
+    """What was typed, as the provenance keeps it."""
+    return shlex.join(["worldflux", *context.obj])
