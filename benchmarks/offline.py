@@ -27,6 +27,7 @@ from worldflux.experiment import Run, collect
 
 CONTEXT, HORIZON, SEQUENCES = 5, 15, 512
 ENVS = 10  # that are recorded in at once
+EPISODES = 20  # of an evaluation
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=sorted(CASES))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="keep the recording and both runs here")
+    parser.add_argument("--keep", type=Path, help="keep the recording and both runs here; a recording there is taken")
     parser.add_argument("--unrecorded", action="store_true", help="only print what came of it, as in trying options")
     asked = parser.parse_args()
     case = CASES[asked.case]
@@ -137,9 +138,13 @@ def main() -> None:
 
 def learn(case: Case, seed: int, folder: Path) -> dict[str, Any]:
     """Record, learn from the recording, and judge."""
-    few = {"eval_every": 0, "save_every": 0, "eval_episodes": 20}
-    half = worldflux.fit(case.model, env=case.env, run=folder / "half", seed=seed, steps=case.half, **few)
-    recording = record_set(case, half, folder / "set", seed=seed)
+    few = {"eval_every": 0, "save_every": 0, "eval_episodes": EPISODES}
+    recording = folder / "set"
+    if recording.is_dir():
+        half = Run.load(folder / "half")
+    else:
+        half = worldflux.fit(case.model, env=case.env, run=folder / "half", seed=seed, steps=case.half, **few)
+        record_set(case, half, recording, seed=seed)
     began = time.perf_counter()
     run = worldflux.fit(
         case.model, data=recording, run=folder / "run", seed=seed, updates=case.updates, **{**few, **case.options}

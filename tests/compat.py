@@ -150,7 +150,7 @@ def try_family(family: str, level: str = "full") -> tuple[str, list[str]]:
 
 
 def build_smallest(family: str) -> None:
-    """Build the smallest preset of a family for the first shape it accepts, and let it imagine two steps."""
+    """Build the smallest preset of a family for the first shape it accepts, and let it imagine two steps if it can."""
     import torch
 
     import worldflux
@@ -167,7 +167,8 @@ def build_smallest(family: str) -> None:
                 raise
             continue
         state = model.encode(torch.zeros(2, *shape), deterministic=True)
-        model.rollout(state, torch.zeros(2, 2, 3), deterministic=True)
+        if model.supports(worldflux.Capability.LATENT_DYNAMICS):
+            model.rollout(state, torch.zeros(2, 2, 3), deterministic=True)
         return
 
 

@@ -83,7 +83,16 @@ def test_result_says_what_was_measured_and_how(path):
     assert not missing, f"{path.name} does not say {sorted(missing)}"
 
 
-FAMILIES = {"dreamer": "DreamerV3", "planet": "PlaNet", "tdmpc2": "TD-MPC2", "mbpo": "MBPO"}
+FAMILIES = {
+    "dreamer": "DreamerV3",
+    "planet": "PlaNet",
+    "tdmpc2": "TD-MPC2",
+    "mbpo": "MBPO",
+    "jepa": "JEPA",
+    "vjepa2": "V-JEPA 2",
+    "vjepa2-ac": "V-JEPA 2-AC",
+    "external": "External encoders",
+}
 ASK_FAMILIES = """
 import json, sys
 import worldflux
@@ -102,14 +111,16 @@ def family_row(family: str, takes: dict[str, list[str]], can: list[str]) -> str:
     """A family's line of the table in docs/families/index.md."""
     sizes = [size for size in ("32", "64", "96") if takes[f"image {size}x{size}"]]
     together = [what for what in ("several vectors", "images and vectors") if takes[what]]
+    acts = takes["vector"] or (takes["image 32x32"] if "latent_dynamics" in can else [])
     kinds = {"continuous": "continuous", "discrete": "discrete", "multi": "several parts"}
     cells = [
         f"[{FAMILIES[family]}]({family}.md), `{family}:ci`",
         "yes" if takes["vector"] else "no",
         "no" if not sizes else "any" if len(sizes) == 3 else ", ".join(sizes),
         "vectors and images" if len(together) == 2 else "vectors" if together == ["several vectors"] else "no",
-        ", ".join(word for kind, word in kinds.items() if kind in takes["vector"]),
-        ", ".join(word for word, name in (("reward", "reward_pred"), ("end", "continue_pred")) if name in can),
+        ", ".join(word for kind, word in kinds.items() if kind in acts) or "none",
+        ", ".join(word for word, name in (("reward", "reward_pred"), ("end", "continue_pred")) if name in can)
+        or "none",
         "yes" if "obs_decoder" in can else "no",
     ]
     return f"| {' | '.join(cells)} |"

@@ -17,6 +17,7 @@ SECTIONS = {  # what a family gives before it is trained; TD-MPC2's values and D
     "planet:ci": {"observations", "reward", "returns", "latents", "probes", "spread"},
     "tdmpc2:ci": {"reward", "latents", "probes"},
     "mbpo:ci": {"observations", "reward", "continue", "returns", "latents", "probes", "spread", "value"},
+    "jepa:ci": {"latents", "probes", "collapse"},
 }
 
 

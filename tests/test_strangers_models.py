@@ -18,7 +18,7 @@ from worldflux.core.errors import WorldFluxError
 from worldflux.core.persistence import load_pretrained
 from worldflux.files import sha256
 
-FAMILIES = ("dreamer:ci", "planet:ci", "tdmpc2:ci", "mbpo:ci")
+FAMILIES = ("dreamer:ci", "planet:ci", "tdmpc2:ci", "mbpo:ci", "jepa:ci")
 
 
 @pytest.fixture

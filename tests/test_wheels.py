@@ -14,7 +14,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-FAMILIES = {"worldflux-dreamer": "dreamer", "worldflux-tdmpc": "tdmpc2"}
+FAMILIES = {"worldflux-dreamer": "dreamer", "worldflux-tdmpc": "tdmpc2", "worldflux-jepa": "jepa"}
 PACKAGES = {"worldflux-core": "worldflux", **{name: name.replace("-", "_") for name in FAMILIES}}
 
 

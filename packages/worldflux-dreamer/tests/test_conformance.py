@@ -27,3 +27,15 @@ class TestPlaNetWithImages(FamilyConformance):
 class TestPlaNetWithDiscreteActions(FamilyConformance):
     family_id = "planet"
     options = {"obs_shape": (6,), "action_spec": {"kind": "discrete", "dim": 3}, "free_nats": 0.0}
+
+
+class TestDreamerThatPredictsObservationsAlone(FamilyConformance):
+    family_id = "dreamer"
+    options = {"obs_shape": (6,), "action_dim": 3, "actor_critic": False, "reward_head": False, "continue_head": False}
+    without = {"reward_pred", "continue_pred", "value", "policy"}
+
+
+class TestPlaNetWithoutRewards(FamilyConformance):
+    family_id = "planet"
+    options = {"obs_shape": (6,), "action_dim": 3, "reward_head": False}
+    without = {"reward_pred", "planning", "policy"}

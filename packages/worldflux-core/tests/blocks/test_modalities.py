@@ -38,7 +38,10 @@ def test_modalities_that_fit_give_no_reason():
         ({"": VECTOR}, "observation '' needs another name: it is empty"),
         ({"training": VECTOR}, "observation 'training' needs another name: torch's modules have a 'training'"),
         ({"said": ModalitySpec("text", (8,))}, "observation 'said' is of kind 'text', expected 'image', 'vector'"),
-        ({"z": ModalitySpec("image", (3, 32, 64))}, "image 'z' must have 64x64 pixels, got 32x64: resize it in the"),
+        (
+            {"z": ModalitySpec("image", (3, 32, 64))},
+            "image 'z' must have 64x64 pixels, got 32x64: resize it (image_size=64, --",
+        ),
     ],
 )
 def test_a_modality_that_does_not_fit_is_named_with_the_reason(modalities, message):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from worldflux.blocks import compare_states, load_official
-from worldflux.core.errors import ConfigurationError
+from worldflux.blocks import compare_states, load_official, read_torch
+from worldflux.core.errors import CheckpointError, ConfigurationError
 
 NAMES = {"enc/kernel": "0.weight", "enc/bias": "0.bias"}
 
@@ -62,3 +62,49 @@ def test_foreign_byte_order_and_read_only_arrays_are_read():
     net = model()
     load_official(net, official(**{"enc/kernel": kernel}), NAMES, convert=transposed)
     assert net[0].weight[2].tolist() == [2.0, 5.0]
+
+
+# --- files of torch.save ----------------------------------------------------------------------------------------------
+
+
+class Code:
+    """What a file may not bring along."""
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(content):
+        torch.save(content, tmp_path / "run.pt")
+        return tmp_path / "run.pt"
+
+    return save
+
+
+def test_a_file_of_torch_is_read_with_everything_nested_in_it(saved):
+    content = {"epoch": 3, "encoder": {"a": torch.arange(3)}, "probes": [{"b": torch.ones(2)}], "scaler": None}
+    read = read_torch(saved(content), example="run.pt")
+    assert torch.equal(read["encoder"]["a"], torch.arange(3))
+    assert torch.equal(read["probes"][0]["b"], torch.ones(2))
+    assert (read["epoch"], read["scaler"]) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ({"a": [{"b": torch.zeros(1).expand(2**20, 2**20)}]}, r"tensor 'a\.0\.b' of shape .* is larger than the file"),
+        ({"a": (torch.zeros(2, dtype=torch.complex64),)}, r"tensor 'a\.0' is torch\.complex64"),
+        ({"a": Code()}, "Code"),
+    ],
+)
+def test_what_is_no_plain_content_of_a_file_is_refused_by_name(saved, content, word):
+    with pytest.raises(CheckpointError, match=rf"run\.pt cannot be read as an official checkpoint(?s:.*){word}"):
+        read_torch(saved(content), example="run.pt")
+
+
+def test_a_file_that_is_missing_is_told_apart_from_a_damaged_one(saved, tmp_path):
+    with pytest.raises(CheckpointError, match=r"is no file: give an official checkpoint such as vitl\.pt"):
+        read_torch(tmp_path / "absent.pt", example="vitl.pt")
+    file = saved({"a": torch.arange(100)})
+    file.write_bytes(file.read_bytes().replace(torch.arange(100).numpy().tobytes(), bytes(800)))
+    with pytest.raises(CheckpointError, match="was altered"):
+        read_torch(file, example="vitl.pt")

@@ -12,6 +12,8 @@ import pytest
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.data import DatasetError, open_dataset
+from worldflux.envs import make_env
+from worldflux.envs.limits import begin_anew
 from worldflux.experiment import collect
 
 gymnasium = pytest.importorskip("gymnasium")
@@ -165,10 +167,16 @@ def test_what_shows_no_number_is_named_and_the_episodes_before_it_are_kept(tmp_p
 
 def test_episodes_of_another_environment_are_not_mixed_in(tmp_path: Path) -> None:
     collect(tmp_path / "set", env=Noise, episodes=1)
-    with pytest.raises(ConfigurationError, match=r"holds episodes of Noise\(\), these are of .*lambda"):
+    with pytest.raises(ConfigurationError, match=r"holds episodes of env Noise\(\), these are of env .*lambda"):
         collect(tmp_path / "set", env=lambda: Noise(), episodes=2)
+
+
+def test_an_environment_that_is_seen_otherwise_is_another(tmp_path: Path) -> None:
+    collect(tmp_path / "set", env=Frames, episodes=1)
+    with pytest.raises(ConfigurationError, match="holds episodes of no image_size, these are of image_size 4"):
+        collect(tmp_path / "set", env=Frames, episodes=2, image_size=4)
     with pytest.raises(ConfigurationError, match="whose obs_spec is"):
-        collect(tmp_path / "set", env=Frames, episodes=2)
+        collect(tmp_path / "set", env=Frames, episodes=2, frame_stack=2)
 
 
 def test_where_episodes_come_from_is_written_down(tmp_path: Path) -> None:
@@ -177,3 +185,87 @@ def test_where_episodes_come_from_is_written_down(tmp_path: Path) -> None:
     assert (told["env"], told["policy"], told["seed"], told["session"]) == ("CartPole-v1", "random", 3, 0)
     assert told["env_options"] == {"sutton_barto_reward": "True"}
     assert told["env_version"]["gymnasium"] == gymnasium.__version__ and "worldflux-core" in told["versions"]
+
+
+class Endless(Noise):
+    """Never over; shows which episode it is and the step."""
+
+    begun = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.begun += 1
+        return super().reset(seed=seed, options=options)
+
+    def shown(self):
+        return np.array([self.begun / 100, self.t / 100], np.float32)
+
+    def step(self, action):
+        shown, reward, *_ = super().step(action)
+        return shown, reward, False, False, {}
+
+
+def test_an_episode_without_end_is_cut_where_it_is_asked_for_and_another_begins(tmp_path: Path) -> None:
+    collect(tmp_path / "set", env=Endless, episodes=5, num_envs=2, max_episode_steps=4)
+    dataset = open_dataset(tmp_path / "set")
+    assert dataset.episodes.lengths.tolist() == [5] * 5 and not dataset.episodes.terminal.any()
+    for index in range(5):
+        rows = dataset.episode(index)
+        assert rows["obs/obs"][:, 1] == pytest.approx(np.arange(5) / 100)  # from its reset on
+        assert rows["reward"].tolist() == [0, 1, 2, 3, 4] and not rows["action"][-1].any()
+    assert dataset.recording.provenance["max_episode_steps"] == 4
+
+
+def test_an_episode_that_ends_at_the_limit_keeps_its_end(tmp_path: Path) -> None:
+    collect(tmp_path / "plain", env=Noise, episodes=6)
+    collect(tmp_path / "cut", env=Noise, episodes=6, max_episode_steps=6)
+    plain, cut = open_dataset(tmp_path / "plain").episodes, open_dataset(tmp_path / "cut").episodes
+    assert cut.lengths.tolist() == np.minimum(plain.lengths, 7).tolist() and 7 in cut.lengths
+    assert cut.terminal.tolist() == (plain.terminal & (plain.lengths <= 7)).tolist()
+
+
+def test_memory_stays_bounded_where_no_limit_is_asked_for_and_the_way_out_is_said(
+    tmp_path, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr("worldflux.experiment.collecting.memory", lambda: 100_000)
+    collect(tmp_path / "set", env=Endless, episodes=2)
+    assert open_dataset(tmp_path / "set").episodes.lengths.tolist() == [
+        24,
+        24,
+    ]  # a quarter holds 23 rows of a KB and 20 bytes
+    assert (
+        "environment 0: its episode was not over after 23 steps" in caplog.text and "--max-episode-steps" in caplog.text
+    )
+
+
+def test_frames_of_episodes_that_are_cut_are_stacked_from_their_first_on(tmp_path: Path) -> None:
+    collect(tmp_path / "set", env=Frames, episodes=3, frame_stack=2, max_episode_steps=2)
+    dataset = open_dataset(tmp_path / "set")
+    assert dataset.episodes.lengths.tolist() == [3, 3, 3]
+    shown = dataset.episode(1)["obs/obs"]
+    assert np.array_equal(shown[0, :3], shown[0, 3:]) and not np.array_equal(shown[1, :3], shown[1, 3:])
+
+
+def test_rows_under_way_are_told_while_no_episode_ends(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("worldflux.experiment.collecting.TELL_SECONDS", 0)
+    told = []
+    collect(tmp_path / "set", env=Endless, episodes=1, num_envs=2, max_episode_steps=3, progress=told.append)
+    assert [now.under_way for now in told][:4] == [1, 2, 3, 0]  # one episode is asked for, one is kept
+
+
+def test_a_vector_that_others_built_is_told_to_limit_its_own_episodes() -> None:
+    vector = make_env(gymnasium.vector.SyncVectorEnv([Endless]))
+    with pytest.raises(ConfigurationError, match=r"gymnasium\.wrappers\.TimeLimit"):
+        begin_anew(vector, np.array([True]))
+
+
+@pytest.mark.parametrize("steps", [0, 2.0, True])
+def test_a_limit_is_a_number_of_steps(tmp_path: Path, steps) -> None:
+    with pytest.raises(ConfigurationError, match="max_episode_steps is .* expected a whole number"):
+        collect(tmp_path / "set", env=Noise, episodes=1, max_episode_steps=steps)
+
+
+def test_an_environment_made_with_other_options_is_another(tmp_path: Path) -> None:
+    collect(tmp_path / "set", env="CartPole-v1", episodes=1)
+    with pytest.raises(ConfigurationError, match=r"env_options .*sutton_barto_reward.*'worldflux data merge'"):
+        collect(tmp_path / "set", env="CartPole-v1", episodes=2, env_options={"sutton_barto_reward": True})
+    assert len(open_dataset(tmp_path / "set").episodes) == 1

@@ -50,6 +50,7 @@ def test_a_dataset_is_inspected(place) -> None:
     assert told["modalities"]["obs"]["shape"] == [3] and told["actions"]["dim"] == 1
     assert told["provenance"]["command"].startswith("worldflux data collect --env Pendulum-v1 ")
     text = worldflux("data", "inspect", str(place)).out
+    assert told["actions"]["bounds"] == {"low": [-2.0], "high": [2.0]} and "action bounds    -2 to 2" in text
     assert "Pendulum-v1" in text and "obs['obs']  [B, T, 3] float32" in text
 
 
@@ -110,6 +111,15 @@ def test_a_mistake_is_one_line(args, code, message, tmp_path, monkeypatch) -> No
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("option", ["colour", "path", "source", "format"])
+@pytest.mark.parametrize("verb", ["inspect", "verify", "split", "convert"])
+def test_an_option_that_a_format_does_not_have_is_one_line(place, tmp_path, verb, option) -> None:
+    out = [str(tmp_path / "out")] if verb == "convert" else []
+    done = worldflux("data", verb, str(place), *out, "--set", f"{option}=1", "--json")
+    message = json.loads(done.out)["error"]["message"]
+    assert done.code == 2 and (f"has no option '{option}'" in message or "say --format NAME" in message)
+
+
 def started(*args: str) -> subprocess.Popen[str]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "worldflux.cli", *args]
@@ -138,3 +148,22 @@ def test_who_is_asked_to_stop_keeps_every_whole_episode_and_goes_on(tmp_path) ->
     again = open_dataset(place)
     assert again.episodes.ids[:count] == dataset.episodes.ids and len(again.episodes) == count + 2
     assert len({again.episode(i)["obs/obs"].tobytes() for i in range(count + 2)}) == count + 2
+
+
+def test_who_stops_what_never_ends_is_told_how_to_end_it(tmp_path) -> None:
+    world = tmp_path / "endless.py"
+    world.write_text(
+        "import os, signal\nimport gymnasium as gym\n"
+        "class World(gym.Env):\n"
+        "    observation_space, action_space = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2)\n"
+        "    def reset(self, *, seed=None, options=None):\n        self.time = 0\n"
+        "        return self.observation_space.sample(), {}\n"
+        "    def step(self, action):\n        self.time += 1\n"
+        "        if self.time == 20:\n            os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        return self.observation_space.sample(), 1.0, False, False, {}\n"
+    )
+    command = ["data", "collect", "--env", f"{world}:World", "--episodes", "2", "--out", str(tmp_path / "set")]
+    done = worldflux(*command)
+    assert done.code == 143 and "left out: 20 rows of episodes that were not over; --max-episode-steps" in done.out
+    done = worldflux(*command, "--max-episode-steps", "15", "--json")
+    assert json.loads(done.out)["rows"] == 32 and done.code == 0

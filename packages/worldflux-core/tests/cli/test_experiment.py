@@ -65,6 +65,27 @@ def test_episodes_are_recorded_as_a_run_acts(run, tmp_path):
     assert dataset.recording.provenance["policy"] == str(run.directory)
 
 
+def test_where_a_runs_episodes_come_from_is_the_environment_it_was_given(run, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import gymnasium as gym\n"
+        "class Mine(gym.Env):\n"
+        "    observation_space, action_space = gym.spaces.Box(-1, 1, (2,), 'float32'), gym.spaces.Discrete(2)\n"
+        "    def __init__(self, steps=2):\n        self.steps = steps\n"
+        "    def reset(self, *, seed=None, options=None):\n        self.time = 0\n"
+        "        return self.observation_space.sample() * 0, {}\n"
+        "    def step(self, action):\n        self.time += 1\n"
+        "        return self.observation_space.sample() * 0, 1.0, False, self.time == self.steps, {}\n"
+    )
+    given = {"env": f"{tmp_path}/mine.py:Mine", "env_options": {"steps": 3}, "policy": run.directory}
+    collect(tmp_path / "set", episodes=1, **given)
+    dataset = open_dataset(tmp_path / "set")
+    assert dataset.recording.provenance["env_options"] == {"steps": "3"} and len(dataset) == 4
+    with pytest.raises(
+        ConfigurationError, match="of env_options {'steps': '3'}, these are of env_options {'steps': '2'}"
+    ):
+        collect(tmp_path / "set", episodes=2, **given | {"env_options": {"steps": 2}})
+
+
 class Paid(Short):
     """Pays for the second action."""
 

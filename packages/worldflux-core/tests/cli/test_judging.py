@@ -121,3 +121,55 @@ def test_a_run_on_data_imagines_what_it_held_out(place, tmp_path):
 def test_data_of_another_shape_is_refused_naming_both_sides(place, tmp_path):
     with pytest.raises(ConfigurationError, match=r"\[3\], the model takes \[2\]"):
         judge(Run.load(place / "run"), write(tmp_path / "wide", size=3), **ASKED)
+
+
+@pytest.fixture(scope="module")
+def skipping(place):
+    """A run that learned from every second row of the first recording."""
+    fit(
+        "toyworld",
+        data=place / "data",
+        run=place / "skipping",
+        frame_skip=2,
+        updates=4,
+        device="cpu",
+        sequence_length=3,
+    )
+    return place / "skipping"
+
+
+def test_a_run_is_judged_at_the_frame_skip_that_it_was_trained_with(skipping, undrawn):
+    assert judge(Run.load(skipping), **ASKED).card["frame_skip"] == 2
+    assert told(CliRunner().invoke(app, [str(skipping), *WORDS, "--json"]))["horizon"]["card"]["frame_skip"] == 2
+
+
+def test_a_saved_model_is_judged_at_the_frame_skip_that_is_named(place, skipping, undrawn):
+    words = [str(skipping / "model"), "--data", str(place / "other"), *WORDS, "--frame-skip", "2"]
+    assert told(CliRunner().invoke(app, [*words, "--json"]))["horizon"]["card"]["frame_skip"] == 2
+    saved = Run.load(skipping / "model", data=place / "other")
+    assert judge(saved, place / "other", frame_skip=2, **ASKED).card["frame_skip"] == 2
+
+
+def test_a_saved_model_imagines_at_the_frame_skip_that_is_named(place, skipping, tmp_path):
+    pytest.importorskip("PIL")
+    out = ["--frame-skip", "2", "--out", str(tmp_path / "imagined.gif"), "--json"]
+    words = [str(skipping / "model"), "--data", str(place / "other"), *WORDS, *out]
+    assert len(told(CliRunner().invoke(imagine_app, words))["errors"]["obs"]["mse"]) == 4
+
+
+def test_a_frame_skip_that_makes_other_actions_is_refused_and_the_right_one_named(place, skipping):
+    saved = Run.load(skipping / "model", data=place / "other")
+    with pytest.raises(ConfigurationError, match=r"discrete of size 2, the model takes multi .*--frame-skip 2\)"):
+        judge(saved, place / "other", **ASKED)
+    with pytest.raises(ConfigurationError, match=r"\(frame_skip 3\), are multi .*--frame-skip 2\)"):
+        judge(Run.load(skipping), frame_skip=3, **ASKED)
+    with pytest.raises(ConfigurationError, match=r"\(frame_skip 2\), are multi .*--frame-skip 1\)"):
+        judge(Run.load(place / "run"), frame_skip=2, **ASKED)
+    with pytest.raises(ConfigurationError, match="frame_skip must be a whole number of at least 1, got 0"):
+        judge(Run.load(skipping), frame_skip=0, **ASKED)
+
+
+def test_a_frame_skip_without_recorded_data_is_refused(place):
+    words = [str(place / "run" / "model"), "--env", "CartPole-v1", "--frame-skip", "2"]
+    for asked in (app, imagine_app):
+        assert "name it, --data DIR" in str(CliRunner().invoke(asked, words).exception)

@@ -15,6 +15,8 @@ from worldflux.core.spec import ActionSpec, vector
 from worldflux.data import Dataset, DatasetError, DatasetWriter, EpisodeTable, Recording, Windows
 from worldflux.evals import read_metrics
 from worldflux.experiment import Run, fit, resume_run
+from worldflux.experiment.experience import Experience
+from worldflux.experiment.settings import Settings
 from worldflux.training import Callback, Trainer, TrainingConfig
 
 gym = pytest.importorskip("gymnasium")
@@ -118,6 +120,23 @@ def test_the_windows_it_is_measured_on_are_the_same_every_time(data, tmp_path):
 def test_the_mean_return_of_the_data_is_beside_what_is_learned(run):
     lengths = Run.load(run.directory).experience.sets[0].whole.episodes.lengths
     assert run.learned.behaviour == pytest.approx(float(np.mean(lengths - 1)))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.95])
+@pytest.mark.parametrize("episodes", [2, 3, 5])
+def test_of_few_episodes_one_at_least_is_held_out_and_one_learned_from(tmp_path, episodes, share):
+    name = str(write(tmp_path / "set", episodes))
+    (one,) = Experience.open(Settings(model="toyworld", data=[name], held_out=share)).sets
+    held_out, learned = set(one.held_out.episodes.ids), set(one.training.episodes.ids)
+    assert (len(held_out | learned), held_out & learned) == (episodes, set())
+    assert len(held_out) == min(max(1, round(share * episodes)), episodes - 1)
+
+
+def test_of_a_single_episode_none_is_held_out_and_the_way_out_is_named(tmp_path):
+    data = write(tmp_path / "set", 1, rows=(9, 10))
+    with pytest.raises(ConfigurationError, match="set has a single episode, of which none .*--held-out 0"):
+        fit("toyworld", data=data, run=tmp_path / "a", **SMALL)
+    assert fit("toyworld", data=data, held_out=0, run=tmp_path / "b", **SMALL).status == "finished"
 
 
 def test_everything_is_learned_from_where_nothing_is_held_out(data, tmp_path):
@@ -322,7 +341,7 @@ def test_actions_that_no_policy_takes_are_refused_with_an_environment_and_said_w
         ({"env": Doors, "updates": 3}, "updates is for training from data alone"),
         ({"env": Doors, "eval_env": Doors}, "eval_env is for a run that collects in no environment"),
         ({"env": Doors, "frame_skip": 2}, "frame_skip is for training from data alone"),
-        ({"data_weights": [1.0, 2.0]}, "2 data_weights for 1 sets of data"),
+        ({"data_weights": [1.0, 2.0]}, "2 data_weights for 1 set of data"),
         ({"held_out": 1.0}, "held_out"),
         ({"obs": ["pixels"]}, r"obs names 'pixels', but .* shows \['obs'\]"),
         ({"sequence_length": 90}, "the part that is learned from of .* has no sequence of 90 rows"),

@@ -62,7 +62,7 @@ def test_a_run_on_data_says_what_it_learned_and_where_it_is(calls):
     assert told["held_out"]["behaviour"] == 7
     assert {"run", "model", "metrics", "held_out"} <= set(told["places"])
     assert "trained" not in told
-    for part in ("on 1 held-out episodes", "7.00 mean return of the recorded episodes", "held_out.json"):
+    for part in ("on 1 held-out episode", "7.00 mean return of the recorded episodes", "held_out.json"):
         assert part in calls["as text"].out
 
 

@@ -92,7 +92,9 @@ def test_a_mismatch_names_both_sides(dataset, modalities, action, told):
 
 def test_who_learns_from_rewards_is_told_that_there_are_none(dataset):
     del dataset.recording.columns["reward"]
-    with pytest.raises(ConfigurationError, match="kitchen has no rewards, and SimpleNamespace learns from rewards"):
+    with pytest.raises(
+        ConfigurationError, match=r"kitchen has no rewards \(no column reward,.*SimpleNamespace learns from"
+    ):
         matched(dataset, model({"state": vector(3)}), name="kitchen")
     batch = matched(dataset, model({"state": vector(3)}, keys=("obs", "actions"))).windows(3).sample(2)
     assert batch.rewards is None

@@ -82,7 +82,7 @@ def test_what_is_no_stack_of_the_last_frames_is_refused_by_row(tmp_path: Path) -
     spec = {"image": ModalitySpec("image", (6, 20, 20), "uint8")}
     with DatasetWriter(tmp_path / "set", spec, ONE, rewards=False, frame_stack={"image": 2}) as writer:
         writer.append({"obs/image": rows[:, :3], "action": np.zeros((4, 1))})
-        with pytest.raises(DatasetError, match="row 0.*frame of 1 rows before"):
+        with pytest.raises(DatasetError, match="row 0.*frame of 1 row before"):
             writer.append({"obs/image": rows, "action": np.zeros((4, 1))})
 
 

@@ -13,6 +13,7 @@ from worldflux.core.errors import ConfigurationError, PluginError
 from worldflux.core.registry import WorldModelRegistry
 from worldflux.core.spec import ActionSpec, ModalitySpec
 from worldflux.data import DatasetError, DatasetWriter, EpisodeTable, Recording, open_dataset
+from worldflux.data.formats import FORMATS
 
 
 class Acme:
@@ -150,3 +151,40 @@ def test_an_unknown_option_names_those_there_are(tmp_path) -> None:
         writer.append({"obs/x": np.zeros((2, 1)), "action": np.zeros((2, 1)), "reward": np.zeros(2)})
     with pytest.raises(ConfigurationError, match="has no option 'verfy', it has verify"):
         open_dataset(tmp_path / "set", verfy=True)
+
+
+@pytest.mark.parametrize("option", ["scael", "colour", "path"])
+def test_an_unknown_option_of_a_plugins_format_names_the_nearest_and_those_there_are(plugin, rows, option) -> None:
+    near = ".*Did you mean 'scale'" if option == "scael" else ""
+    with pytest.raises(ConfigurationError, match=f"the format 'acme' has no option '{option}', it has scale{near}"):
+        open_dataset(rows, **{option: 2})
+
+
+def test_a_plugins_format_that_takes_any_option_and_hands_it_on_is_named_too(plugin, rows) -> None:
+    class Any(Acme):
+        def open(self, path: Path, **options: object) -> Recording:
+            return super().open(path, **options)
+
+    plugin["format"] = Any()
+    assert open_dataset(rows, scale=2).episode(1)["obs/x"].ravel().tolist() == [8, 10]
+    with pytest.raises(ConfigurationError, match="the format 'acme' has no option 'colour'"):
+        open_dataset(rows, colour=1)
+    with pytest.raises(ConfigurationError, match="the format 'acme' has no option 'path'"):
+        open_dataset(rows, path=1)
+
+
+def test_a_wrong_call_within_a_plugins_format_stays_its_own_fault(plugin, rows) -> None:
+    class Wrong(Acme):
+        def open(self, path: Path, *, colour: int = 0) -> Recording:
+            return super().open(path, shade=colour)
+
+    plugin["format"] = Wrong()
+    with pytest.raises(PluginError, match="failed at .*shade"):
+        open_dataset(rows, colour=1)
+
+
+@pytest.mark.parametrize("option", ["path", "colour"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_reader_of_ours_takes_an_option_that_it_does_not_have(tmp_path, name, option) -> None:
+    with pytest.raises(ConfigurationError, match=f"the format '{name}' has no option '{option}'"):
+        open_dataset(tmp_path, format=name, **{option: 1})

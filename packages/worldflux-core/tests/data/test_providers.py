@@ -69,7 +69,7 @@ def test_one_batch_is_given_again_and_again():
 def test_an_iterator_that_ends_says_so():
     provider = as_provider(iter([batch()]))
     provider.sample(BatchRequest(2))
-    with pytest.raises(BufferError, match="ended after 1 batches and cannot begin anew"):
+    with pytest.raises(BufferError, match="ended after 1 batch and cannot begin anew"):
         provider.sample(BatchRequest(2))
     with pytest.raises(BufferError, match="gave no batch"):
         as_provider([]).sample(BatchRequest(2))

@@ -12,7 +12,7 @@ import torch
 from worldflux.core.errors import BufferError, CheckpointError, ConfigurationError
 from worldflux.core.spec import ActionPart, ActionSpec, ModalitySpec
 from worldflux.data import BatchRequest, Dataset, EpisodeTable, Recording, mix
-from worldflux.data.sequences import skipped_actions
+from worldflux.envs.skipping import skipped_actions
 
 STATE, OTHER = ModalitySpec("vector", (2,)), ModalitySpec("vector", (3,))
 
@@ -257,3 +257,18 @@ def test_a_split_of_a_mixture_splits_each_dataset() -> None:
     train, held = mix([(recorded([4] * 10), 1), (recorded([4] * 20, place="there"), 1)]).split(0.1)
     assert [len(one.episodes) for one in held.datasets] == [1, 2]
     assert [len(one.episodes) for one in train.datasets] == [9, 18]
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.95])
+@pytest.mark.parametrize("episodes", [2, 3, 5])
+def test_each_side_of_a_split_of_few_episodes_has_one_at_least(episodes, share) -> None:
+    sides = recorded([4] * episodes).split(share)
+    assert min(len(side.episodes) for side in sides) >= 1
+    assert sum(len(side.episodes) for side in sides) == episodes
+
+
+def test_a_single_episode_is_not_split_which_is_said_plainly() -> None:
+    with pytest.raises(ConfigurationError, match="here has a single episode, and both sides of a split need one"):
+        recorded([4]).split(0.5)
+    with pytest.raises(ConfigurationError, match="here has no episode"):
+        recorded([4]).select([]).split(0.5)

@@ -10,9 +10,9 @@ import pytest
 
 from worldflux.core.spec import ActionSpec, ModalitySpec
 from worldflux.data import Dataset, EpisodeTable, Recording
-from worldflux.evals import baselines
-from worldflux.evals.baselines import means_for
 from worldflux.evals.drawing import draw_segments
+from worldflux.evals.horizon import baselines
+from worldflux.evals.horizon.baselines import means_for
 
 LENGTH = 10
 

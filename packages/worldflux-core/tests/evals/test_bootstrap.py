@@ -6,8 +6,8 @@ import pytest
 from worldflux.core.errors import ConfigurationError
 from worldflux.evals import iqm, iqm_interval
 from worldflux.evals.bootstrap import Resampler
-from worldflux.evals.calibration import brier, calibration_error, spread_and_error
-from worldflux.evals.probes import read_out
+from worldflux.evals.horizon.calibration import brier, calibration_error, spread_and_error
+from worldflux.evals.horizon.probes import read_out
 from worldflux.evals.statistics import fit_of, mean_of, ranks_of
 
 EVERY = np.arange(40)

@@ -9,9 +9,9 @@ import torch
 from worldflux.core.errors import CapabilityError, ConfigurationError
 from worldflux.core.output import ModelOutput
 from worldflux.evals import EvalResult, across_runs, earned_across_runs, evaluate_horizon
-from worldflux.evals.baselines import others_actions
 from worldflux.evals.drawing import draw_segments
-from worldflux.evals.values import earned
+from worldflux.evals.horizon.baselines import others_actions
+from worldflux.evals.horizon.values import earned
 from worldflux.evals.words import returns_in_words
 
 ASKED = {"context": 3, "horizon": 8, "sequences": 48, "held_out": True, "discount": 0.8}
@@ -292,7 +292,7 @@ def test_a_generator_that_was_not_in_use_is_not_in_use_afterwards(drift):
 def test_how_many_sequences_go_at_once_changes_nothing(drift, monkeypatch):
     model, data = drift.model().know(), drift.dataset()
     whole = evaluate_horizon(model, data, **ASKED).to_dict()
-    monkeypatch.setattr("worldflux.evals.unrolled.AT_ONCE", 7)
+    monkeypatch.setattr("worldflux.evals.horizon.unrolled.AT_ONCE", 7)
     assert evaluate_horizon(model, data, **ASKED).to_dict()["observations"] == whole["observations"]
 
 
@@ -312,6 +312,18 @@ def test_short_episodes_and_models_of_other_data_are_refused_by_name(drift):
         evaluate_horizon(drift.model(), drift.dataset(images=True), **ASKED)
     with pytest.raises(ConfigurationError, match="horizon is 0"):
         evaluate_horizon(drift.model(), drift.dataset(), **ASKED | {"horizon": 0})
+
+
+def test_skill_and_sensitivity_compare_the_errors_of_latents_step_by_step(judged):
+    result, sources = judged("all"), ("model", "copy_last", "shuffled_actions")
+    errors = {s: [p.value for p in result.curve("latents", "place", "mse", s).points] for s in sources}
+    skill, sensitivity = (result.curve("latents", "place", name, "model") for name in ("skill", "action_sensitivity"))
+    np.testing.assert_allclose(
+        [point.value for point in skill.points], 1 - np.divide(errors["model"], errors["copy_last"])
+    )
+    np.testing.assert_allclose(
+        [point.value for point in sensitivity.points], np.divide(errors["shuffled_actions"], errors["model"])
+    )
 
 
 def test_a_model_with_nothing_to_compare_is_refused(drift, monkeypatch):

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from worldflux.core.errors import CapabilityError, ConfigurationError
 from worldflux.core.output import ModelOutput
+from worldflux.core.state import State
 from worldflux.evals import imagine, record_segments
 
 
@@ -125,6 +127,43 @@ def test_a_model_that_decodes_no_observation_is_judged_by_its_rewards(toys):
 def test_a_model_that_decodes_neither_reward_nor_observation_says_so(toys):
     with pytest.raises(CapabilityError, match=r"decodes nothing, neither a reward nor any of .*\['obs'\]"):
         imagine(without_a_decoder(toys.Knowing()), segments(toys), context=3)
+
+
+def test_a_model_that_decodes_nothing_is_shown_by_the_nearest_rows_of_other_episodes(toys):
+    class Latent(toys.Knowing):
+        """Its latent is the place."""
+
+        def rollout(self, state, actions, deterministic=False):
+            found = super().rollout(state, actions)
+            return SimpleNamespace(states=[placed(one) for one in found.states])
+
+        def encode(self, obs, deterministic=False):
+            return placed(super().encode(obs))
+
+        def update(self, state, action, obs, deterministic=False):
+            return placed(super().update(state, action, obs))
+
+    def placed(state):
+        return State({**state.tensors, "latent": state["place"][:, None]})
+
+    model, recorded = without_a_decoder(Latent()), segments(toys, lengths=(20,) * 6)
+    imagined = imagine(model, recorded, context=3, library=recorded)
+    assert imagined.nearest and imagined.to_dict()["shown_by"]
+    shown, truth = imagined.prediction["obs"], imagined.truth["obs"]
+    rows = recorded.obs["obs"]
+    for b in range(6):  # every picture is a row of another episode, and none of those is nearer
+        others = np.delete(rows, b, 0).reshape(-1)
+        for t in range(8):
+            assert np.abs(shown[b, t] - truth[b, t]).min() == pytest.approx(np.abs(others - truth[b, t]).min())
+    assert not imagine(toys.Knowing(), recorded, context=3, library=recorded).nearest
+
+
+def test_rows_of_the_imagined_episode_itself_are_not_shown(toys):
+    recorded = segments(toys)
+    one = segments(toys, lengths=(20,))
+    with pytest.raises(CapabilityError, match="nothing to compare"):
+        imagine(without_a_decoder(toys.Knowing()), one, context=3, library=one)
+    assert imagine(without_a_decoder(toys.Knowing()), recorded, context=3, library=recorded).nearest
 
 
 def test_summary_has_the_mean_and_the_last_horizon(toys):

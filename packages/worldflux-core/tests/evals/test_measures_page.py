@@ -11,7 +11,7 @@ from worldflux.evals import LEVELS, EvalResult, evaluate_horizon, imagine
 from worldflux.evals.drawing import draw_segments
 
 PAGE = (Path(__file__).resolve().parents[4] / "docs" / "measures.md").read_text(encoding="utf-8")
-NAMED = ("observations", "latents", "probes", "spread")
+NAMED = ("observations", "latents", "probes", "spread", "collapse")
 
 
 def documented(heading: str) -> set[str]:
@@ -39,11 +39,13 @@ def found(drift):
     """The fields and sources of documents that, together, have everything."""
     asked = {"context": 3, "horizon": 6, "sequences": 24, "held_out": True, "split": "held out", "discount": 0.8}
     earned = {"trained": EvalResult((9.0, 9.0), (5, 5)), "random": EvalResult((1.0, 1.0), (5, 5))}
+    seeing = drift.model(frame_skip=2).know()
+    seeing.representation = ("place",)
     certain, images = drift.model().know("certainty"), drift.model(images=True).know()
     documents = [
         evaluate_horizon(certain, drift.dataset(), **asked, returns=earned).to_dict(),
         evaluate_horizon(images, drift.dataset(images=True), **asked, frame_skip=1).to_dict(),
-        evaluate_horizon(drift.model(frame_skip=2).know(), drift.dataset(), **asked, frame_skip=2).to_dict(),
+        evaluate_horizon(seeing, drift.dataset(), **asked, frame_skip=2).to_dict(),
     ]
     sources = set()
     return {name for document in documents for name in fields(document, (), sources)}, sources

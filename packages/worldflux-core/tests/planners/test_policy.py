@@ -184,3 +184,63 @@ def test_a_policy_called_as_a_function_of_observations_says_what_it_wants(worlds
     policy = PlannerPolicy(worlds.PointMass(), CEMPlanner(**WEAK))
     with pytest.raises(ConfigurationError, match=r"PlannerPolicy keeps nothing.*agent.act"):
         policy(torch.zeros(1, 2))
+
+
+class Counted(CEMPlanner):
+    """Counts the plans it makes, and keeps each."""
+
+    def search(self, problem, noise, carry, *, explore=False):
+        plan = super().search(problem, noise, carry, explore=explore)
+        object.__setattr__(self, "plans", [*getattr(self, "plans", []), plan])
+        return plan
+
+
+def test_as_many_actions_of_a_plan_are_done_as_are_to_be_executed(worlds):
+    model, planner = worlds.PointMass(), Counted(**WEAK)
+    policy = PlannerPolicy(model, planner, execute=3)
+    carry, done = policy.initial(2), []
+    for t in range(7):
+        action, carry = act(policy, model.starts(2), carry, [t == 0] * 2)
+        done.append(action)
+    assert len(planner.plans) == 3  # at steps 0, 3 and 6
+    expected = [*planner.plans[0].actions[:3], *planner.plans[1].actions[:3], planner.plans[2].actions[0]]
+    torch.testing.assert_close(torch.stack(done), torch.stack(expected), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_an_episode_that_begins_plans_anew_and_the_others_go_on_with_their_plans(worlds, warm_start):
+    model, planner = worlds.PointMass(), CEMPlanner(**WEAK, warm_start=warm_start)
+    policy, x = PlannerPolicy(model, planner, execute=3), model.starts(2)
+
+    def episode(rows, begins, steps):
+        carry, done = policy.initial(len(rows)), []
+        for t in range(steps):
+            action, carry = act(policy, x[rows] * (1 - t / 20), carry, [t == 0 or t == b for b in begins])
+            done.append(action)
+        return torch.stack(done)
+
+    both = episode([0, 1], [0, 4], 9)
+    torch.testing.assert_close(both[:, :1], episode([0], [0], 9))
+    torch.testing.assert_close(both[:, 1:], episode([1], [4], 9))
+    afresh, _ = act(policy, x[1:] * (1 - 4 / 20), policy.initial(1), [True])  # in the middle of a plan
+    torch.testing.assert_close(both[4, 1:], afresh)
+
+
+def test_a_warm_start_begins_where_the_plan_before_it_was_left(worlds):
+    model, planner = worlds.PointMass(), CEMPlanner(**WEAK, warm_start=True)
+    policy, x = PlannerPolicy(model, planner, execute=3), model.starts(1)
+    _, carry = act(policy, x, policy.initial(1), [True])
+    _, each = act(PlannerPolicy(model, planner), x, PlannerPolicy(model, planner).initial(1), [True])
+    assert carry["plan.mean"].shape == each["plan.mean"].shape
+    torch.testing.assert_close(carry["plan.mean"][:, :3], each["plan.mean"][:, 2:])  # the search itself goes one on
+
+
+def test_doing_one_action_of_a_plan_carries_nothing_of_the_others(worlds):
+    policy = PlannerPolicy(worlds.PointMass(), CEMPlanner(**WEAK))
+    assert set(policy.initial(1)) == {"action", "step", "state.x", "state.reward"}
+
+
+@pytest.mark.parametrize("execute", [0, 6, True, 2.0])
+def test_more_actions_than_a_plan_has_cannot_be_executed(worlds, execute):
+    with pytest.raises(ConfigurationError, match=r"execute is .*, expected 1 to 5, the actions that a plan"):
+        PlannerPolicy(worlds.PointMass(), CEMPlanner(**WEAK), execute=execute)

@@ -8,6 +8,7 @@ import torch
 from worldflux.core.errors import ConfigurationError
 from worldflux.planners import (
     CEMPlanner,
+    GoalObjective,
     GradientPlanner,
     ICEMPlanner,
     MPPIPlanner,
@@ -112,3 +113,24 @@ def test_global_randomness_is_not_read_by_making_a_policy(worlds):
     before = torch.get_rng_state()
     PlannerPolicy(worlds.Valued(), MPPIPlanner()).initial(3)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_is_asked_for_actions_only_if_it_offers_them(worlds):
+    model = worlds.PointMass()
+    goal = GoalObjective(model.encode({"obs": torch.zeros(1, 2)}), key="x")
+    with pytest.raises(ConfigurationError, match=r"PointMass does not offer that .*OffersActions.*CEMPlanner"):
+        PlannerPolicy(model, make_planner("inverse"), goal)
+
+
+def test_actions_are_asked_for_only_towards_a_goal(worlds):
+    class Offering(worlds.PointMass):
+        def actions_to_goal(self, state, goal, horizon):
+            return (goal["x"] - state["x"]).expand(horizon, -1, -1)
+
+    model = Offering()
+    with pytest.raises(ConfigurationError, match="plans towards a goal, got a RewardObjective"):
+        PlannerPolicy(model, make_planner("inverse"))
+    goal = GoalObjective(model.encode({"obs": torch.tensor([[0.5, -3.0]])}), key="x")
+    plan = make_planner("inverse", horizon=4).plan(model, model.encode({"obs": torch.zeros(2, 2)}), goal)
+    torch.testing.assert_close(plan.tensor, torch.tensor([0.5, -1.0]).expand(4, 2, 2))
+    assert plan.extras["wf.planner.score"].isnan().all()

@@ -41,7 +41,8 @@ PAGE = Path(__file__).parents[4] / "docs/api-compat.md"
 @pytest.fixture
 def earlier(monkeypatch):
     entry = ModelEntry("the model class", "the config class")
-    monkeypatch.setattr(WorldModelRegistry, "_entries", {("model", name): entry for name in ("dreamer", "tdmpc2")})
+    families = ("dreamer", "tdmpc2", "vjepa2")
+    monkeypatch.setattr(WorldModelRegistry, "_entries", {("model", name): entry for name in families})
     return importlib.import_module("worldflux.earlier")
 
 

@@ -160,7 +160,7 @@ def test_a_script_may_give_its_config_sizes(toy):
         ("toy:cii", {}, ModelNotFoundError, "Unknown size: cii. Available: ['ci', 'size12'"),
         ("toi:ci", {}, ModelNotFoundError, "Unknown model type: toi. Available: ['toy']. Did you mean 'toy"),
         ("toy-larg", {}, ModelNotFoundError, "Did you mean 'toy-large'?"),
-        ("jepa:base", {}, ModelNotFoundError, "pip install worldflux-jepa"),
+        ("token:base", {}, ModelNotFoundError, "pip install worldflux-generative"),
         ("./nowhere", {}, ModelNotFoundError, "'./nowhere' looks like a path and does not exist"),
         ("owner/model", {}, ModelNotFoundError, "WorldModel.from_pretrained('owner/name')"),
         ("toy:ci", {"backend": "toy_remot"}, ConfigurationError, "Did you mean 'toy_remote'"),

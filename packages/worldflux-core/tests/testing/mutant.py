@@ -66,12 +66,33 @@ LOOP = "        states = [initial_state]\n"
 NO_REWARD = without("reward_pred")
 NOTHING_DECODED = without("reward_pred", "continue_pred", "obs_decoder")
 
-#: What the base family declares less of, and must pass with, too.
+CORRECTED = """        ahead = self.dynamics_model.transition(state, conditioned, deterministic=True)
+        return self.see(ahead["memory"], tokens, deterministic)
+"""
+SINGLE = """        if self.training and len(batch.actions) == 1:
+            raise ValidationError("{}")
+"""
+REFUSES = ("    StateSpec,\n", "    StateSpec,\n    ValidationError,\n")
+
+#: What the base family declares less of, or does otherwise, and must pass with, too.
 VARIANTS: dict[str, Mutant] = {
     "as it is": Mutant(),
     "discrete actions": Mutant(options=DISCRETE),
     "images": Mutant(options={"obs_shape": (1, 8, 12), "action_dim": 2}),
     "several of each": Mutant(options=SEVERAL),
     "no rewards": Mutant(*NO_REWARD["code"], manifest=NO_REWARD["manifest"]),
+    "what is seen corrects alone": Mutant(
+        (CORRECTED, "        return self.see(torch.zeros_like(tokens), tokens, deterministic)\n")
+    ),
+    "what was done is remembered beside what is predicted": Mutant(
+        (
+            CORRECTED,
+            '        done = conditioned["action"].sum(-1, keepdim=True)\n'
+            '        return self.see(torch.tanh(state["latent"] + done), tokens, deterministic)\n',
+        )
+    ),
+    "statistics of a batch": Mutant(
+        REFUSES, (VALIDATED, VALIDATED + SINGLE.format("a batch of one has no statistics"))
+    ),
     "latents only": Mutant(*NOTHING_DECODED["code"], manifest=NOTHING_DECODED["manifest"]),
 }

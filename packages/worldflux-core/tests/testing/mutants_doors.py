@@ -47,6 +47,13 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
                 "self.kept[0].transition(state, self.condition(state, rows(done))",
             ),
         ),
+        Mutant(
+            (BUILT, f"{BUILT}        self.kept = [self.dynamics_model]\n"),
+            (
+                "        tokens = self.tokens(obs)\n        ahead = self.dynamics_model.",
+                "        tokens = self.tokens(obs)\n        ahead = self.kept[0].",
+            ),
+        ),
     ),
     "check_decoder_override_is_used": (
         Mutant(

@@ -77,7 +77,10 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant(("torch.sigmoid(part) if", "255 * torch.sigmoid(part) if")),
     ),
     "check_rollout_shapes": (Mutant(("rewards=rewards,", "rewards=rewards.unsqueeze(-1),")),),
-    "check_loss_is_one_finite_scalar": (Mutant(("{name: part.detach() for", "{name: part.detach().expand(2) for")),),
+    "check_loss_is_one_finite_scalar": (
+        Mutant(("{name: part.detach() for", "{name: part.detach().expand(2) for")),
+        Mutant(make.REFUSES, (VALIDATED, VALIDATED + make.SINGLE.format("too few"))),
+    ),
     "check_policy_actions_are_valid": (
         Mutant(("action = torch.tanh(wish)", "action = 2 + torch.tanh(wish)")),
         Mutant(

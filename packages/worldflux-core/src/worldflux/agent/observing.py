@@ -13,6 +13,7 @@ from worldflux.core.errors import ConfigurationError, ShapeMismatchError, Valida
 from worldflux.core.spec import ModalityKind, ModalitySpec
 from worldflux.envs.spaces import ObservationAdapter, spec_summary
 from worldflux.envs.stack import stacked
+from worldflux.words.counts import counted
 
 from .pictures import fitted
 from .spaces import Box, Dict, box, kind_of
@@ -131,7 +132,9 @@ class Observing:
             }
         if kind == "Tuple":
             if not isinstance(given, (tuple, list)) or len(given) != len(space.spaces):
-                raise ValidationError(f"{_what(name)} is a {type(given).__name__}, expected {len(space.spaces)} parts")
+                raise ValidationError(
+                    f"{_what(name)} is a {type(given).__name__}, expected {counted(len(space.spaces), 'part')}"
+                )
             return tuple(
                 self._nested(child, given[i], f"{name}/{i}".strip("/")) for i, child in enumerate(space.spaces)
             )

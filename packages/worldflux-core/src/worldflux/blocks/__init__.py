@@ -8,6 +8,7 @@ from __future__ import annotations
 from .acting import ActingModel, MemorylessPolicy, check_acting
 from .actors import CategoricalActor, SquashedNormal, log_slope
 from .averages import Standardiser, ema_
+from .collapse import Collapse, CollapseLimits, collapse_measures, representation_of
 from .conditioners import KnownActions, PlainActions, action_in
 from .ensemble import Ensemble, EnsembleLayer, EnsembleNorm
 from .judging import decoder_losses
@@ -15,7 +16,7 @@ from .latent_space import class_softmax, gaussian_kl, simnorm, unimix_probs
 from .layers import Conv, KernelConv, KernelDeconv, KernelLinear, Linear, dense
 from .modalities import folded, joined_vectors, split_modalities, unfit, unusable
 from .numeric import one_hot, percentiles, symexp, symlog
-from .official import ImportReport, load_official, plain_file
+from .official import ImportReport, load_official, plain_file, read_torch
 from .policies import policy_call
 from .presets import preset_values
 from .rows import Arrivals, arrivals, forget, valid_steps
@@ -25,6 +26,8 @@ __all__ = [
     "ActingModel",
     "Arrivals",
     "CategoricalActor",
+    "Collapse",
+    "CollapseLimits",
     "Conv",
     "Ensemble",
     "EnsembleLayer",
@@ -43,6 +46,7 @@ __all__ = [
     "arrivals",
     "check_acting",
     "class_softmax",
+    "collapse_measures",
     "compare_states",
     "decoder_losses",
     "dense",
@@ -58,6 +62,8 @@ __all__ = [
     "plain_file",
     "policy_call",
     "preset_values",
+    "read_torch",
+    "representation_of",
     "simnorm",
     "split_modalities",
     "symexp",

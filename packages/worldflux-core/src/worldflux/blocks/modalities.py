@@ -36,8 +36,12 @@ def unfit(
         if image_size is not None and spec.kind is ModalityKind.IMAGE and spec.shape[1:] != image_size:
             wanted, got = ("x".join(map(str, size)) for size in (image_size, spec.shape[1:]))
             side = image_size[0]
-            hint = f" (image_size={side}, render_size={side} if rendered)" if image_size == (side, side) else ""
-            return f"image {name!r} must have {wanted} pixels, got {got}: resize it in the environment{hint}"
+            hint = (
+                f" (image_size={side}, --image-size {side}; render_size where it is rendered)"
+                if image_size == (side, side)
+                else ""
+            )
+            return f"image {name!r} must have {wanted} pixels, got {got}: resize it{hint}"
     return ""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worldflux.core.errors import ConfigurationError, did_you_mean
+from worldflux.core.errors import CheckpointError, ConfigurationError, did_you_mean
 from worldflux.files import opened
 
 
@@ -28,6 +29,55 @@ class ImportReport:
 def plain_file(file: Path) -> BinaryIO:
     """Open a file that the user named to read it; what is no plain file is not waited for. Raises OSError."""
     return opened(file, follow=True)
+
+
+def read_torch(file: Path, *, example: str) -> Any:
+    """What a file of ``torch.save`` holds, read with ``weights_only=True``; tensors stay in the file until used.
+
+    Raises CheckpointError where there is no such file (``example`` is what one is called), or it is damaged or
+    compressed, or has tensors that are no plain ones or claim more numbers than the file has bytes for.
+    """
+    if not file.is_file():
+        raise CheckpointError(f"{file} is no file: give an official checkpoint such as {example}")
+    try:
+        with plain_file(file) as handle:
+            size = _whole(handle)
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        for name, value in _tensors_in(content):
+            _refuse_inflated(name, value, size)
+    except Exception as error:  # what reading a damaged file can raise is anything
+        raise CheckpointError(f"{file} cannot be read as an official checkpoint: {error}") from error
+    return content
+
+
+def _whole(handle: BinaryIO) -> int:
+    """The bytes of an archive as torch writes it: not compressed, and unaltered, which torch itself does not check."""
+    with zipfile.ZipFile(handle) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("it is compressed, which no checkpoint of torch is")
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"its part {damaged!r} was altered")
+    return handle.seek(0, 2)
+
+
+def _tensors_in(content: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of nested mappings and lists, by its dotted name."""
+    if isinstance(content, Tensor):
+        yield name, content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _tensors_in(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(content, (list, tuple)):
+        for index, value in enumerate(content):
+            yield from _tensors_in(value, f"{name}.{index}" if name else str(index))
+
+
+def _refuse_inflated(name: str, value: Tensor, size: int) -> None:
+    """Raise ValueError for a tensor that is no plain one, or claims more numbers than the file has bytes for."""
+    if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
+        raise ValueError(f"tensor {name!r} is {value.dtype}, {value.layout}: expected plain real numbers")
+    if value.numel() * value.element_size() > min(size, value.untyped_storage().nbytes()):
+        raise ValueError(f"tensor {name!r} of shape {tuple(value.shape)} is larger than the file")
 
 
 def load_official(

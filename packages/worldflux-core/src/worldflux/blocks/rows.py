@@ -6,6 +6,7 @@ the former from the action of the row before. Letters: B sequences, T rows, R of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ class Arrivals:
 
     obs: dict[str, Tensor]  # [B, R, ...]
     action: Tensor  # [B, R, A] of the row before; where ``is_first`` it is another episode's
-    reward: Tensor  # [B, R] float32
+    reward: Tensor  # [B, R] float32; NaN where there are none and none are asked for
     is_first: Tensor  # [B, R] bool: nothing led here but the start of an episode
     is_last: Tensor  # [B, R] bool, as is the next
     is_terminal: Tensor
@@ -38,18 +39,21 @@ class Arrivals:
         )
 
 
-def arrivals(batch: Batch, *, from_nothing: bool = False) -> Arrivals:
+def arrivals(batch: Batch, *, from_nothing: bool = False, rewards: bool = True) -> Arrivals:
     """Return the rows of a checked batch that were arrived in: all ``R = T - 1`` but the first, which leads to them.
 
-    ``from_nothing`` counts the first, too (``R = T``): as the first of an episode, by an action of zeros. Raises
-    ValidationError for a batch without rewards, or of rows that lead nowhere.
+    ``from_nothing`` counts the first, too (``R = T``): as the first of an episode, by an action of zeros. Without
+    ``rewards`` a batch may have none: whoever learns from them then learns NaN. Raises ValidationError for a batch
+    without rewards that are asked for, or of rows that lead nowhere.
     """
-    actions, rewards, start = _required(batch, 1 if from_nothing else 2), batch.rewards, 0 if from_nothing else 1
-    if rewards is None:
-        raise ValidationError("the batch has no rewards")
+    actions, paid, start = _required(batch, 1 if from_nothing else 2), batch.rewards, 0 if from_nothing else 1
+    if paid is None:
+        if rewards:
+            raise ValidationError("the batch has no rewards")
+        paid = torch.full_like(actions[..., 0], math.nan)
 
     def flag(value: Tensor | None) -> Tensor:
-        return torch.zeros_like(rewards[:, start:], dtype=torch.bool) if value is None else value[:, start:] > 0
+        return torch.zeros_like(paid[:, start:], dtype=torch.bool) if value is None else value[:, start:] > 0
 
     action, is_first = actions[:, :-1], flag(batch.is_first)
     if from_nothing:
@@ -58,7 +62,7 @@ def arrivals(batch: Batch, *, from_nothing: bool = False) -> Arrivals:
     return Arrivals(
         obs={name: value[:, start:] for name, value in batch.obs.items()},
         action=action,
-        reward=rewards[:, start:].float(),
+        reward=paid[:, start:].float(),
         is_first=is_first,
         is_last=flag(batch.is_last),
         is_terminal=flag(batch.is_terminal),

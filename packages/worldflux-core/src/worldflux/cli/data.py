@@ -7,9 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from worldflux.words.counts import counted
+
 from .assignments import assignments
 from .data_writing import FormatOption, FormatSetOption, collect, convert, merge
 from .light import Command, Group
+from .opening import open_source
 from .output import PROBLEM, JsonOption, apart, emit, fields, table
 
 SourceArgument = Annotated[
@@ -41,10 +44,10 @@ def inspect(
     Example:
       worldflux data inspect set --json
     """
-    from worldflux.data import describe, open_dataset
+    from worldflux.data import describe
 
     with apart():
-        told = describe(open_dataset(source, format=format, **assignments(set_ or [])))
+        told = describe(open_source(source, format, assignments(set_ or [])))
     emit(told, _described(told), as_json=json)
 
 
@@ -61,14 +64,16 @@ def verify(
     Example:
       worldflux data verify set
     """
-    from worldflux.data import open_dataset
-
     with apart():
-        options = assignments(set_ or [])
-        dataset = open_dataset(source, format=format, **_unverified(source, format), **options)
+        options = _unverified(source, format) | assignments(set_ or [])
+        dataset = open_source(source, format, options)
         problems = [str(problem) for problem in dataset.recording.verify()]
     data = {"place": source, "episodes": len(dataset.episodes), "rows": len(dataset), "sound": not problems}
-    text = "\n".join(problems) if problems else f"sound: {len(dataset.episodes):,} episodes, {len(dataset):,} rows"
+    text = (
+        "\n".join(problems)
+        if problems
+        else f"sound: {counted(len(dataset.episodes), 'episode')}, {counted(len(dataset), 'row')}"
+    )
     emit(data | {"problems": problems}, text, as_json=json)
     if problems:
         raise typer.Exit(PROBLEM)
@@ -92,14 +97,14 @@ def split(
       worldflux data split set --held-out 0.1
       worldflux data split set set-train set-held
     """
-    from worldflux.data import convert as write, open_dataset
+    from worldflux.data import convert as write
 
     if (train is None) != (held is None):
         raise typer.BadParameter("give both folders, or none to see the lists")
     if train is not None and held is not None and train.resolve() == held.resolve():
         raise typer.BadParameter(f"both parts would go to {train}: give each a folder of its own")
     with apart():
-        parts = open_dataset(source, format=format, **assignments(set_ or [])).split(held_out, seed=seed)
+        parts = open_source(source, format, assignments(set_ or [])).split(held_out, seed=seed)
         named = dict(zip(("train", "held_out"), parts, strict=True))
         if train is not None and held is not None:
             for part, out in zip(parts, (train, held), strict=True):
@@ -130,11 +135,10 @@ def preview(
     Example:
       worldflux data preview set --out set.png
     """
-    from worldflux.data import open_dataset
     from worldflux.evals import contact_sheet, episode_animation
 
     with apart():
-        dataset = open_dataset(source, format=format, **assignments(set_ or []))
+        dataset = open_source(source, format, assignments(set_ or []))
         picture = out or Path(f"{Path(source.rpartition(':')[2]).name}.png")
         sheet = contact_sheet(dataset, picture, episodes=episodes, obs=obs)
         animation = episode_animation(dataset, picture.with_suffix(".gif"), episodes=min(4, episodes), obs=obs)
@@ -142,13 +146,15 @@ def preview(
     emit(places, fields(places), as_json=json)
 
 
-def _unverified(source: str, format: str | None) -> dict[str, bool]:
+def _unverified(source: str, format: str | None) -> dict[str, Any]:
     """Our own datasets are opened without looking at the hashes: these are looked at next."""
     native = format == "worldflux" or (format is None and (Path(source) / "dataset.json").is_file())
     return {"verify": False} if native else {}
 
 
 def _described(told: dict[str, Any]) -> str:
+    from worldflux.data import ActionBounds
+
     lengths, returns = told["lengths"], told.get("returns")
     head = {
         "place": told["place"],
@@ -163,6 +169,7 @@ def _described(told: dict[str, Any]) -> str:
         else "",
         "environment": told["provenance"].get("env", ""),
         "policy": told["provenance"].get("policy", ""),
+        "action bounds": str(ActionBounds(**bounds)) if (bounds := told["actions"].get("bounds")) else "",
     }
     actions = told["actions"]
     rows = [
@@ -172,6 +179,8 @@ def _described(told: dict[str, Any]) -> str:
     rows.append(("action", actions["kind"], str(actions["dim"]), "float32", _range(actions)))
     lines = [fields(head), "", table(("COLUMN", "KIND", "SHAPE", "DTYPE", "FROM … TO"), rows), "", "A model sees"]
     lines += [f"  {name}  {tensor}" for name, tensor in told["model_sees"].items()]
+    if not told["rewards"]:
+        lines.append("  no rewards: dreamer and planet learn what is seen alone, tdmpc2 and mbpo need them")
     lines += ["", *(f"note: {remark}" for remark in told["remarks"])] if told["remarks"] else []
     return "\n".join(lines)
 

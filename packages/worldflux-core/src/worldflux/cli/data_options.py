@@ -33,6 +33,12 @@ FrameSkipOption = Annotated[
     int | None,
     typer.Option(min=1, help="Keep every k-th row of the data; an action is then the k up to the next; default 1."),
 ]
+TrainedSkipOption = Annotated[
+    int | None,
+    typer.Option(
+        "--frame-skip", min=1, help="Of the recorded rows, as the model was trained; default: the run's own, else 1."
+    ),
+]
 BoundaryOption = Annotated[
     str | None,
     typer.Option(help="cross: a sequence may run into the next episode, as by default; within: it may not."),

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from worldflux.words.counts import counted
+
 from .assignments import assignments
 from .compute import ThreadsOption, computing
 from .environment import EnvSetOption, FrameStackOption, ImageSizeOption, RenderSizeOption, named
+from .opening import open_source
 from .output import JsonOption, emit, fields, live, narrated, say
 
 if TYPE_CHECKING:
@@ -38,10 +41,11 @@ def collect(
     episodes: Annotated[int, typer.Option(min=1, help="How many it shall hold in all.")],
     env: Annotated[
         str | None,
-        typer.Option(help="CartPole-v1, dmc:cartpole-balance or file.py:Class, say; of a RUN its own by default."),
+        typer.Option(help="CartPole-v1, study:two-room or file.py:Class, say; of a RUN its own by default."),
     ] = None,
     policy: Annotated[
-        str, typer.Option(help="Who acts: random, the directory of a run, module:function or file.py:function.")
+        str,
+        typer.Option(help="Who acts: random, a run's directory, module:function, file.py:function or study:scripted."),
     ] = "random",
     num_envs: Annotated[int, typer.Option(min=1, help="Environments in lockstep.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the environments and the policy.")] = 0,
@@ -50,6 +54,9 @@ def collect(
     render_size: RenderSizeOption = None,
     frame_stack: FrameStackOption = None,
     env_set: EnvSetOption = None,
+    max_episode_steps: Annotated[
+        int | None, typer.Option(min=1, help="Cut an episode that is not over by then, as a time limit does.")
+    ] = None,
     images: ImagesOption = "auto",
     seal_seconds: Annotated[float, typer.Option(min=0, help="What is lost at most if it is killed.")] = 30.0,
     threads: ThreadsOption = None,
@@ -65,6 +72,7 @@ def collect(
       worldflux data collect --env Pendulum-v1 --policy random --episodes 40 --out set
       worldflux data collect --policy runs/pendulum --episodes 80 --out set --num-envs 4
       worldflux data collect --env CartPole-v1 --policy my_policy.py:act --episodes 10 --out set
+      worldflux data collect --env study:two-room --policy study:mixed --episodes 400 --out set --num-envs 16
     """
     from worldflux.training.signals import StopSignals
 
@@ -72,7 +80,12 @@ def collect(
         _from_here(policy)
         from worldflux.experiment import collect as record
 
-        told = _Progress(lambda now: f"{now.episodes:,} of {episodes:,} episodes, {now.rows:,} rows")
+        told = _Progress(
+            lambda now: (
+                f"{now.episodes:,} of {counted(episodes, 'episode')}, {counted(now.rows, 'row')}, "
+                f"{now.under_way:,} under way"
+            )
+        )
         made = record(
             out,
             episodes=episodes,
@@ -83,6 +96,7 @@ def collect(
             image_size=image_size,
             render_size=render_size,
             frame_stack=frame_stack,
+            max_episode_steps=max_episode_steps,
             images=images,  # type: ignore[arg-type]
             seal_seconds=seal_seconds,
             command=_command(context),
@@ -94,6 +108,11 @@ def collect(
     data: dict[str, Any] = {"out": made.out, "episodes": made.episodes, "rows": made.rows, "added": made.added}
     data |= {"mean_return": made.mean_return, "finished": made.episodes >= episodes}
     text = fields({**data, "mean_return": "" if made.mean_return is None else f"{made.mean_return:.4g}"})
+    if made.under_way:
+        text += (
+            f"\nleft out: {counted(made.under_way, 'row')} of episodes that were not over; --max-episode-steps ends "
+            "those that never are"
+        )
     _stopped_or_done(data, text, finished=made.episodes >= episodes, code=signals.exit_code, as_json=json)
 
 
@@ -105,6 +124,7 @@ def convert(
     format: FormatOption = None,
     set_: FormatSetOption = None,
     images: ImagesOption = "auto",
+    image_size: ImageSizeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write datasets of any format as one of ours, which is read fastest.
@@ -115,10 +135,12 @@ def convert(
     Examples:
       worldflux data convert minari-set set
       worldflux data convert d4rl:hopper.hdf5 set
+      worldflux data convert lerobot-set set --image-size 64
     """
     if len(sources) < 2:
         raise typer.BadParameter("give at least one SOURCE, and OUT")
-    _written(sources[:-1], Path(sources[-1]), format, set_, images, command=_command(context), as_json=json)
+    command = _command(context)
+    _written(sources[:-1], Path(sources[-1]), format, set_, images, size=image_size, command=command, as_json=json)
 
 
 def merge(
@@ -147,16 +169,20 @@ def _written(
     options: list[str] | None,
     images: str,
     *,
+    size: int | None = None,
     command: str,
     as_json: bool,
 ) -> None:
     from worldflux.training.signals import StopSignals
 
     with StopSignals() as signals, narrated():
-        from worldflux.data import convert as write, open_dataset
+        from worldflux.data import convert as write
+        from worldflux.data.resizing import resized
 
-        given: list[Dataset] = [open_dataset(place, format=format, **assignments(options or [])) for place in places]
-        told = _Progress(lambda now: f"{now.episodes:,} of {now.total:,} episodes, {now.rows:,} rows")
+        given: list[Dataset] = [open_source(place, format, assignments(options or [])) for place in places]
+        if size is not None:
+            given = [resized(one, size) for one in given]
+        told = _Progress(lambda now: f"{now.episodes:,} of {counted(now.total, 'episode')}, {counted(now.rows, 'row')}")
         made = write(
             given,
             out,
@@ -204,7 +230,9 @@ class _Progress:
 
 def _from_here(policy: str) -> None:
     """A module that ``policy`` names may lie in the working directory."""
-    if ":" in policy and str(Path.cwd()) not in sys.path:
+    from worldflux.envs.study.options import is_study
+
+    if ":" in policy and not is_study(policy) and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
 
 

@@ -11,7 +11,7 @@ import typer
 from worldflux.core.errors import ConfigurationError
 
 from .compute import ThreadsOption, computing
-from .data_options import DataSetOption
+from .data_options import DataSetOption, TrainedSkipOption
 from .environment import (
     EnvOption,
     EnvSetOption,
@@ -21,14 +21,18 @@ from .environment import (
     RenderSizeOption,
     named,
 )
+from .goal_options import BudgetOption, EnergyOption, ExecuteOption, KeyOption, OverOption
 from .judged import horizon_table, horizon_told, interval, kept
 from .light import Command
 from .measure import about, earned, returns_told
 from .opening import load_run, open_recorded
 from .output import JsonOption, apart, emit
+from .sought import goals_across, goals_kept
 
 if TYPE_CHECKING:
     from worldflux.data import Dataset
+    from worldflux.evals import GoalEvaluation
+    from worldflux.experiment import Run
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -47,6 +51,7 @@ def evaluate(
     context: Annotated[int, typer.Option(min=1, help="Recorded rows the model sees before it imagines.")] = 5,
     horizon: Annotated[int, typer.Option(min=1, help="Rows it imagines.")] = 15,
     sequences: Annotated[int, typer.Option(min=1, help="Recorded sequences to average over.")] = 64,
+    frame_skip: TrainedSkipOption = None,
     env: EnvOption = None,
     env_set: EnvSetOption = None,
     image_size: ImageSizeOption = None,
@@ -60,9 +65,15 @@ def evaluate(
     ] = None,
     policy: PolicyOption = None,
     planner: Annotated[
-        str | None, typer.Option(help="Plan with the model, too: random, cem, icem, mppi or gradient.")
+        str | None,
+        typer.Option(help="Plan with the model, too: random, cem, icem, mppi, gradient; to goals also inverse."),
     ] = None,
     plan_horizon: Annotated[int | None, typer.Option(min=1, help="Steps a plan looks ahead.")] = None,
+    energy: EnergyOption = "l1",
+    over: OverOption = "last",
+    key: KeyOption = None,
+    budget: BudgetOption = None,
+    execute: ExecuteOption = 2,
     out: Annotated[
         Path | None, typer.Option(help="Where numbers and pictures by horizon go; by default a run's directory.")
     ] = None,
@@ -71,23 +82,30 @@ def evaluate(
 ) -> None:
     """Measure a trained policy in its environment, and a model by horizon on recorded episodes it did not learn from.
 
+    Where the environment has goals, planning towards them is measured, too.
+
     \b
     Examples:
       worldflux eval runs/cartpole --episodes 20 --json
       worldflux eval runs/cartpole --planner cem --plan-horizon 8
       worldflux eval runs/mine --env my_env.py:MyEnv
       worldflux eval runs/offline --horizon 15
-      worldflux eval runs/cartpole/model --data recorded --out judged
+      worldflux eval runs/cartpole/model --data recorded --frame-skip 2 --out judged
+      worldflux eval runs/rooms --env study:two-room --episodes 50
     """
     chosen = _planner(planner, plan_horizon)
     if out is not None and len(runs) > 1:
         raise ConfigurationError("--out is for one run: each of several keeps its numbers in its own directory")
     acting = {"episodes": episodes, "seed": seed, "explore": explore, "policy": policy, "planner": chosen}
-    judging = {"context": context, "horizon": horizon, "sequences": sequences, "seed": seed}
+    judging = {"context": context, "horizon": horizon, "sequences": sequences, "seed": seed, "frame_skip": frame_skip}
+    towards = {"energy": energy, "over": over, "key": key, "budget": budget, "execute": execute}
+    towards |= {"episodes": episodes, "seed": seed, "planner": planner, "plan_horizon": plan_horizon}
     with apart(), computing(threads), named(env, env_set) as told:
         told |= {"image_size": image_size, "render_size": render_size, "frame_stack": frame_stack}
         recorded = open_recorded(data, data_set)
-        measured = [_measured(run, recorded, told, acting=acting, judging=judging, out=out) for run in runs]
+        measured = [
+            _measured(run, recorded, told, acting=acting, towards=towards, judging=judging, out=out) for run in runs
+        ]
     documents, texts = [document for document, _ in measured], [text for _, text in measured]
     if len(runs) == 1:
         emit(documents[0], texts[0], as_json=json)
@@ -98,6 +116,9 @@ def evaluate(
         texts.append(f"over {len(runs)} runs, interquartile means\n" + horizon_table(together, horizon))
     across = {"across_runs": together} if together else {}
     across |= {"returns_across_runs": returns} if returns else {}
+    if all("goals" in document for document in documents):
+        across["goals_across_runs"], text = goals_across([document["goals"] for document in documents])
+        texts.append(text)
     emit({"runs": documents, **across}, "\n\n".join(texts), as_json=json)
 
 
@@ -117,18 +138,30 @@ def _measured(
     told: Mapping[str, Any],
     *,
     acting: Mapping[str, Any],
+    towards: Mapping[str, Any],
     judging: Mapping[str, Any],
     out: Path | None,
 ) -> tuple[dict[str, Any], str]:
     """What one run earns, where there is an environment, and predicts, where there is data; for JSON and as text."""
     from worldflux.experiment import judge
+    from worldflux.experiment.goals import has_goals, not_compared, plans_alone
 
     loaded = load_run(run, recorded, told)
     settings = loaded.settings
     document, texts, results = about(loaded, run), [], None
     acts = settings.acts_in is not None or told.get("env") is not None
     judged = recorded is not None or (bool(settings.data) and (settings.held_out > 0 or not acts))
-    if acts or not judged:
+    if not judged and judging["frame_skip"] is not None:
+        raise ConfigurationError("--frame-skip is about recorded data: name it, --data DIR")
+    goals = acts and has_goals(loaded)
+    if goals and (why := not_compared(loaded.model, towards["key"])):
+        document["goals_not_measured"] = why
+        texts.append(f"how often goals are reached was not measured: {why}")
+    elif goals:
+        data, text = goals_kept(loaded, _towards(loaded, **towards), folder=out)
+        document |= data
+        texts.append(text)
+    if (acts or not judged) and not (goals and plans_alone(loaded.model)):
         results = earned(loaded, **acting)
         data, text = returns_told(loaded, results, planner=acting["planner"])
         document |= data
@@ -144,6 +177,14 @@ def _measured(
         document |= {**found, "in_words": words}
         texts.append(horizon_told(found))
     return document, "\n\n".join(texts)
+
+
+def _towards(loaded: Run, *, planner: str | None, plan_horizon: int | None, **asked: Any) -> GoalEvaluation:
+    """How often planning reaches the goals of the environment."""
+    from worldflux.experiment.goals import goal_planner, reach_goals
+
+    chosen = goal_planner(planner or "cem", **({} if plan_horizon is None else {"horizon": plan_horizon}))
+    return reach_goals(loaded, planner=chosen, **asked)
 
 
 def _together(documents: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:

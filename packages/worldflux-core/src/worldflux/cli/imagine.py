@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from worldflux.core.errors import ConfigurationError
+
 from .compute import ThreadsOption, computing
-from .data_options import DataSetOption
+from .data_options import DataSetOption, TrainedSkipOption
 from .environment import EnvOption, EnvSetOption, FrameStackOption, ImageSizeOption, RenderSizeOption, named
 from .light import Command
 from .opening import load_run, open_recorded
@@ -25,6 +27,7 @@ def imagine(
         typer.Option(metavar="DIR", help="Recorded episodes instead of the environment: a path or FORMAT:PATH."),
     ] = None,
     data_set: DataSetOption = None,
+    frame_skip: TrainedSkipOption = None,
     env: EnvOption = None,
     env_set: EnvSetOption = None,
     image_size: ImageSizeOption = None,
@@ -59,9 +62,11 @@ def imagine(
         loaded = load_run(run, recorded, about)
         asked: dict[str, Any] = {"context": context, "horizon": horizon, "sequences": sequences, "seed": seed}
         if recorded is None and (loaded.settings.acts_in is not None or not loaded.settings.data):
+            if frame_skip is not None:
+                raise ConfigurationError("--frame-skip is about recorded data: name it, --data DIR")
             result = loaded.imagine(**asked, random_policy=random)
         else:
-            result = imagine_recorded(loaded, recorded, **asked)
+            result = imagine_recorded(loaded, recorded, frame_skip=frame_skip, **asked)
         animation, numbers = loaded.save_imagination(result, out)
     document = {
         "run": run,
@@ -80,5 +85,7 @@ def imagine(
     ]
     text = table(("PREDICTED", "ERROR", *(f"STEP {h}" for h in shown)), rows)
     said = document["in_words"] = imagination_in_words(result)
+    if result.nearest:
+        said.insert(0, "The model decodes nothing: its latents are shown by the nearest rows of other episodes.")
     text = "\n".join([text, "", *said, ""] if said else [text, ""])
     emit(document, f"{text}\nanimation  {animation}\nnumbers    {numbers}", as_json=json)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worldflux.core.errors import ConfigurationError
+from worldflux.words.counts import counted
 
 from .output import table
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from worldflux.evals import HorizonEvaluation
 
 SHOWN = (1, 5, 15, 50)  # steps that have a column
-MOST = {"untrained_encoded"}  # sources that the table leaves to the JSON
+OF_COLLAPSE = ("std", "rankme", "within_ratio")  # what it has of that section
+MOST = "untrained_encoded"  # a source that the table leaves to the JSON, but where nothing was imagined
 
 
 def kept(result: HorizonEvaluation, folder: Path | None) -> dict[str, Any]:
@@ -36,7 +38,8 @@ def horizon_told(document: Mapping[str, Any]) -> str:
     told = document["horizon"]
     card = told["card"]
     lines = [
-        f"{card['sequences']} sequences of {card['episodes']} episodes, {card['horizon']} steps imagined after "
+        f"{counted(card['sequences'], 'sequence')} of {counted(card['episodes'], 'episode')}, "
+        f"{counted(card['horizon'], 'step')} imagined after "
         f"{card['context']} seen, seed {card['seed']}: {card.get('split', 'recorded data')}",
         horizon_table(told, card["horizon"]),
         "",
@@ -53,10 +56,12 @@ def horizon_told(document: Mapping[str, Any]) -> str:
 def horizon_table(sections: Mapping[str, Any], horizon: int) -> str:
     """Return a table of every curve: a line for each measure and source, a column for some of the steps."""
     steps = [h for h in SHOWN if h < horizon] + [horizon]
+    curves = _curves(sections)
+    imagined = {path[:-1] for path, _ in curves if path[-1] == "model"}
     rows = [
         (" ".join(path[:-2]), path[-2], path[-1].replace("_", " "), *_cells(curve, steps), interval(curve["mean"]))
-        for path, curve in _curves(sections)
-        if path[-1] not in MOST
+        for path, curve in curves
+        if (path[-1] != MOST or path[:-1] not in imagined) and (path[0] != "collapse" or path[-2] in OF_COLLAPSE)
     ]
     return table(("PREDICTED", "MEASURE", "BY", *(f"STEP {h}" for h in steps), "MEAN (95 %)"), rows)
 

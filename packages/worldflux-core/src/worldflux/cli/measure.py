@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from worldflux.words.counts import counted
 
 from .compute import computing
 from .output import apart, emit, table
@@ -43,6 +44,7 @@ def earned(
     policy: str | None = None,
     planner: Planner | None = None,
     objective: Objective | None = None,
+    execute: int = 1,
 ) -> dict[str, EvalResult]:
     """Run complete episodes with the run's own policy, the random one and, where one is given, a planner.
 
@@ -52,7 +54,7 @@ def earned(
     results = {}
     if planner is not None:
         results["planned"] = loaded.plan(
-            planner, objective=objective, episodes=episodes, seed=seed, explore=bool(explore)
+            planner, objective=objective, episodes=episodes, seed=seed, explore=bool(explore), execute=execute
         )
     results["trained"] = loaded.evaluate(episodes=episodes, seed=seed, explore=explore, policy=policy)
     results["random"] = loaded.random_baseline(episodes=episodes, seed=seed)
@@ -70,22 +72,23 @@ def returns_told(
 ) -> tuple[dict[str, Any], str]:
     """Return what policies earned beside one another, for JSON and in text."""
     from worldflux.evals import returns_in_words
-    from worldflux.planners import PLANNERS
+    from worldflux.planners import described
 
     data: dict[str, Any] = {}
     random = results["random"]
     episodes = random.episodes + random.unfinished
-    lines = [f"{loaded.settings.model} in {loaded.settings.acts_in}, {episodes} episodes, seed {random.seed}"]
+    lines = [
+        f"{loaded.settings.model} in {loaded.settings.acts_in}, {counted(episodes, 'episode')}, seed {random.seed}"
+    ]
     if planner is not None:
-        name = next((name for name, kind in PLANNERS.items() if type(planner) is kind), type(planner).__name__)
-        data["planner"] = {"name": name, **asdict(planner)}
-        lines.append(f"planned by {name}, {planner.horizon} steps ahead at every step")
+        data["planner"] = described(planner)
+        lines.append(f"planned by {data['planner']['name']}, {counted(planner.horizon, 'step')} ahead")
     rows = [
         (name, f"{r.mean:.2f} ± {r.std:.2f}", f"{r.min:.2f}", f"{r.max:.2f}", f"{r.mean_length:.1f}")
         for name, r in results.items()
     ]
     cut = [
-        f"{name}: {r.unfinished} episodes did not end; cut, they had earned {r.cut_mean:.2f}"
+        f"{name}: {counted(r.unfinished, 'episode')} did not end; {r.cut_mean:.2f} was earned until the cut"
         for name, r in results.items()
         if r.unfinished
     ]

@@ -27,6 +27,15 @@ def open_recorded(data: str | None, data_set: list[str] | None) -> Dataset | Non
     return open_dataset(data, **options)
 
 
+def open_source(source: str, format: str | None, options: Mapping[str, Any]) -> Dataset:
+    """Return the dataset that a verb of ``data`` names; ``options`` are those of its format (``--set``)."""
+    from worldflux.data import open_dataset
+
+    if "format" in options:
+        raise ConfigurationError(f"--set format={options['format']} is no option of a format: say --format NAME")
+    return open_dataset(source, format=format, **options)
+
+
 def load_run(run: Path, recorded: Dataset | None, told: Mapping[str, Any]) -> Run:
     """Open a run, or a saved model to be judged on recorded data; ``told`` is what was said of its environment."""
     from worldflux.experiment import Run

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from worldflux.words.counts import counted
+
 from .output import JsonOption, emit
 
 
@@ -35,6 +37,6 @@ def new(
     shown = place if place.is_absolute() or place.parts[:1] == ("..",) else f"./{place}"
     steps = [f'pip install "{shown}[test]"', f"pytest {place}"]
     data = {"name": name, "module": names.module, "family": names.family, "directory": str(place.absolute())}
-    lines = [f"Wrote {len(contents)} files to {place}. Next:", "", *(f"  {step}" for step in steps), ""]
+    lines = [f"Wrote {counted(len(contents), 'file')} to {place}. Next:", "", *(f"  {step}" for step in steps), ""]
     lines.append(f"Then make {place / 'src' / names.module / 'model.py'} yours; README.md tells what is where.")
     emit({**data, "files": sorted(contents), "next": steps}, "\n".join(lines), as_json=json)

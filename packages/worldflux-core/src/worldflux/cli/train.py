@@ -12,6 +12,7 @@ import typer
 
 from worldflux.core.errors import ConfigurationError, TrainingError
 from worldflux.files import expanded
+from worldflux.words.counts import counted
 
 from .assignments import assignments
 from .compute import ThreadsOption, threads_asked
@@ -218,11 +219,11 @@ def _outcome(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     shown: dict[str, Any] = {}
     if (evaluation := run.evaluation) is not None:
         trained = evaluation.trained
-        shown["trained"] = f"{_earned(trained)} over {trained.episodes or trained.unfinished} episodes"
+        shown["trained"] = f"{_earned(trained)} over {counted(trained.episodes or trained.unfinished, 'episode')}"
         shown["random"] = _earned(evaluation.random)
         data |= evaluation.to_dict()
     if (learned := run.learned) is not None:
-        shown["loss"] = f"{learned.losses['loss']:.4g} on {learned.episodes} held-out episodes"
+        shown["loss"] = f"{learned.losses['loss']:.4g} on {counted(learned.episodes, 'held-out episode')}"
         if learned.behaviour is not None:
             shown["recorded"] = f"{learned.behaviour:.2f} mean return of the recorded episodes"
         data["held_out"] = learned.to_dict()

@@ -1,6 +1,7 @@
 """From experience to batches: the replay, sources of batches, and collecting from environments."""
 
-from .convert import Converted, convert
+from .bounds import ActionBounds
+from .convert import Converted, convert, write_dataset
 from .dataset import Dataset
 from .describe import describe
 from .environment_source import EnvironmentSource
@@ -9,11 +10,11 @@ from .native.writer import DatasetWriter
 from .opening import open_dataset
 from .providers import BatchProvider, BatchProviderV2, BatchRequest, as_batch, as_provider
 from .recording import DatasetError, EpisodeTable, Format, Recording
-from .replay import Replay
-from .replay_buffer import ReplayBuffer
+from .replay import Replay, ReplayBuffer
 from .windows import Windows
 
 __all__ = [
+    "ActionBounds",
     "BatchProvider",
     "BatchProviderV2",
     "BatchRequest",
@@ -35,4 +36,5 @@ __all__ = [
     "describe",
     "mix",
     "open_dataset",
+    "write_dataset",
 ]

@@ -8,7 +8,9 @@ import numpy as np
 
 from worldflux.core.errors import PluginError
 from worldflux.core.spec import ActionSpec, ModalitySpec
+from worldflux.words.counts import counted
 
+from .bounds import ActionBounds
 from .recording import EpisodeTable, Recording
 
 Kind = tuple[tuple[int, ...], np.dtype]  # of one row
@@ -29,7 +31,7 @@ def check_brought(recording: object, name: str) -> Recording:
     kinds = _stated(recording, name)
     for column in [column for column in recording.columns if column in kinds]:
         if len(recording.columns[column]) != table.rows:
-            had = f"has {len(recording.columns[column]):,} rows, its episodes {table.rows:,}"
+            had = f"has {counted(len(recording.columns[column]), 'row')}, its episodes {table.rows:,}"
             raise PluginError(f"the format {name!r}: column {column!r} {had}: they hold the rows of all, in one line")
     for episode in sorted({0, len(table) - 1}) if len(table) else ():
         for row in {0, int(table.lengths[episode]) - 1}:
@@ -48,6 +50,12 @@ def _stated(recording: Recording, name: str) -> dict[str, Kind]:
         raise PluginError(
             f"the format {name!r}: a recording states at least one observation, each as a ModalitySpec, and its "
             f"actions as an ActionSpec; {what}, and actions as a {type(recording.action_spec).__name__}"
+        )
+    bounds = recording.action_bounds
+    if bounds is not None and (not isinstance(bounds, ActionBounds) or len(bounds.low) != recording.action_spec.dim):
+        raise PluginError(
+            f"the format {name!r}: action_bounds is {bounds!r}, expected ActionBounds of "
+            f"{counted(recording.action_spec.dim, 'component')}, or None"
         )
     kinds = {key: (tuple(spec.shape), np.dtype(spec.dtype)) for key, spec in specs.items()}
     number = np.dtype(np.float32)

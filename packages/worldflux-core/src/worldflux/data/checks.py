@@ -1,15 +1,20 @@
-"""Whether environments, a policy and a replay go together, and what may be asked of collecting with them."""
+"""Whether environments, a policy and a replay go together, and what may be asked of collecting, or saved of it."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worldflux.core.errors import ConfigurationError
+from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.core.policy import Policy
+from worldflux.core.spec import ModalitySpec
+from worldflux.words.counts import counted
 
 from .replay import Replay
+from .storage import check_array, generator_state, whole
 
 if TYPE_CHECKING:
     from worldflux.envs import VectorEnv
@@ -33,7 +38,7 @@ def check_fit(env: VectorEnv, policy: Policy, replay: Replay) -> None:
     """Raise ConfigurationError where environments, policy and replay are not of one kind."""
     if replay.num_streams != env.num_envs:
         raise ConfigurationError(
-            f"the replay has {replay.num_streams} streams for {env.num_envs} environments: "
+            f"the replay has {counted(replay.num_streams, 'stream')} for {counted(env.num_envs, 'environment')}: "
             f"pass num_streams={env.num_envs}"
         )
     shapes = [{k: (s.shape, s.dtype) for k, s in spec.items()} for spec in (env.obs_spec, replay.obs_spec)]
@@ -41,10 +46,32 @@ def check_fit(env: VectorEnv, policy: Policy, replay: Replay) -> None:
         raise ConfigurationError(f"the environments observe {shapes[0]}, the replay stores {shapes[1]}")
     if env.action_spec.dim != replay.action_spec.dim:
         raise ConfigurationError(
-            f"the environments take {env.action_spec.dim} action numbers, the replay stores {replay.action_spec.dim}"
+            f"the environments take {counted(env.action_spec.dim, 'action number')}, the replay stores "
+            f"{replay.action_spec.dim}"
         )
     if set(policy.latent_spec) != set(replay.latent_names):
         raise ConfigurationError(
             f"the policy has latents {sorted(policy.latent_spec)}, the replay stores {sorted(replay.latent_names)}: "
             "pass latent_spec=policy.latent_spec"
         )
+
+
+def check_source(
+    arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], obs_spec: Mapping[str, ModalitySpec], num_envs: int
+) -> None:
+    """Raise CheckpointError unless the counters of a saved source, and the row it was left at, are whole."""
+    what = "source"
+    whole(meta, "env_steps", what=what)
+    whole({"rows": 0, **meta}, "rows", what=what)
+    if meta.get("env_seed", "missing") is not None:
+        whole(meta, "env_seed", what=what)
+    kinds = {"credit": (int, float), "started": (bool,), "replay": (dict,), "statistics": (dict,)}
+    for name, kind in {**kinds, "env": (dict, type(None))}.items():
+        value = meta.get(name, ...)
+        if type(value) not in kind or (name == "credit" and not math.isfinite(value)):
+            raise CheckpointError(f"saved source: {name!r} is {value!r}, expected a {kind[0].__name__}")
+    if "random" in meta:
+        generator_state(meta["random"], what)
+    if meta["env"] is not None:
+        for name, spec in obs_spec.items():
+            check_array(arrays, f"obs/{name}", (num_envs, *spec.shape), np.dtype(spec.dtype), what=what)

@@ -13,10 +13,14 @@ import numpy as np
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.files import expanded
+from worldflux.words.counts import counted
 
 from .alike import difference
+from .bounds import known_together
 from .dataset import Dataset
 from .native.writer import SHARD_BYTES, DatasetWriter
+from .replay import Replay
+from .replayed import replayed
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +74,7 @@ def convert(
         first.obs_spec,
         first.action_spec,
         info_spec=first.info_spec,
+        action_bounds=known_together((one.title, one.action_bounds) for one in datasets),
         rewards=first.has_rewards,
         frame_stack=first.recording.frame_stack,
         remarks=list(dict.fromkeys(remarks)),
@@ -92,8 +97,19 @@ def convert(
         writer.seal()
         done = Converted(writer.path, writer.episodes, writer.rows, total, doubles)
     if doubles:
-        logger.info("%d episodes are in two of the datasets, and were written once", doubles)
+        logger.info("%s in two of the datasets, and written once", counted(doubles, "episode is", "episodes are"))
     return done
+
+
+def write_dataset(
+    source: Dataset | Replay, out: str | Path, *, images: Literal["auto", "raw", "zstd"] = "auto"
+) -> Converted:
+    """Write the episodes of a dataset, or those that a replay holds, as a dataset of ours in ``out``.
+
+    Of a replay an episode that is under way is cut, not ended in truth, and one whose first rows were overwritten
+    begins where it is held; ids and remarks say so. Latents are left out. Raises ConfigurationError, DatasetError.
+    """
+    return convert(replayed(source) if isinstance(source, Replay) else source, out, images=images)
 
 
 def _write(

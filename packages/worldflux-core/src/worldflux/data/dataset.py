@@ -12,9 +12,11 @@ import numpy as np
 from worldflux.core.batch import Batch
 from worldflux.core.errors import ConfigurationError, did_you_mean
 from worldflux.core.spec import ActionSpec, ModalitySpec
+from worldflux.words.counts import counted
 
-from .layout import check_whole
+from .bounds import ActionBounds
 from .recording import EpisodeTable, Recording
+from .row import check_whole
 from .sequences import Piece, Sequences
 from .windows import Windows, tensor
 
@@ -36,6 +38,11 @@ class Dataset:
     def action_spec(self) -> ActionSpec:
         """The flat action, as an environment states it."""
         return self.recording.action_spec
+
+    @property
+    def action_bounds(self) -> ActionBounds | None:
+        """What -1 and 1 of an action stand for in the environment; None where the data does not say."""
+        return self.recording.action_bounds
 
     @property
     def info_spec(self) -> Mapping[str, ModalitySpec]:
@@ -121,7 +128,8 @@ class Dataset:
             at = int(np.argmax(wrong))
             apart = f" {frame_skip} apart" if frame_skip > 1 else ""
             raise ConfigurationError(
-                f"episode {which[at]} of {len(self.episodes)} has {rows[at]} rows, {length}{apart} were asked for from "
+                f"episode {which[at]} of {len(self.episodes)} has {counted(rows[at], 'row')}, {length}{apart} were "
+                "asked for from "
                 f"row {first[at]} on"
             )
         places = zip(which.tolist(), first.tolist(), strict=True)
@@ -171,14 +179,18 @@ class Dataset:
     def split(self, held_out: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Return two datasets, ``held_out`` of the episodes in the second; which ones follows from their ids alone.
 
-        Raises ConfigurationError for a share that is none, or leaves one side without an episode.
+        However few there are, each side has one at least. Raises ConfigurationError for a share that is none, and where
+        there are not two episodes.
         """
         if isinstance(held_out, bool) or not isinstance(held_out, (int, float)) or not 0 < held_out < 1:
             raise ConfigurationError(f"held_out is {held_out!r}, expected a share of the episodes, such as 0.1")
+        if len(self.episodes) < 2:
+            has = "a single episode" if len(self.episodes) else "no episode"
+            raise ConfigurationError(
+                f"{self.title} has {has}, and both sides of a split need one: record more episodes"
+            )
         keys = [hashlib.sha256(f"{seed}/{one}".encode()).digest() for one in self.episodes.ids]
-        count = round(held_out * len(keys))
-        if not 0 < count < len(keys):
-            raise ConfigurationError(f"held_out {held_out} of {len(keys)} episodes is {count}: record more episodes")
+        count = min(max(1, round(held_out * len(keys))), len(keys) - 1)
         second = sorted(sorted(range(len(keys)), key=keys.__getitem__)[:count])
         first = sorted(set(range(len(keys))) - set(second))
         return self.select(first), self.select(second)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from worldflux.words.counts import counted
+
 from .extra import need
 
 #: The container that a name promises. No other is tried: some are lists of further files, here or on another machine.
@@ -81,7 +83,7 @@ class VideoDecoder:
                 count, end = len(self.index.times), self.index.times[-1]
                 raise Undecodable(
                     f"has no frame at {time:.6g} s (the nearest that decodes is at {self._time:.6g} s; its table lists "
-                    f"{count} frames, the last at {end:.6g} s)"
+                    f"{counted(count, 'frame')}, the last at {end:.6g} s)"
                 )
             return self._pixels(shape)
 

@@ -71,7 +71,8 @@ def _actions(dataset: Dataset, seen: list[np.ndarray] | None) -> dict[str, Any]:
     spec = dataset.action_spec
     parts = [{"name": part.name, "kind": part.kind, "dim": part.dim} for part in spec.parts]
     taken = [actions[:-1] for actions in seen or () if len(actions) > 1]  # the last row's was not
-    return {"kind": spec.kind, "dim": spec.dim, **({"parts": parts} if parts else {}), **_bounds(taken)}
+    known = {} if dataset.action_bounds is None else {"bounds": dataset.action_bounds.to_dict()}
+    return {"kind": spec.kind, "dim": spec.dim, **({"parts": parts} if parts else {}), **known, **_bounds(taken)}
 
 
 def _bounds(seen: list[np.ndarray] | None) -> dict[str, Any]:

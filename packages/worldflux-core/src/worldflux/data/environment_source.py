@@ -22,13 +22,13 @@ from worldflux.core.errors import (
 from worldflux.core.policy import Carry, Policy
 from worldflux.envs import RandomPolicy, Step, VectorEnv
 from worldflux.envs.acting import acting
+from worldflux.words.counts import counted
 
-from .blocks import BlockFolder
-from .checks import check_fit, check_options
+from .checks import check_fit, check_options, check_source
 from .episodes import EpisodeStatistics
 from .providers import BatchRequest, check_request
 from .replay import Replay, as_numpy
-from .saved import check_source
+from .replay.blocks import BlockFolder
 
 _LOG = logging.getLogger(__name__)
 
@@ -183,8 +183,10 @@ class EnvironmentSource:
         wanted = min(rows, max(1, possible)) if self._min_rows is None else self._min_rows
         if wanted > possible:
             raise ConfigurationError(
-                f"a first batch needs {wanted} sequence starts, but a replay of {self.replay.capacity} rows in "
-                f"{streams} streams offers at most {max(0, possible)} for sequences of {length}: raise its capacity"
+                f"a first batch needs {counted(wanted, 'sequence start')}, but a replay of "
+                f"{counted(self.replay.capacity, 'row')} in "
+                f"{counted(streams, 'stream')} offers at most {max(0, possible)} for sequences of {length}: raise its "
+                "capacity"
             )
         steps = rows / self.replay_ratio
         every = f"1 update per {steps:g}" if steps >= 1 else f"{1 / steps:g} updates per 1"
@@ -209,8 +211,10 @@ class EnvironmentSource:
 
     def _too_short(self, length: int) -> str:
         return (
-            f"after {self._env_steps} environment steps there is no sequence of {length} rows to train from: the "
-            f"longest episode has {self.replay.longest_episode()} rows (one more than its actions). Let episodes last "
+            f"after {counted(self._env_steps, 'environment step')} there is no sequence of {counted(length, 'row')} "
+            "to train from: the "
+            f"longest episode has {counted(self.replay.longest_episode(), 'row')} (one more than its actions). Let "
+            "episodes last "
             "longer, or ask for shorter sequences (sequence_length, and the model's horizon if it has one); "
             "boundary='cross' takes sequences over the end of an episode, where the model allows it"
         )
@@ -270,13 +274,13 @@ class EnvironmentSource:
     def _failure(self, error: Exception) -> TrainingError:
         self.replay.end_episodes()
         which = getattr(error, "env_index", None)
-        where = f"environment {which}" if which is not None else f"one of {self.env.num_envs} environments"
+        where = f"environment {which}" if which is not None else f"one of {counted(self.env.num_envs, 'environment')}"
         way_on = "sampling again begins new episodes"
         if getattr(error, "lost", False):
             way_on = "go on from a checkpoint (resume_from), or with this replay in a new EnvironmentSource"
         return TrainingError(
-            f"{where} failed at environment step {self._env_steps}: {error}. The {len(self.replay)} rows collected so "
-            f"far are kept; {way_on}"
+            f"{where} failed at environment step {self._env_steps}: {error}. "
+            f"{counted(len(self.replay), 'row collected so far is', 'rows collected so far are')} kept; {way_on}"
         )
 
     # -- saving ----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 
 from worldflux.core.errors import CheckpointError
 from worldflux.envs import Step
+from worldflux.words.counts import counted
 
 
 class EpisodeStatistics:
@@ -65,5 +66,7 @@ class EpisodeStatistics:
             loaded._return[:], loaded._length[:] = np.reshape(state["return"], num), np.reshape(state["length"], num)
             loaded._total, loaded._ended = int(state["total"]), [(float(r), int(n)) for r, n in state["ended"]]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise CheckpointError(f"saved source: 'statistics' of {num} environments are damaged: {error!r}") from error
+            raise CheckpointError(
+                f"saved source: 'statistics' of {counted(num, 'environment')} are damaged: {error!r}"
+            ) from error
         return loaded

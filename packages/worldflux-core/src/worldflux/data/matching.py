@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ import numpy as np
 from worldflux.core.errors import ConfigurationError, did_you_mean
 from worldflux.core.model import WorldModel
 from worldflux.core.spec import ActionSpec, ModalitySpec
+from worldflux.envs.skipping import skipped_actions
 
 from .alike import in_words
 from .dataset import Dataset
+from .formats.common.naming import REWARD
 from .recording import Recording
-from .sequences import skipped_actions
 
 _WAY_OUT = "build the model for this data (leave out what names another), or convert the data to what the model takes"
 
@@ -29,14 +30,25 @@ def matched(dataset: Dataset, model: WorldModel, *, frame_skip: int = 1, name: s
         ConfigurationError: an observation is missing, or of another shape or dtype; the actions are of another kind or
             size; the model learns from rewards, and there are none. The message names both sides.
     """
-    contract, taken = model.io_contract(), skipped_actions(dataset.action_spec, frame_skip)
-    check_actions(taken, contract.effective_action_specs, name=name)
+    contract = model.io_contract()
+    check_actions(dataset.action_spec, contract.effective_action_specs, frame_skip=frame_skip, name=name)
     if "rewards" in contract.required_batch_keys and not dataset.has_rewards:
         raise ConfigurationError(
-            f"{name} has no rewards, and {type(model).__name__} learns from rewards: record them with the data, name "
-            "the column that holds them where the format has an option for it, or train a family that needs none"
+            f"{name} has no rewards (no column {', '.join(REWARD)}), and {type(model).__name__} learns from rewards: "
+            "record them with the data, name the column that holds them (the option reward of npz and parquet: "
+            f"--data-set reward=NAME), or {_without_rewards(model, dataset)}"
         )
     return observing(dataset, contract.effective_input_spec.modalities, name=name)
+
+
+def _without_rewards(model: WorldModel, dataset: Dataset) -> str:
+    """The way out for a model whose data has no rewards."""
+    unrewarded = getattr(getattr(model, "config", None), "unrewarded", None)
+    if unrewarded is None:
+        return "train a family that learns without, as dreamer and planet do"
+    options = unrewarded(ends=bool(dataset.episodes.terminal.any()))
+    told = " ".join(f"--set {option}={str(value).lower()}" for option, value in options.items())
+    return f"learn what is seen alone, without a policy: {told} (model_options={options})"
 
 
 def observing(dataset: Dataset, wanted: Mapping[str, ModalitySpec], *, name: str = "the data") -> Dataset:
@@ -50,14 +62,27 @@ def observing(dataset: Dataset, wanted: Mapping[str, ModalitySpec], *, name: str
     return dataset.over(_Observing(dataset.recording, columns))
 
 
-def check_actions(taken: ActionSpec, accepted: tuple[ActionSpec, ...], *, name: str) -> None:
-    """Raise ConfigurationError if actions are of another kind or size than a model accepts; one without takes any."""
+def check_actions(recorded: ActionSpec, accepted: tuple[ActionSpec, ...], *, frame_skip: int, name: str) -> None:
+    """Raise ConfigurationError if ``frame_skip`` actions are of another kind or size than a model accepts.
+
+    A model without any takes all. Where another frame skip makes them fit, it is named.
+    """
     acted = [spec for spec in accepted if spec.kind in ("continuous", "discrete", "multi")]
-    if acted and not any((one.kind, one.dim, one.parts) == (taken.kind, taken.dim, taken.parts) for one in acted):
-        raise ConfigurationError(
-            f"the actions of {name} are {in_words(taken)}, the model takes {' or '.join(map(in_words, acted))}: "
-            f"{_WAY_OUT}"
-        )
+    if not acted or _accepted(recorded, acted, frame_skip):
+        return
+    apart = f", {frame_skip} for each row that is kept (frame_skip {frame_skip})," if frame_skip > 1 else ""
+    fitting = {spec.dim // recorded.dim for spec in acted if recorded.dim and spec.dim >= recorded.dim}
+    others = [skip for skip in sorted(fitting) if _accepted(recorded, acted, skip)]
+    hint = f"it was trained with frame_skip {others[0]} (--frame-skip {others[0]})" if others else _WAY_OUT
+    raise ConfigurationError(
+        f"the actions of {name}{apart} are {in_words(skipped_actions(recorded, frame_skip))}, the model takes "
+        f"{' or '.join(map(in_words, acted))}: {hint}"
+    )
+
+
+def _accepted(recorded: ActionSpec, acted: Sequence[ActionSpec], frame_skip: int) -> bool:
+    taken = skipped_actions(recorded, frame_skip)
+    return any((one.kind, one.dim, one.parts) == (taken.kind, taken.dim, taken.parts) for one in acted)
 
 
 def _column(dataset: Dataset, one: str, spec: ModalitySpec, name: str) -> str:
@@ -70,7 +95,7 @@ def _column(dataset: Dataset, one: str, spec: ModalitySpec, name: str) -> str:
             "format's rename option gives an observation another name"
         )
     if shown.shape != spec.shape:
-        sizes = "; an image needs another size: convert the data, or build the model for it"
+        sizes = "; an image of another size is resized by image_size (--image-size)"
         raise ConfigurationError(
             f"observation {one!r} of {name} has shape {list(shown.shape)}, the model takes {list(spec.shape)}"
             f"{sizes if len(spec.shape) == 3 else f': {_WAY_OUT}'}"
@@ -106,6 +131,7 @@ class _Observing(Recording):
             remarks=inner.remarks,
             provenance=inner.provenance,
             files=inner.files,
+            action_bounds=inner.action_bounds,
         )
 
     @property

@@ -13,8 +13,10 @@ import torch
 from worldflux.core.batch import Batch
 from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.core.spec import ActionSpec, ModalitySpec
+from worldflux.words.counts import counted
 
 from .alike import difference, in_words
+from .bounds import known_together
 from .dataset import Dataset
 from .draws import Draws
 from .providers import BatchRequest, check_request
@@ -134,7 +136,9 @@ class MixedWindows:
         if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
             raise CheckpointError("saved mixture: 'parts' is missing or damaged")
         if len(parts) != len(self.parts):
-            raise ConfigurationError(f"the saved windows are over {len(parts)} datasets, these over {len(self.parts)}")
+            raise ConfigurationError(
+                f"the saved windows are over {counted(len(parts), 'dataset')}, these over {len(self.parts)}"
+            )
         for windows, part in zip(self.parts, parts, strict=True):
             windows.load_state_dict({}, part)
         self._draws.state = state
@@ -164,6 +168,7 @@ def _checked(parts: list[tuple[Dataset, float]]) -> tuple[tuple[Dataset, ...], t
                 f"datasets that are mixed have the same rows, but {what} of {first.title} is {mine}, of "
                 f"{dataset.title} {other}: leave one out, or convert it"
             )
+    known_together((dataset.title, dataset.action_bounds) for dataset, _ in parts)
     return tuple(dataset for dataset, _ in parts), tuple(float(weight) for _, weight in parts)
 
 

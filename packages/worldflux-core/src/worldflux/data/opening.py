@@ -13,11 +13,12 @@ from worldflux.files import expanded
 
 from .brought import check_brought
 from .dataset import Dataset
+from .format_options import check_options, refuse_handed_on
 from .formats import FORMATS, format_called
 from .recording import DatasetError, Format, Recording
 
 
-def open_dataset(source: str | Path, *, format: str | None = None, **options: Any) -> Dataset:
+def open_dataset(source: str | Path, /, *, format: str | None = None, **options: Any) -> Dataset:
     """Return the dataset in ``source``: a folder or a file, or ``"FORMAT:PATH"``; ``options`` go to the format.
 
     The format of an unnamed one is told from its files; a plugin's by the suffixes and markers in its manifest.
@@ -37,7 +38,9 @@ def open_dataset(source: str | Path, *, format: str | None = None, **options: An
     if name is None:
         name = _told(place, brought)
     if name in FORMATS:
-        return Dataset(format_called(name).open(place, **options))
+        opened = format_called(name).open
+        check_options(name, opened, options)
+        return Dataset(opened(place, **options))
     return Dataset(_opened_by_plugin(name, place, options))
 
 
@@ -75,8 +78,18 @@ def _opened_by_plugin(name: str, place: Path, options: Mapping[str, Any]) -> Rec
     """What a plugin's format reads. Whatever it raises is its own, and named as such."""
     try:
         made = WorldModelRegistry.reach("format", name)()
-        return check_brought(made.open(place, **options) if isinstance(made, Format) else made, name)
+        if not isinstance(made, Format):
+            return check_brought(made, name)
+        check_options(name, made.open, options)
+        return check_brought(made.open(place, **options), name)
     except (WorldFluxError, OSError):
         raise
+    except TypeError as error:
+        refuse_handed_on(name, error, options)
+        raise _failed(name, place, error) from error
     except Exception as error:
-        raise PluginError(f"the format {name!r} failed at {place}: {type(error).__name__}: {error}") from error
+        raise _failed(name, place, error) from error
+
+
+def _failed(name: str, place: Path, error: Exception) -> PluginError:
+    return PluginError(f"the format {name!r} failed at {place}: {type(error).__name__}: {error}")

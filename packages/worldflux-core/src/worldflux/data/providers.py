@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from worldflux.core.batch import Batch
 from worldflux.core.errors import BufferError, ConfigurationError
+from worldflux.words.counts import counted
 
 from .draws import Draws
 from .storage import generator_state, whole
@@ -218,7 +219,7 @@ class _FromIterable:
         if item is None:
             if isinstance(self._data, Iterator) and self._passes:
                 raise BufferError(
-                    f"the iterator ended after {self._given} batches and cannot begin anew: "
+                    f"the iterator ended after {counted(self._given, 'batch', 'batches')} and cannot begin anew: "
                     "pass a list, a DataLoader or another object whose iter() starts over"
                 )
             self._iterator = self._pass()

@@ -13,6 +13,8 @@ import numpy as np
 from worldflux.core.errors import ValidationError
 from worldflux.core.spec import ActionSpec, ModalitySpec
 
+from .bounds import ActionBounds
+
 EDGE = 1 << 16  # bytes at either end of a file that its fingerprint is made of
 
 
@@ -93,7 +95,8 @@ class Recording:
     continuous parts as the contract has them), ``reward`` float32 (absent where the format has none), ``info/NAME``
     for whatever else is worth keeping (``info/task``, named states for probes). The flags follow from ``episodes``.
     ``remarks`` say what was lost, guessed or is slow; ``provenance`` (JSON-able) where the data comes from;
-    ``files`` what it was read from, for the fingerprint.
+    ``files`` what it was read from, for the fingerprint; ``action_bounds`` what -1 and 1 of an action stand for in the
+    environment, where that is known.
     """
 
     format: str
@@ -106,6 +109,7 @@ class Recording:
     remarks: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    action_bounds: ActionBounds | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         self._offsets = self.episodes.offsets

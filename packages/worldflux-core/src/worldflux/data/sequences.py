@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-
-from worldflux.core.spec import ActionPart, ActionSpec
 
 from .recording import EpisodeTable, Recording
 
@@ -74,21 +72,6 @@ class Sequences:
             first, stop = max(start - self.frame_skip + 1, 0), start + span - self.frame_skip + 1
             into[span - (stop - first) :] = self.recording.read("reward", episode, first, stop)
         return out.reshape(len(own), length, self.frame_skip).sum(axis=2)
-
-
-def skipped_actions(spec: ActionSpec, frame_skip: int) -> ActionSpec:
-    """Return what the action between two kept rows is: ``frame_skip`` actions, one after the other."""
-    if frame_skip == 1 or not spec.dim:
-        return spec
-    if spec.kind == "continuous":
-        return replace(spec, dim=spec.dim * frame_skip)
-    width = len(str(frame_skip - 1))  # so that the order of names is the order of time
-    parts = [
-        ActionPart(f"{step:0{width}d}/{part.name}", part.kind, part.dim)
-        for step in range(frame_skip)
-        for part in spec.leaves()
-    ]
-    return ActionSpec("multi", parts=tuple(parts))
 
 
 def _one(piece: Piece) -> tuple[np.ndarray, np.ndarray, int]:

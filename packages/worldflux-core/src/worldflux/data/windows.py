@@ -11,12 +11,14 @@ import torch
 from worldflux.core.batch import Batch
 from worldflux.core.errors import BufferError, ConfigurationError
 from worldflux.core.spec import ActionSpec, ModalitySpec
+from worldflux.envs.skipping import skipped_actions
+from worldflux.words.counts import counted
 
 from .draws import Draws
-from .layout import check_whole
 from .providers import BatchRequest, check_request
 from .recording import EpisodeTable
-from .sequences import Piece, skipped_actions
+from .row import check_whole
+from .sequences import Piece
 from .storage import generator_state
 
 
@@ -174,9 +176,9 @@ class Windows:
     def _too_long(self, length: int) -> str:
         skip = f" {self.frame_skip} apart" if self.frame_skip > 1 else ""
         if self.boundary == "cross":
-            return f"all episodes together have no {length} rows{skip}: ask for shorter windows"
+            return f"all episodes together have no {counted(length, 'row')}{skip}: ask for shorter windows"
         longest = int(self._lengths.max(initial=0))
-        return f"no episode has {length} rows{skip}, the longest has {longest}: ask for shorter windows"
+        return f"no episode has {counted(length, 'row')}{skip}, the longest has {longest}: ask for shorter windows"
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:

@@ -18,6 +18,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from worldflux.words.counts import counted
+
 from ..core.errors import CheckpointError
 from ..files import read_json, write_json
 from .files import take_lock
@@ -141,7 +143,7 @@ class Supervisor:
         else:
             state, message = "failed", f"the program ended with {how}{self._last_words()}; log.txt holds all it said"
         if skipped := sum(reader.skipped for reader in self.readers):
-            message += f"{'; ' * bool(message)}{skipped} lines of its metrics could not be read"
+            message += f"{'; ' * bool(message)}{counted(skipped, 'line')} of its metrics could not be read"
         self._tell(state=state, exit_code=self.code, ended=time.time(), message=message)
         for _ in range(600):  # on a disk that is full for ten minutes, it ends as lost
             if self.told:

@@ -32,6 +32,8 @@ FAMILIES = {
     "DreamerV3WorldModel": ("dreamer", "model_class", "worldflux_dreamer.DreamerV3"),
     "TDMPC2Config": ("tdmpc2", "config_class", "worldflux_tdmpc.TDMPC2Config"),
     "TDMPC2WorldModel": ("tdmpc2", "model_class", "worldflux_tdmpc.TDMPC2"),
+    "VJEPA2Config": ("vjepa2", "config_class", "worldflux_jepa.vjepa2.VJEPA2Config"),
+    "VJEPA2WorldModel": ("vjepa2", "model_class", "worldflux_jepa.vjepa2.VJEPA2"),
 }
 # module -> those of today that have what was in it; an entry with a star is for all modules beneath
 MODULES = {
@@ -114,12 +116,11 @@ GONE = _by_name(
         ),
         "no package has diffusion models yet": "DiffusionWorldModel DiffusionWorldModelConfig",
         "nothing read it: a family's class says what its dynamics are": "DynamicsType",
-        "no package has JEPA yet": "JEPABaseConfig JEPABaseWorldModel",
+        "the family jepa is another model, with options of its own": "JEPABaseConfig JEPABaseWorldModel",
         "nothing read it: a family's class says what its latents are": "LatentType",
         "a plugin's manifest is its worldflux.toml": "PluginManifest",
         "a ModalitySpec of kind 'tokens' says what a model reads": "TokenSpec",
         "no package has token models yet": "TokenWorldModel TokenWorldModelConfig",
-        "no package has V-JEPA 2 yet": "VJEPA2Config VJEPA2WorldModel",
         "create_world_model takes everything at once": "WorldModelBuilder",
         "the handle of a backend starts official programs": "execution",
         "create_world_model(..., backend=...) gives the handle": "resolve_backend_execution",

@@ -18,12 +18,13 @@ from typing import Any
 
 from worldflux.core.errors import ConfigurationError, did_you_mean
 
+from .study.options import is_study
 from .suite import PREFIX
 
 
 def names_code(name: str) -> bool:
     """Tell whether making the environment of this name imports a file or a module that the name chooses."""
-    if name.lower().startswith(PREFIX):
+    if name.lower().startswith(PREFIX) or is_study(name):
         return False
     bare = name.removeprefix("gym:")
     return ":" in bare or bare.endswith(".py")

@@ -10,6 +10,7 @@ import numpy as np
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ActionSpec, ModalitySpec
+from worldflux.words.counts import counted
 
 from .identity import refuse_shared
 from .limits import episode_limit
@@ -143,7 +144,7 @@ class ForeignVectorEnv:
         if not columns or value.dtype.kind not in "biuf":
             raise EnvironmentFailure(
                 f"the vector environment {type(self._env).__name__} gave {name} of shape {value.shape} and dtype "
-                f"{value.dtype}, expected one number for each of its {self.num_envs} environments"
+                f"{value.dtype}, expected one number for each of its {counted(self.num_envs, 'environment')}"
             )
         return value.reshape(self.num_envs)
 

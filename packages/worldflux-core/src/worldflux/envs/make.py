@@ -6,23 +6,29 @@ import copy
 import importlib
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from worldflux.core.errors import ConfigurationError, did_you_mean
+from worldflux.words.counts import counted
 
 from .code import called, from_file, from_module, names_file
 from .dm import DmEnv, is_dm_env, physics_renderer
 from .foreign import ForeignVectorEnv
+from .goal_vector import GoalVectorEnv, has_goals
 from .identity import already_made
 from .pixels import PixelEnv
+from .skipping import FrameSkip
 from .spaces import ObservationAdapter, shows_images, spec_summary
 from .stack import FrameStack, check_frames
 from .step import VectorEnv
+from .study.env import StudyEnv
+from .study.options import is_study, study_hint
 from .suite import PREFIX, load_task, task_hint
-from .vector import SyncVectorEnv
+from .vector import SyncVectorEnv, episode_seed
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +41,7 @@ def make_env(
     image_size: int | None = None,
     render_size: int | None = None,
     frame_stack: int = 1,
+    frame_skip: int = 1,
     env_options: Mapping[str, Any] | None = None,
 ) -> VectorEnv:
     """Return ``num_envs`` environments in lockstep.
@@ -42,15 +49,19 @@ def make_env(
     Args:
         env: a Gymnasium id (``"CartPole-v1"``, also ``"gym:CartPole-v1"``, ``"module:Id-v0"``), a class or function in
             a file or a module (``"file.py:MyEnv"``, ``"module:MyEnv"``), a task of dm_control's suite
-            (``"dmc:cartpole-balance"``), a callable that makes a new ``gym.Env`` or ``dm_env.Environment`` at every
-            call, one of these, or a vector environment (ours or Gymnasium's), which is taken as it is.
+            (``"dmc:cartpole-balance"``), an environment for study (``"study:two-room"``, which needs no Gymnasium), a
+            callable that makes a new ``gym.Env`` or ``dm_env.Environment`` at every call, one of these, or a vector
+            environment (ours or Gymnasium's), which is taken as it is.
         seed: of the sequence of episodes, when ``reset`` is given none.
         image_size: make every image that is observed ``[C, image_size, image_size]``; other observations stay.
         render_size: observe the rendered picture, ``[3, render_size, render_size]`` uint8, in place of the observation.
         frame_stack: show the last frames of the episode instead of one, on the channel axis, the oldest first:
             ``[3 * frame_stack, size, size]``; see :class:`FrameStack`.
+        frame_skip: take so many actions in one, ``[frame_skip * A]``, and show the row they lead to; see
+            :class:`~worldflux.envs.skipping.FrameSkip`.
         env_options: keyword arguments for what an ``env`` given by its name is made with; for ``dmc:`` tasks
-            ``action_repeat``, ``camera_id`` and ``fast_render``.
+            ``action_repeat``, ``camera_id`` and ``fast_render``; for ``study:`` ones see
+            :class:`~worldflux.envs.study.StudyOptions`.
 
     What comes of an id or a factory is closed by ``close`` alone; so is an environment that was given, and nothing else
     here closes that.
@@ -60,6 +71,9 @@ def make_env(
             or something the environment needs is not installed.
     """
     check_frames(frame_stack)
+    if frame_skip != 1:
+        how = {"image_size": image_size, "render_size": render_size, "frame_stack": frame_stack}
+        return _skipped(env, num_envs, seed, frame_skip, {**how, "env_options": env_options})
     vector = _unstacked(env, num_envs, seed, (image_size, render_size), env_options)
     if frame_stack == 1:
         return vector
@@ -69,6 +83,14 @@ def make_env(
         if not already_made(env):
             vector.close()
         raise
+
+
+def _skipped(env: Any, num_envs: int, seed: int, frame_skip: int, how: Mapping[str, Any]) -> VectorEnv:
+    """Environments whose every action is several: each by itself, where they may not all end together."""
+    if is_study(env) or already_made(env):
+        return FrameSkip([make_env(env, num_envs=num_envs, seed=seed, **how)], frame_skip=frame_skip)
+    seeds = [seed, *(episode_seed(seed, i, 0) for i in range(1, num_envs))]
+    return FrameSkip([make_env(env, seed=one, **how) for one in seeds], frame_skip=frame_skip)
 
 
 def _unstacked(env: Any, num_envs: int, seed: int, sizes: tuple[int | None, int | None], env_options: Any) -> VectorEnv:
@@ -85,17 +107,19 @@ def _unstacked(env: Any, num_envs: int, seed: int, sizes: tuple[int | None, int 
             raise ConfigurationError(f"{name} must be a whole number of at least {least}, got {value!r}")
     if image_size is not None and render_size is not None:
         raise ConfigurationError("image_size is for images that are observed, render_size for rendered ones: give one")
+    if is_study(env):
+        return StudyEnv(env, num_envs=num_envs, seed=seed, options=_sized(sizes, env_options))
     gym = None if isinstance(env, VectorEnv) else _gymnasium()
     if gym is None or isinstance(env, gym.vector.VectorEnv):
         return _vector(gym, env, num_envs, seed, sizes, env_options)
-    if not isinstance(env_options, Mapping | None):
-        raise ConfigurationError(f"env_options is {env_options!r}, expected the constructor's arguments by name")
+    _check_mapping(env_options)
     if not isinstance(env, str) and env_options:
         raise ConfigurationError("env_options apply to an environment's id; a factory sets its own")
     if isinstance(env, (gym.Env, DmEnv)) or (is_dm_env(env) and not isinstance(env, type)):
         if num_envs != 1:
             raise ConfigurationError(
-                f"one environment object cannot be {num_envs} environments: pass a factory, make_env(lambda: MyEnv())"
+                f"one environment object cannot be {counted(num_envs, 'environment')}: pass a factory, "
+                "make_env(lambda: MyEnv())"
             )
         make: Callable[[], Any] = lambda: env
     elif isinstance(env, str):
@@ -104,10 +128,34 @@ def _unstacked(env: Any, num_envs: int, seed: int, sizes: tuple[int | None, int 
         make = env
     else:
         raise ConfigurationError(
-            "env must be a Gymnasium id, file.py:Class, a dmc: task, a factory, a gym.Env, a dm_env.Environment or a "
-            f"vector environment, got {type(env).__name__}"
+            "env must be a Gymnasium id, file.py:Class, a dmc: task, a study: environment, a factory, a gym.Env, a "
+            f"dm_env.Environment or a vector environment, got {type(env).__name__}"
         )
-    return SyncVectorEnv([_checked(gym, make, sizes)] * num_envs, seed=seed, image_size=image_size)
+    build = _checked(gym, make, sizes)
+    made = [build() for _ in range(num_envs)]
+    kind = GoalVectorEnv if has_goals(made[0]) else SyncVectorEnv
+    return kind([partial(_itself, one) for one in made], seed=seed, image_size=image_size)
+
+
+def _itself(env: Any) -> Any:
+    return env
+
+
+def _check_mapping(env_options: Any) -> None:
+    if not isinstance(env_options, Mapping | None):
+        raise ConfigurationError(f"env_options is {env_options!r}, expected the constructor's arguments by name")
+
+
+def _sized(sizes: tuple[int | None, int | None], env_options: Any) -> dict[str, Any]:
+    """The options of an environment for study, which draws its picture in any size. Raises ConfigurationError."""
+    _check_mapping(env_options)
+    options, (image_size, render_size) = dict(env_options or {}), sizes
+    size = render_size if image_size is None else image_size
+    if size is not None and options.setdefault("size", size) != size:
+        raise ConfigurationError(f"the picture's size is given twice, {size} and {options['size']}: leave one out")
+    if render_size is not None and options.setdefault("obs", "image") != "image":
+        raise ConfigurationError(f"render_size asks for the picture alone, obs for {options['obs']!r}: leave one out")
+    return options
 
 
 def _vector(
@@ -169,7 +217,7 @@ def _make(gym: ModuleType, name: str, render_size: int | None, options: dict[str
         ) from error
     except gym.error.UnregisteredEnv as error:
         own = f" {str(error).rstrip('.')}. One of your own is named module:Name-v0 or file.py:Class"
-        near = did_you_mean(name, gym.registry) or task_hint(name) or own
+        near = study_hint(name) or did_you_mean(name, gym.registry) or task_hint(name) or own
         raise ConfigurationError(f"unknown environment {name!r}.{near}") from error
     except Exception as error:  # whatever its constructor raises
         what = f"{type(error).__name__}: {error}"

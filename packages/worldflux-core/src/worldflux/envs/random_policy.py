@@ -52,3 +52,24 @@ class RandomPolicy:
     def set_rng_state(self, state: dict[str, Any]) -> None:
         """Restore what ``rng_state`` returned."""
         self._rng.bit_generator.state = state
+
+
+class PersistentPolicy(RandomPolicy):
+    """Uniform actions of which each is kept for ``hold`` steps: a walk that gets somewhere."""
+
+    def __init__(self, action_spec: ActionSpec, *, seed: int = 0, hold: int = 8) -> None:
+        super().__init__(action_spec, seed=seed)
+        self.hold = hold
+
+    def initial(self, batch_size: int) -> dict[str, Tensor]:
+        """Return a carry: what is done, and for how many more steps."""
+        return {"action": torch.zeros(batch_size, self._spec.dim), "left": torch.zeros(batch_size, dtype=torch.int64)}
+
+    def __call__(
+        self, obs: dict[str, Tensor], carry: dict[str, Tensor], *, is_first: Tensor, explore: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return actions ``[N, A]``; ``explore`` makes no difference."""
+        drawn, _ = super().__call__(obs, {}, is_first=is_first, explore=explore)
+        anew = is_first.bool() | (carry["left"] == 0)
+        action = torch.where(anew[:, None], drawn, carry["action"])
+        return action, {"action": action, "left": torch.where(anew, self.hold, carry["left"]) - 1}

@@ -13,6 +13,7 @@ import numpy as np
 
 from worldflux.core.errors import ConfigurationError, ShapeMismatchError, ValidationError
 from worldflux.core.spec import ActionPart, ActionSpec, ModalityKind, ModalitySpec
+from worldflux.words.counts import counted
 
 from .pixels import resize
 
@@ -38,13 +39,14 @@ class _Leaf:
         return "/".join(str(key) for key in self.path)
 
 
-def _kind(space: Any) -> str:
+def kind_of(space: Any) -> str:
+    """Return the name of a space's kind: one of Gymnasium's, or one derived from them."""
     known = ("Box", "Discrete", "MultiBinary", "MultiDiscrete", "Dict", "Tuple")
     return next((cls.__name__ for cls in type(space).__mro__ if cls.__name__ in known), type(space).__name__)
 
 
 def _leaves(space: Any, path: tuple[Any, ...] = ()) -> Iterator[_Leaf]:
-    kind = _kind(space)
+    kind = kind_of(space)
     if kind in ("Dict", "Tuple"):
         children = space.spaces.items() if kind == "Dict" else enumerate(space.spaces)
         for key, child in children:
@@ -143,11 +145,11 @@ def shows_images(space: Any) -> bool:
 
 
 def _is_image(space: Any) -> bool:
-    return _kind(space) == "Box" and space.dtype in (np.uint8, np.uint16) and len(space.shape) in (2, 3)
+    return kind_of(space) == "Box" and space.dtype in (np.uint8, np.uint16) and len(space.shape) in (2, 3)
 
 
 def _observe(name: str, space: Any, image_size: int | None) -> tuple[ModalitySpec, Callable[[Any], np.ndarray]]:
-    kind, shape = _kind(space), tuple(space.shape or ())
+    kind, shape = kind_of(space), tuple(space.shape or ())
     if _is_image(space):
         return _image(name, space, image_size)
     if kind == "Discrete":
@@ -192,7 +194,7 @@ def _one_hot(indices: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     start = 0
     for index, size in zip(indices.tolist(), sizes, strict=True):
         if not 0 <= index < size:
-            raise ValidationError(f"the discrete value {index} is outside its space of {size} values")
+            raise ValidationError(f"the discrete value {index} is outside its space of {counted(size, 'value')}")
         out[start + index] = 1
         start += size
     return out
@@ -205,7 +207,8 @@ class ActionAdapter:
     """Turns flat action vectors into an environment's actions.
 
     Discrete parts are one-hot (the largest entry is taken), continuous ones are clipped to [-1, 1] and scaled to
-    their bounds, which no rounding passes: whatever is given, the space contains what comes of it.
+    their bounds, which no rounding passes: whatever is given, the space contains what comes of it. ``bounds`` are the
+    two, float64 ``[A]`` each, NaN for discrete parts.
 
     Raises:
         ConfigurationError: a space that is not supported or holds no numbers, a continuous one without finite bounds
@@ -218,7 +221,7 @@ class ActionAdapter:
         if not pieces:
             raise ConfigurationError(f"the action space {space} holds no numbers: there is nothing to decide")
         pieces.sort(key=lambda piece: piece[0].name)
-        single = len(pieces) == 1 and not leaves[0].path and _kind(space) in ("Box", "Discrete")
+        single = len(pieces) == 1 and not leaves[0].path and kind_of(space) in ("Box", "Discrete")
         self.spec = _simple_spec(pieces[0][0]) if single else ActionSpec("multi", parts=tuple(p for p, _, _ in pieces))
         self._space = space
         self._decoders: dict[tuple[Any, ...], list[tuple[slice, Callable[[np.ndarray], np.ndarray]]]] = {}
@@ -227,6 +230,8 @@ class ActionAdapter:
             where = slice(start, start + part.dim)
             self._decoders.setdefault(leaf.path, []).append((where, decode))
             start += part.dim
+        sides = [_sides(leaf.space, part) for part, leaf, _ in pieces]
+        self.bounds = np.concatenate([low for low, _ in sides]), np.concatenate([high for _, high in sides])
 
     def __call__(self, flat: np.ndarray) -> Any:
         """Return the environment's action for one flat vector ``[A]``."""
@@ -245,7 +250,7 @@ class ActionAdapter:
         return array.astype(np.float32, copy=False)
 
     def _build(self, space: Any, path: tuple[Any, ...], flat: np.ndarray) -> Any:
-        kind = _kind(space)
+        kind = kind_of(space)
         if kind == "Dict":
             return {key: self._build(child, (*path, key), flat) for key, child in space.spaces.items()}
         if kind == "Tuple":
@@ -268,9 +273,10 @@ def _simple_spec(part: ActionPart) -> ActionSpec:
 
 
 def _pieces(leaf: _Leaf) -> list[tuple[ActionPart, _Leaf, Callable[[np.ndarray], Any]]]:
-    kind, name = _kind(leaf.space), leaf.name or "action"
+    kind, name = kind_of(leaf.space), leaf.name or "action"
     if kind == "Box":
-        return [(ActionPart(name, "continuous", int(np.prod(leaf.space.shape))), leaf, _scaler(leaf))]
+        part = ActionPart(name, "continuous", int(np.prod(leaf.space.shape)))
+        return [(part, leaf, _scaler(leaf, part))]
     if kind == "Discrete":
         return [(ActionPart(name, "discrete", int(leaf.space.n)), leaf, np.argmax)]
     sizes = np.ravel(leaf.space.nvec) if kind == "MultiDiscrete" else np.full(int(np.prod(leaf.space.shape)), 2)
@@ -278,9 +284,16 @@ def _pieces(leaf: _Leaf) -> list[tuple[ActionPart, _Leaf, Callable[[np.ndarray],
     return [(ActionPart(f"{name}/{i:0{width}d}", "discrete", int(n)), leaf, np.argmax) for i, n in enumerate(sizes)]
 
 
-def _scaler(leaf: _Leaf) -> Callable[[np.ndarray], np.ndarray]:
+def _sides(space: Any, part: ActionPart) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds ``[dim]`` of a part, low and high."""
+    if part.kind != "continuous":
+        return np.full(part.dim, np.nan), np.full(part.dim, np.nan)
+    return np.ravel(space.low).astype(np.float64), np.ravel(space.high).astype(np.float64)
+
+
+def _scaler(leaf: _Leaf, part: ActionPart) -> Callable[[np.ndarray], np.ndarray]:
     space = leaf.space
-    low, high = np.ravel(space.low).astype(np.float64), np.ravel(space.high).astype(np.float64)
+    low, high = _sides(space, part)
     if not (np.maximum(-low, high) < UNBOUNDED).all():  # false for NaN, too
         where = f" at {leaf.name!r}" if leaf.name else ""
         raise ConfigurationError(

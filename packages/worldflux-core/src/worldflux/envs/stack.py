@@ -11,8 +11,9 @@ import numpy as np
 from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 
+from .limits import begin_anew
 from .spaces import spec_summary
-from .step import Step, VectorEnv
+from .step import Step, VectorEnv, info_spec
 
 
 class FrameStack:
@@ -51,6 +52,11 @@ class FrameStack:
         return specs
 
     @property
+    def info_spec(self) -> Mapping[str, ModalitySpec]:
+        """What else rows have, by name."""
+        return info_spec(self._env)
+
+    @property
     def frame_stacks(self) -> dict[str, int]:
         """How many frames each image is a stack of, by name."""
         return dict.fromkeys(self._shown, self._frames)
@@ -82,6 +88,10 @@ class FrameStack:
     def step(self, actions: np.ndarray) -> Step:
         """Take flat actions ``[N, A]``; see :class:`~worldflux.envs.VectorEnv`."""
         return self._stack(self._env.step(actions))
+
+    def cut(self, which: np.ndarray) -> None:
+        """End the open episodes of some environments, where they can be begun anew one by one."""
+        begin_anew(self._env, which)
 
     def close(self) -> None:
         """Close every environment."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +18,7 @@ class Step:
     ``obs`` maps names to arrays ``[N, ...]``; ``reward`` ``[N]`` float32, received on arriving here (0 where
     ``is_first``); ``is_first``, ``is_last``, ``is_terminal`` ``[N]`` bool. ``is_last`` says that the episode is over;
     ``is_terminal`` that it ended in truth, so that nothing may be bootstrapped beyond it (a time limit does not).
+    ``infos`` maps names to arrays ``[N, ...]`` of what is true beside what is shown: recorded, not observed.
     """
 
     obs: dict[str, np.ndarray]
@@ -25,6 +26,7 @@ class Step:
     is_first: np.ndarray
     is_last: np.ndarray
     is_terminal: np.ndarray
+    infos: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -36,6 +38,9 @@ class VectorEnv(Protocol):
 
     An environment whose previous row was ``is_last`` is reset by the next ``step``: its action is ignored and its
     row is ``is_first``. There are no other rows. Actions are flat (see :class:`~worldflux.core.spec.ActionSpec`).
+
+    One whose steps have ``infos`` says so in an attribute ``info_spec``, a mapping as ``obs_spec`` is; see
+    :func:`info_spec`.
     """
 
     @property
@@ -58,3 +63,8 @@ class VectorEnv(Protocol):
     def close(self) -> None:
         """Free what the environments hold."""
         ...
+
+
+def info_spec(env: object) -> dict[str, ModalitySpec]:
+    """Return what the steps of environments have as ``infos``, by name; nothing where they do not say."""
+    return dict(getattr(env, "info_spec", None) or {})

@@ -9,13 +9,16 @@ import numpy as np
 
 from worldflux.core.errors import CheckpointError, ConfigurationError, TrainingError
 from worldflux.core.spec import ActionSpec, ModalitySpec
+from worldflux.words.counts import counted
 
 from .closing import close_all
 from .identity import refuse_shared
+from .infos import InfoAdapter
 from .limits import episode_limit
 from .spaces import ActionAdapter, ObservationAdapter, as_array
 from .step import Step
 
+Row = tuple[Any, float, bool, bool, bool, Any]  # observation, reward, first, terminal, last, info
 _MAX_LOG = 100_000  # actions kept per episode for `state_dict`; longer episodes begin anew on resume
 
 
@@ -47,7 +50,8 @@ class SyncVectorEnv:
     Gymnasium's own vector would step every environment, those just reset included; this one resets some while the
     others go on.
 
-    ``image_size`` makes every observed image that many pixels a side.
+    ``image_size`` makes every observed image that many pixels a side. What the environments declare in an attribute
+    ``info_space`` (a Dict space) becomes the steps' ``infos``.
 
     Raises:
         ConfigurationError: no environments, environments with different spaces, or the same one twice.
@@ -67,6 +71,7 @@ class SyncVectorEnv:
                 )
         self._observe = ObservationAdapter(first.observation_space, image_size=image_size)
         self._act = ActionAdapter(first.action_space)
+        self._tell = InfoAdapter(first)
         self._seed = seed
         self._episodes = np.zeros(len(self._envs), np.int64)  # episodes begun
         self._actions: list[list[np.ndarray]] = [[] for _ in self._envs]
@@ -81,6 +86,11 @@ class SyncVectorEnv:
     def obs_spec(self) -> Mapping[str, ModalitySpec]:
         """The observations by name."""
         return self._observe.spec
+
+    @property
+    def info_spec(self) -> Mapping[str, ModalitySpec]:
+        """What else rows have, by name."""
+        return self._tell.spec
 
     @property
     def action_spec(self) -> ActionSpec:
@@ -121,6 +131,11 @@ class SyncVectorEnv:
             return self.reset()
         return self._advance(self._act.check(actions, self.num_envs), self._over)
 
+    def cut(self, which: np.ndarray) -> None:
+        """End the open episodes of some environments ``[N]`` here: the next ``step`` begins theirs anew."""
+        if self._over is not None:
+            self._over = self._over | which
+
     def close(self) -> None:
         """Close every environment; one that raises is logged, and the others are closed all the same."""
         close_all(self._envs)
@@ -154,7 +169,9 @@ class SyncVectorEnv:
         episodes, over = meta.get("episodes"), meta.get("over")
         least = 0 if over is None else 1
         if isinstance(episodes, list) and len(episodes) != self.num_envs:
-            raise ConfigurationError(f"the saved state has {len(episodes)} environments, this vector {self.num_envs}")
+            raise ConfigurationError(
+                f"the saved state has {counted(len(episodes), 'environment')}, this vector {self.num_envs}"
+            )
         damaged = [
             *([] if _are_whole([meta.get("seed")], 0) else ["seed"]),
             *([] if isinstance(episodes, list) and _are_whole(episodes, least) else ["episodes"]),
@@ -171,7 +188,7 @@ class SyncVectorEnv:
         rows = isinstance(log, np.ndarray) and log.ndim == 2 and log.shape[1] == self.action_spec.dim
         return rows and log.dtype.kind == "f" and bool(np.isfinite(log).all())
 
-    def _replay(self, i: int, actions: np.ndarray) -> tuple[Any, float, bool, bool, bool]:
+    def _replay(self, i: int, actions: np.ndarray) -> Row:
         self._episodes[i] -= 1
         row = self._begin(i)
         for action in actions:
@@ -185,33 +202,37 @@ class SyncVectorEnv:
         self._over = step.is_last
         return step
 
-    def _row(self, rows: list[tuple[Any, float, bool, bool, bool]]) -> Step:
-        obs, reward, first, terminal, last = zip(*rows, strict=True)
+    def _row(self, rows: list[Row]) -> Step:
+        obs, reward, first, terminal, last, infos = zip(*rows, strict=True)
         return Step(
             self._observe(obs),
             np.array(reward, np.float32),
             np.array(first, bool),
             np.array(last, bool),
             np.array(terminal, bool),
+            self._tell(infos),
         )
 
-    def _begin(self, i: int) -> tuple[Any, float, bool, bool, bool]:
-        seed = episode_seed(self._seed, i, int(self._episodes[i]))
+    def _begin(self, i: int) -> Row:
+        arguments = self._reset_with(i)
         self._episodes[i] += 1
         self._actions[i] = []
         try:
-            obs, _ = self._envs[i].reset(seed=seed)
+            obs, info = self._envs[i].reset(**arguments)
         except Exception as error:
             raise EnvironmentFailure(
                 f"environment {i} raised in reset: {type(error).__name__}: {error}", env_index=i
             ) from error
-        return obs, 0.0, True, False, False
+        return obs, 0.0, True, False, False, info
 
-    def _take(self, i: int, action: np.ndarray) -> tuple[Any, float, bool, bool, bool]:
+    def _reset_with(self, i: int) -> dict[str, Any]:
+        return {"seed": episode_seed(self._seed, i, int(self._episodes[i]))}
+
+    def _take(self, i: int, action: np.ndarray) -> Row:
         if len(self._actions[i]) < _MAX_LOG:
             self._actions[i].append(action.copy())
         try:
-            obs, reward, terminated, truncated, _ = self._envs[i].step(self._act(action))
+            obs, reward, terminated, truncated, info = self._envs[i].step(self._act(action))
         except Exception as error:
             raise EnvironmentFailure(
                 f"environment {i} raised in step {len(self._actions[i])} of its episode: "
@@ -222,7 +243,7 @@ class SyncVectorEnv:
             self._one(i, name, value)
             for name, value in (("reward", reward), ("terminated", terminated), ("truncated", truncated))
         )
-        return obs, paid, False, bool(ended), bool(ended or cut)
+        return obs, paid, False, bool(ended), bool(ended or cut), info
 
     def _one(self, i: int, name: str, given: Any) -> float:
         value = as_array(given)

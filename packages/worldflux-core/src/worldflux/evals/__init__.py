@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from .bootstrap import Curve, Number, iqm, iqm_interval
 from .curve import read_metrics, save_learning_curve, series
-from .evidence import LEVELS, Level
-from .horizon import HorizonEvaluation, evaluate_horizon
-from .horizon_pictures import save_pictures
-from .horizon_words import horizon_in_words
+from .goals import GoalEvaluation, GoalSought, LinearProbe, evaluate_goals, fit_probe, goals_together, seek_goal
+from .horizon import LEVELS, HorizonEvaluation, Level, evaluate_horizon, horizon_in_words, save_pictures
 from .imagination import Imagination, imagine
 from .metrics import mse, psnr, ssim
 from .policy import EvalResult, evaluate_policy, random_baseline
@@ -21,9 +19,12 @@ __all__ = [
     "LEVELS",
     "Curve",
     "EvalResult",
+    "GoalEvaluation",
+    "GoalSought",
     "HorizonEvaluation",
     "Imagination",
     "Level",
+    "LinearProbe",
     "Number",
     "Segments",
     "across_runs",
@@ -31,8 +32,11 @@ __all__ = [
     "contact_sheet",
     "episode_animation",
     "earned_across_runs",
+    "evaluate_goals",
     "evaluate_horizon",
     "evaluate_policy",
+    "fit_probe",
+    "goals_together",
     "horizon_in_words",
     "imagination_in_words",
     "imagine",
@@ -47,6 +51,7 @@ __all__ = [
     "save_animation",
     "save_learning_curve",
     "save_pictures",
+    "seek_goal",
     "series",
     "ssim",
 ]

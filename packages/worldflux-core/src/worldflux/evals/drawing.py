@@ -10,7 +10,7 @@ from worldflux.core.errors import ConfigurationError
 from worldflux.core.model import WorldModel
 from worldflux.core.spec import ModalityKind
 from worldflux.data.matching import check_actions, observing
-from worldflux.data.sequences import skipped_actions
+from worldflux.words.counts import counted
 
 from .segments import Segments
 
@@ -32,10 +32,9 @@ def observed(model: Any, data: Dataset, *, frame_skip: int = 1) -> Dataset:
     if not isinstance(model, WorldModel):
         return data
     contract = model.io_contract()
-    check_actions(
-        skipped_actions(data.action_spec, frame_skip), contract.effective_action_specs, name=str(data.recording.place)
-    )
-    return observing(data, contract.effective_input_spec.modalities, name=str(data.recording.place))
+    name, accepted = str(data.recording.place), contract.effective_action_specs
+    check_actions(data.action_spec, accepted, frame_skip=frame_skip, name=name)
+    return observing(data, contract.effective_input_spec.modalities, name=name)
 
 
 def draw_segments(
@@ -63,7 +62,8 @@ def draw_segments(
     if not len(enough):
         longest = int(lengths.max(initial=0))
         raise ConfigurationError(
-            f"none of {len(lengths)} episodes has {span} rows (context + horizon), the longest has {longest}: ask for "
+            f"none of {counted(len(lengths), 'episode')} has {counted(span, 'row')} (context + horizon), the longest "
+            f"has {longest}: ask for "
             "a shorter horizon or context"
         )
     rng = np.random.default_rng(seed)

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from worldflux.core.errors import CapabilityError, ConfigurationError
+from worldflux.words.counts import counted
 
+from .neighbours import Neighbours
 from .observations import CHANGED
 from .unroll import as_floats, dream, judging, predictions, watch
 
@@ -31,7 +33,8 @@ class Imagination:
     ``shuffled_actions_mse`` (the same contexts with one another's actions: a model that reads its actions
     does worse); for images also ``changed_mse`` and ``copy_last_changed_mse``, on the pixels that moved since
     the last context frame; for the reward ``mae`` in place of ``mse``; for ``continue`` the Brier score. Of a model
-    without a decoder of observations ``truth`` and ``prediction`` are empty.
+    without a decoder of observations ``truth`` and ``prediction`` are empty; or, with ``nearest``, ``prediction`` holds
+    the real rows nearest to its latents.
     """
 
     context: int
@@ -41,6 +44,7 @@ class Imagination:
     reward: np.ndarray  # [B, c+H]
     predicted_reward: np.ndarray | None  # [B, c+H]
     errors: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    nearest: bool = False
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -69,34 +73,51 @@ class Imagination:
             "context": self.context,
             "horizon": self.horizon,
             "sequences": int(self.reward.shape[0]),
+            **({"shown_by": "nearest rows of other episodes"} if self.nearest else {}),
             "summary": self.summary(),
             "errors": errors,
         }
 
 
-def imagine(model: WorldModel, segments: Segments, *, context: int = 5, deterministic: bool = True) -> Imagination:
+def imagine(
+    model: WorldModel,
+    segments: Segments,
+    *,
+    context: int = 5,
+    deterministic: bool = True,
+    library: Segments | None = None,
+) -> Imagination:
     """Watch ``context`` rows of each segment, imagine the rest with the real actions, and compare.
 
     The model sees no observation after row ``context - 1``; H = T - context. ``deterministic`` takes the mode
-    of every latent, else they are drawn (with the model's own generator).
+    of every latent, else they are drawn (with the model's own generator). Where the model decodes neither an
+    observation nor a reward, imagined latents are shown by the nearest rows of other episodes in a ``library``.
 
     Raises:
         ConfigurationError: ``context`` is below 1 or leaves no row to imagine.
-        CapabilityError: the model decodes neither an observation of the segments nor a reward.
+        CapabilityError: the model decodes neither an observation of the segments nor a reward, and there is no row to
+            show for it.
     """
     rows = segments.rows
     horizon = rows - context
     if context < 1 or horizon < 1:
-        raise ConfigurationError(f"context is {context}, expected 1 to {rows - 1} for segments of {rows} rows")
+        raise ConfigurationError(
+            f"context is {context}, expected 1 to {rows - 1} for segments of {counted(rows, 'row')}"
+        )
     with judging(model) as device:
         obs = {name: torch.as_tensor(value[:, :context], device=device) for name, value in segments.obs.items()}
         actions = torch.as_tensor(segments.actions, device=device)
         seen = watch(model, obs, actions[:, :context], deterministic=deterministic)
         future = actions[:, context - 1 : rows - 1]  # [B, H, A]
         ahead = dream(model, seen[-1], future, deterministic=deterministic)
-        decoded = list(predictions(model, [*seen, *ahead]))
+        decoded, nearest = list(predictions(model, [*seen, *ahead])), None
         others = dream(model, seen[-1], future.roll(1, dims=0), deterministic=deterministic)  # each has its neighbour's
         shuffled = list(predictions(model, others))
+        if library is not None and not {"reward", *segments.obs} & set(decoded[0]):
+            episodes = np.arange(segments.sequences) if segments.episodes is None else segments.episodes
+            nearest = Neighbours(model, library, episodes)
+            if nearest.any:
+                decoded, shuffled = list(nearest([*seen, *ahead])), list(nearest(others))
 
     names = [name for name in segments.obs if name in decoded[0]]
     if not names and "reward" not in decoded[0]:
@@ -111,7 +132,8 @@ def imagine(model: WorldModel, segments: Segments, *, context: int = 5, determin
         other = _stack(shuffled, name, truth[name].shape[2:]) if segments.sequences > 1 else None
         errors[name] = _observation_errors(truth[name], prediction[name], context, other)
     reward = segments.rewards.astype(np.float64)
-    predicted_reward = _stack(decoded, "reward", ()) if "reward" in decoded[0] else None
+    paid = segments.has_rewards and "reward" in decoded[0]
+    predicted_reward = _stack(decoded, "reward", ()) if paid else None
     if predicted_reward is not None:
         last = reward[:, context - 1 : context]
         errors["reward"] = {
@@ -129,6 +151,7 @@ def imagine(model: WorldModel, segments: Segments, *, context: int = 5, determin
         reward=reward,
         predicted_reward=predicted_reward,
         errors=errors,
+        nearest=nearest is not None,
     )
 
 

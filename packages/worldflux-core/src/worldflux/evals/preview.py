@@ -10,6 +10,7 @@ import numpy as np
 from worldflux.core.errors import ConfigurationError
 from worldflux.data import Dataset
 from worldflux.files import expanded, replacing
+from worldflux.words.counts import counted
 
 from .extras import require_viz
 from .strips import INK, PAPER, band, coloured
@@ -97,7 +98,7 @@ def _chosen(dataset: Dataset, count: int) -> list[int]:
 def _words(dataset: Dataset, index: int, length: int) -> str:
     end = "ended" if dataset.episodes.terminal[index] else "cut"
     paid = f", return {dataset.column('reward', index).sum():.4g}" if dataset.has_rewards else ""
-    return f"{dataset.episodes.ids[index]}: {length} rows, {end}{paid}"
+    return f"{dataset.episodes.ids[index]}: {counted(length, 'row')}, {end}{paid}"
 
 
 def _is_image(shown: np.ndarray) -> bool:

@@ -12,7 +12,7 @@ from worldflux.core.errors import ConfigurationError
 from .bootstrap import iqm_interval
 
 SHARED = ("context", "horizon")  # what the cards of runs must agree in
-SECTIONS = ("observations", "reward", "continue", "returns", "value", "latents", "probes", "spread")
+SECTIONS = ("observations", "reward", "continue", "returns", "value", "latents", "probes", "spread", "collapse")
 
 
 def across_runs(evaluations: Sequence[Mapping[str, Any]], *, seed: int = 0) -> dict[str, Any]:

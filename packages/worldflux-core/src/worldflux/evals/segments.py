@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.envs.acting import acting
+from worldflux.words.counts import counted
 
 if TYPE_CHECKING:
     from worldflux.core.policy import Policy
     from worldflux.envs import Step, VectorEnv
 
-Row = tuple[dict[str, np.ndarray], np.ndarray, float, bool]  # observations, action, reward, is_terminal
+Rows = dict[str, np.ndarray]
+Row = tuple[Rows, np.ndarray, float, bool, Rows]  # observations, action, reward, is_terminal, infos
 
 
 @dataclass(frozen=True)
@@ -95,21 +97,31 @@ def record_segments(
             break
         step = env.step(actions)
     raise ConfigurationError(
-        f"of {ended} episodes too few had {rows} rows (context + horizon), {sequences} were asked for and the longest "
+        f"of {counted(ended, 'episode')} too few had {counted(rows, 'row')} (context + horizon), {sequences} were "
+        "asked for and the longest "
         f"had {longest}: ask for a shorter horizon or fewer sequences"
     )
 
 
 def _row(step: Step, actions: np.ndarray, i: int) -> Row:
     obs = {name: np.array(value[i]) for name, value in step.obs.items()}
-    return obs, np.array(actions[i], np.float32), float(step.reward[i]), bool(step.is_terminal[i])
+    infos = {name: np.array(value[i]) for name, value in step.infos.items()}
+    return obs, np.array(actions[i], np.float32), float(step.reward[i]), bool(step.is_terminal[i]), infos
 
 
 def _stack(kept: list[list[Row]]) -> Segments:
-    names = kept[0][0][0]
+    obs, actions, rewards, terminal, info = zip(*(map(_gathered, zip(*rows)) for rows in kept))
     return Segments(
-        obs={n: np.stack([np.stack([row[0][n] for row in rows]) for rows in kept]) for n in names},
-        actions=np.stack([np.stack([row[1] for row in rows]) for rows in kept]),
-        rewards=np.array([[row[2] for row in rows] for rows in kept], np.float32),
-        is_terminal=np.array([[row[3] for row in rows] for rows in kept], bool),
+        obs={name: np.stack([one[name] for one in obs]) for name in obs[0]},
+        actions=np.stack(actions),
+        rewards=np.array(rewards, np.float32),
+        is_terminal=np.array(terminal, bool),
+        info={name: np.stack([one[name] for one in info]) for name in info[0]},
     )
+
+
+def _gathered(column: tuple[Any, ...]) -> Any:
+    """One thing of all rows of a stretch, ``[T, ...]``; by name where it has names."""
+    if isinstance(column[0], dict):
+        return {name: np.stack([row[name] for row in column]) for name in column[0]}
+    return np.stack(column)

@@ -51,6 +51,11 @@ def ratio(sums: np.ndarray) -> np.ndarray:
     return _divided(sums[0], sums[1])
 
 
+def share_saved(sums: np.ndarray) -> np.ndarray:
+    """1 less the first sum over the second: 1 is no error, 0 as much as the other's."""
+    return 1 - ratio(sums)
+
+
 def root_ratio(sums: np.ndarray) -> np.ndarray:
     """The root of the first sum over the second."""
     return np.sqrt(ratio(sums))

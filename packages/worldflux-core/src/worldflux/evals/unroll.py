@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ def judging(model: Any, *, seed: int | None = None) -> Iterator[torch.device]:
     With a ``seed`` its own generators start from there, and go on afterwards from where they were.
     """
     was_training = model.training
-    device = next(model.parameters()).device
+    device = next(itertools.chain(model.parameters(), model.buffers())).device  # one may learn nothing
     before, own = {}, None
     if seed is not None and hasattr(model, "rng_state"):
         before = {name: value.clone() for name, value in model.rng_state().items()}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from worldflux.words.counts import counted
+
 if TYPE_CHECKING:
     from .imagination import Imagination
     from .policy import EvalResult
@@ -29,7 +31,7 @@ def returns_in_words(results: Mapping[str, EvalResult]) -> list[str]:
         elif not earns_more(result, random):
             said.append(
                 f"The {name} policy earns no clearly more than acting at random {numbers}: the difference is within "
-                f"{CHANCE:g} standard errors of {fewest} episodes."
+                f"{CHANCE:g} standard errors of {counted(fewest, 'episode')}."
             )
     return said
 
@@ -58,7 +60,7 @@ def imagination_in_words(result: Imagination) -> list[str]:
         if own > 0 and own >= copied:
             said.append(
                 f"The model predicts {name} no better than repeating the last row it saw does ({measure} {own:.4g} to "
-                f"{copied:.4g} over {result.horizon} steps)."
+                f"{copied:.4g} over {counted(result.horizon, 'step')})."
             )
         own, shuffled = mean(name, "mse"), mean(name, "shuffled_actions_mse")
         if own > 0 and own >= shuffled:

@@ -12,12 +12,18 @@ import torch
 from worldflux.core.errors import ConfigurationError, did_you_mean
 from worldflux.core.model import WorldModel
 from worldflux.core.policy import Policy
+from worldflux.core.spec import Capability
 from worldflux.envs import RandomPolicy
 from worldflux.planners import PLANNERS, PlannerPolicy, make_planner
 
 logger = logging.getLogger(__name__)
 
 POLICIES = ("own", "random", *(name for name in PLANNERS if name != "random"))
+
+
+def acts_alone(model: WorldModel) -> bool:
+    """Tell whether a model has a policy of its own; one may have the method only to say what it needs to plan."""
+    return type(model).policy is not WorldModel.policy and model.supports(Capability.POLICY)
 
 
 def choose_policy(model: WorldModel, asked: str | None) -> str:
@@ -27,11 +33,13 @@ def choose_policy(model: WorldModel, asked: str | None) -> str:
         ConfigurationError: there is no such policy.
     """
     if asked is None:
-        if type(model).policy is not WorldModel.policy:
+        if acts_alone(model):
             return "own"
+        rewarded = model.supports(Capability.REWARD_PRED)
         logger.warning(
-            "%s has no policy of its own, so actions are drawn at random; policy='cem' (--policy cem) plans with it",
+            "%s has no policy of its own, so actions are drawn at random; %s plans with it",
             type(model).__name__,
+            "policy='cem' (--policy cem)" if rewarded else "worldflux plan RUN --goal ...",
         )
         return "random"
     if asked not in POLICIES:

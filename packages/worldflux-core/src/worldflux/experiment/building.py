@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import CheckpointError, ConfigurationError
+from worldflux.core.fields import option_names
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import META, WEIGHTS
 from worldflux.core.spec import ActionSpec, ModalitySpec
@@ -16,8 +18,10 @@ from worldflux.saved import load_weights
 from worldflux.training import find_checkpoint
 
 from .experience import Experience
+from .recorded import recorded_options
 from .settings import Settings, read_json, read_settings, saved_model
-from .tasks import task_options
+from .tasks import TASK_OPTIONS, task_options
+from .unrewarded import unrewarded_options
 
 
 class Shown(Protocol):
@@ -29,8 +33,11 @@ class Shown(Protocol):
     def action_spec(self) -> ActionSpec: ...
 
 
-def create_model(settings: Settings, shown: Shown) -> WorldModel:
-    """Build the model of a run for an environment or data: a preset's weights are drawn from the run's seed."""
+def create_model(settings: Settings, shown: Shown, *, before: Mapping[str, Any] | None = None) -> WorldModel:
+    """Build the model of a run for an environment or data: a preset's weights are drawn from the run's seed.
+
+    ``before`` are the options of the model of a run that goes on, which stays what it is (see ``options_before``).
+    """
     for name in ("model", "observation_modalities", "action_spec"):
         if name in settings.model_options:
             raise ConfigurationError(
@@ -43,13 +50,38 @@ def create_model(settings: Settings, shown: Shown) -> WorldModel:
         options |= {"seed": settings.seed, **specs}
     if not saved and isinstance(shown, Experience):
         sets = [one.whole for one in shown.sets]
-        options |= task_options(sets, type(get_config(settings.model)), settings.model_options)
+        config, given = type(get_config(settings.model)), settings.model_options
+        if before is not None:
+            options |= {name: before[name] for name in _chosen_for_data(config) if name in before}
+        else:
+            options |= recorded_options(sets, config, given, frame_skip=shown.frame_skip)
+            options |= task_options(sets, config, given, frame_skip=shown.frame_skip)
+        if before is None and settings.acts_in is None:  # a policy needs what is paid
+            options |= unrewarded_options(sets, config, given)
     model = create_world_model(
         settings.model, component_overrides=settings.component_overrides, **{**options, **settings.model_options}
     )
     if not isinstance(model, WorldModel):
         raise ConfigurationError(f"{settings.model!r} runs in a backend of its own and cannot be trained here")
     return model
+
+
+def options_before(directory: Path) -> Mapping[str, Any] | None:
+    """Return the options that the model of the run in a directory has; None where its file does not say."""
+    if not (directory / "config.json").is_file():
+        return None
+    told = read_json(directory / "config.json").get("resolved")
+    options = told.get("model_options") if isinstance(told, Mapping) else None
+    return options if isinstance(options, Mapping) else None
+
+
+def _chosen_for_data(config: type[WorldModelConfig]) -> set[str]:
+    """The options that a family may choose for recorded data."""
+    recorded, unrewarded = getattr(config, "recorded", None), getattr(config, "unrewarded", None)
+    chosen = {*TASK_OPTIONS}
+    chosen |= set() if recorded is None else {*recorded(episode_length=1)}
+    chosen |= set() if unrewarded is None else {*unrewarded(ends=True), *unrewarded(ends=False)}
+    return chosen & {*option_names(config)}
 
 
 def starting_point(place: str | Path) -> tuple[Path, dict[str, Any]]:

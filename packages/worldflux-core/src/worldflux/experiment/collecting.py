@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,22 +21,34 @@ from worldflux.core.errors import ConfigurationError
 from worldflux.core.policy import Policy
 from worldflux.core.spec import ModalityKind
 from worldflux.data import DatasetWriter
+from worldflux.data.bounds import env_bounds
+from worldflux.data.native.page import PAGE, read_page
+from worldflux.data.npy import memory
 from worldflux.envs import RandomPolicy, Step, VectorEnv, make_env
 from worldflux.envs.acting import acting
 from worldflux.envs.closing import closing
 from worldflux.envs.identity import innermost
+from worldflux.envs.limits import begin_anew
+from worldflux.envs.step import info_spec
+from worldflux.envs.study.options import is_study
+from worldflux.envs.study.policies import StudyPolicy
+from worldflux.files import expanded
 
 from .environment import Env, env_name
 from .functions import function_policy
 from .run import Run
+from .single_steps import SingleSteps
 
 SEAL_SECONDS = 30.0
+TELL_SECONDS = 0.5  # between two tellings of how far it is while no episode ends
+ROW_BYTES = 1 << 10  # of a row in memory beside its numbers
+MAX_STEPS = 100_000  # of an episode, where no limit is asked for and the memory does not say less
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Collected:
-    """How far collecting is: what the dataset holds, and what this call has added to it."""
+    """How far collecting is: what the dataset holds, what this call has added, and the rows of open episodes."""
 
     out: Path
     episodes: int
@@ -43,6 +56,7 @@ class Collected:
     sealed: int
     added: int
     returns: tuple[float, ...]
+    under_way: int = 0
 
     @property
     def mean_return(self) -> float | None:
@@ -63,6 +77,7 @@ def collect(
     image_size: int | None = None,
     render_size: int | None = None,
     frame_stack: int | None = None,
+    max_episode_steps: int | None = None,
     images: Literal["auto", "raw", "zstd"] = "auto",
     seal_seconds: float = SEAL_SECONDS,
     command: str | None = None,
@@ -76,7 +91,8 @@ def collect(
         episodes: how many it shall hold in all. Only whole ones are kept, and every one that was begun is waited for,
             so that short ones are not preferred.
         env: as ``make_env`` takes it; may be left out where ``policy`` is a run, whose environment it is then.
-        policy: "random", the directory of a run, ``module:function`` or ``file.py:function``, or a policy.
+        policy: "random", the directory of a run, ``module:function`` or ``file.py:function``, "study:scripted" and its
+            like in an environment for study, or a policy.
             A function is given the observations, ``[N, ...]`` by name, and returns flat actions ``[N, A]``.
         num_envs: environments in lockstep.
         seed: of the environments and of what acts at random.
@@ -85,6 +101,9 @@ def collect(
         image_size: make the images that are observed so many pixels a side.
         render_size: observe the rendered picture, so many pixels a side, instead.
         frame_stack: observe the last so many pictures; each is stored once.
+        max_episode_steps: an episode that is not over after so many is cut there, not as one that ended in truth, and
+            another begins. Rows stay in memory until their episode is over, so without this the limit is 100,000, or
+            what a quarter of the memory holds, and reaching it is warned of.
         images: how they are stored, see ``DatasetWriter``.
         seal_seconds: how much a process that is killed may lose.
         command: what was typed, for the provenance.
@@ -92,26 +111,36 @@ def collect(
         progress: told how far it is, after each episode.
 
     Raises:
-        ConfigurationError: ``out`` holds other episodes, or something that is asked for does not exist.
+        ConfigurationError: ``out`` holds other episodes, or something that is asked for does not exist or cannot be.
         DatasetError: an observation or a reward is no number, or the disk is full. EnvironmentFailure.
     """
     if isinstance(episodes, bool) or not isinstance(episodes, int) or episodes < 1:
         raise ConfigurationError(f"episodes is {episodes!r}, expected a whole number of at least 1")
+    if max_episode_steps is not None and (type(max_episode_steps) is not int or max_episode_steps < 1):
+        raise ConfigurationError(f"max_episode_steps is {max_episode_steps!r}, expected a whole number of at least 1")
     seen = {"image_size": image_size, "render_size": render_size, "frame_stack": frame_stack}
     with _opened(env, policy, dict(env_options or {}), seen, num_envs) as opened:
         world = opened.env
+        _check_same_env(expanded(out), opened)
         writer = DatasetWriter(
-            out, world.obs_spec, world.action_spec, frame_stack=opened.stacks, images=images, mode="append"
+            out,
+            world.obs_spec,
+            world.action_spec,
+            action_bounds=env_bounds(world),
+            info_spec=info_spec(world),
+            frame_stack=opened.stacks,
+            images=images,
+            mode="append",
         )
         with writer:
-            _check_same_env(writer, opened)
             session = len(writer.sources)
             own = seed if session == 0 else _seed(seed, session)
             about = {
                 **opened.about(policy, command), "num_envs": world.num_envs, "seed": seed, "session": session,
                 "explore": explore,
+                **({} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}),
             }  # fmt: skip
-            recorder = _Recorder(writer, opened, about, episodes, seal_seconds, progress)
+            recorder = _Recorder(writer, opened, about, episodes, max_episode_steps, seal_seconds, progress)
             actor = opened.policy(own)
             return recorder.run(actor, explore=explore, seed=own, stop=stop)
 
@@ -156,59 +185,98 @@ class _Recorder:
     opened: _Opened
     about: dict[str, Any]
     episodes: int
+    max_steps: int | None
     seal_seconds: float
     progress: Callable[[Collected], None]
     returns: list[float] = field(default_factory=list)
+    open_rows: list[list[dict[str, Any]] | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.before = self.writer.episodes
 
     def run(self, policy: Policy, *, explore: bool, seed: int, stop: Callable[[], bool]) -> Collected:
         env, writer = self.opened.env, self.writer
-        before, begun, sealed_at = writer.episodes, writer.episodes, time.monotonic()
-        if before >= self.episodes:
-            return self._now(before)
-        mark = self._mark()
-        open_rows: list[list[dict[str, Any]] | None] = [None] * env.num_envs
+        begun, sealed_at, told_at = self.before, time.monotonic(), time.monotonic()
+        if self.before >= self.episodes:
+            return self._now()
+        mark, limit = self._mark(), self.max_steps or _steps_in_memory(env)
+        self.open_rows = [None] * env.num_envs
         carry, step = policy.initial(env.num_envs), env.reset(seed=seed)
         while writer.episodes < self.episodes and not stop():
             actions, carry = _act(policy, step, carry, explore)
+            cut = np.zeros(env.num_envs, bool)
             for i in range(env.num_envs):
                 if step.is_first[i]:
-                    open_rows[i] = [] if begun < self.episodes else None  # only what was begun is waited for
-                    begun += open_rows[i] is not None
-                rows = open_rows[i]
+                    self.open_rows[i] = [] if begun < self.episodes else None  # only what was begun is waited for
+                    begun += self.open_rows[i] is not None
+                rows = self.open_rows[i]
                 if rows is None:
                     continue
-                rows.append(self._row(step, actions, i))
-                if step.is_last[i]:
-                    name = f"{mark}-{writer.episodes - before:06d}"
-                    writer.append(_columns(rows), id=name, terminal=bool(step.is_terminal[i]), provenance=self.about)
-                    self.returns.append(float(sum(row["reward"] for row in rows)))
-                    self.progress(self._now(before))
-                    open_rows[i] = None
-            if time.monotonic() - sealed_at > self.seal_seconds:
+                cut[i] = len(rows) == limit and not step.is_last[i]
+                last = bool(step.is_last[i] or cut[i])
+                rows.append(self._row(step, actions, i, last=last))
+                if last:
+                    self._keep(i, f"{mark}-{writer.episodes - self.before:06d}", terminal=bool(step.is_terminal[i]))
+            if cut.any():
+                self._begin_anew(cut, limit)
+            now = time.monotonic()
+            if now - sealed_at > self.seal_seconds:
                 writer.seal()
-                sealed_at = time.monotonic()
+                sealed_at = now
+            if now - told_at > TELL_SECONDS:
+                self.progress(self._now())
+                told_at = now
             if writer.episodes < self.episodes:
                 step = env.step(actions)
         writer.seal()
-        return self._now(before)
+        return self._now()
+
+    def _keep(self, i: int, name: str, *, terminal: bool) -> None:
+        """Give the writer an episode, without a second copy of its rows beside it."""
+        rows = self.open_rows[i]
+        assert rows
+        self.open_rows[i] = None
+        paid = float(sum(row["reward"] for row in rows))
+        columns = {name: np.stack([row.pop(name) for row in rows]) for name in list(rows[0])}
+        self.writer.append(columns, id=name, terminal=terminal, provenance=self.about)
+        self.returns.append(paid)
+        self.progress(self._now())
+
+    def _begin_anew(self, cut: np.ndarray, limit: int) -> None:
+        begin_anew(self.opened.env, cut)
+        if self.max_steps is None:
+            logger.warning(
+                "environment %d: its episode was not over after %s steps, which is what is kept in memory: it was cut "
+                "there, not as one that ended in truth, and another begins; max_episode_steps (--max-episode-steps) "
+                "says after how many", int(np.argmax(cut)), f"{limit:,}",
+            )  # fmt: skip
 
     def _mark(self) -> str:
         """What the ids begin with: the same episodes have the same ids, wherever they are recorded."""
         own = {name: value for name, value in self.about.items() if name not in ("command", "versions")}
         return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
 
-    def _row(self, step: Step, actions: np.ndarray, i: int) -> dict[str, Any]:
-        row: dict[str, Any] = {"reward": step.reward[i], "action": actions[i].copy() * (not step.is_last[i])}
+    def _row(self, step: Step, actions: np.ndarray, i: int, *, last: bool) -> dict[str, Any]:
+        row: dict[str, Any] = {"reward": step.reward[i], "action": actions[i].copy() * (not last)}
         for name, value in step.obs.items():
             channels = value.shape[1] // self.opened.stack if name in self.opened.stacks else 0
             row[f"obs/{name}"] = np.array(value[i, -channels:] if channels else value[i])  # the newest frame of a stack
-        return row
+        return row | {f"info/{name}": np.array(value[i]) for name, value in step.infos.items()}
 
-    def _now(self, before: int) -> Collected:
-        writer = self.writer
+    def _now(self) -> Collected:
+        writer, open_rows = self.writer, sum(len(rows) for rows in self.open_rows if rows)
+        added = writer.episodes - self.before
         return Collected(
-            writer.path, writer.episodes, writer.rows, writer.sealed, writer.episodes - before, tuple(self.returns)
+            writer.path, writer.episodes, writer.rows, writer.sealed, added, tuple(self.returns), open_rows
         )
+
+
+def _steps_in_memory(env: VectorEnv) -> int:
+    """How many steps the open episodes may have that a quarter of the memory holds, but not without end."""
+    specs = [*env.obs_spec.values(), *info_spec(env).values()]
+    shown = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in specs)
+    row = shown + 4 * env.action_spec.dim + ROW_BYTES
+    return max(1, min(MAX_STEPS, memory() // 4 // (row * env.num_envs)))
 
 
 @contextlib.contextmanager
@@ -217,13 +285,14 @@ def _opened(
 ) -> Iterator[_Opened]:
     from_run = isinstance(policy, Path) or (isinstance(policy, str) and policy != "random" and Path(policy).is_dir())
     if from_run:
-        own: dict[str, Any] = dict(seen)
-        run = Run.load(policy, env=env, env_options=options or None, **own)
-        stack = run.settings.frame_stack or 1
-        with run.opened(num_envs=num_envs) as made:
-            acts = lambda seed: run.policy(run.model, None, seed=seed)
+        sizes: dict[str, Any] = dict(seen)
+        run = Run.load(policy, env=env, env_options=options or None, **sizes)
+        stack, skip = run.settings.frame_stack or 1, run.settings.frame_skip
+        with run.opened(num_envs=num_envs, frame_skip=1) as made:  # every row is recorded, whichever it learned from
+            own = lambda seed: run.policy(run.model, None, seed=seed)
+            acts = own if skip == 1 else lambda seed: SingleSteps(own(seed), frame_skip=skip)
             shown = {name: getattr(run.settings, name) for name in seen}
-            yield _Opened(made, run.acts_in, stack, acts, run.settings.env_options, shown)
+            yield _Opened(made, run.acts_in, stack, acts, run.env_options, shown)
         return
     if env is None and isinstance(policy, str) and policy != "random" and ":" not in policy:
         raise ConfigurationError(
@@ -233,7 +302,7 @@ def _opened(
     if env is None:
         raise ConfigurationError("env is missing: name the environment, or a run as the policy, whose own it is then")
     stack = seen["frame_stack"] or 1
-    sizes: dict[str, Any] = {"image_size": seen["image_size"], "render_size": seen["render_size"]}
+    sizes = {"image_size": seen["image_size"], "render_size": seen["render_size"]}
     with closing(make_env(env, num_envs=num_envs, env_options=options, frame_stack=stack, **sizes)) as made:
         yield _Opened(made, env_name(env), stack, _acting(policy, made), options, seen)
 
@@ -241,6 +310,9 @@ def _opened(
 def _acting(policy: Any, env: VectorEnv) -> Callable[[int], Policy]:
     if policy == "random":
         return lambda seed: RandomPolicy(env.action_spec, seed=seed)
+    if is_study(policy):
+        StudyPolicy(policy, env)  # who is unknown, or cannot act here, is refused before anything is written
+        return lambda seed: StudyPolicy(policy, env, seed=seed)
     made: Policy = function_policy(policy, env.action_spec) if isinstance(policy, str) else policy
     return lambda seed: made
 
@@ -252,22 +324,24 @@ def _act(policy: Policy, step: Step, carry: Any, explore: bool) -> tuple[np.ndar
     return actions.cpu().numpy().astype(np.float32, copy=False), carry
 
 
-def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-
 def _seed(seed: int, session: int) -> int:
     """The seed of a later call, whose episodes are others."""
     return int(np.random.SeedSequence(seed, spawn_key=(session,)).generate_state(1)[0])
 
 
-def _check_same_env(writer: DatasetWriter, opened: _Opened) -> None:
-    others = [source["env"] for source in writer.sources if source.get("env", opened.name) != opened.name]
-    if others:
-        raise ConfigurationError(
-            f"{writer.path} holds episodes of {others[0]}, these are of {opened.name}: choose another folder, and put "
-            "them together with 'worldflux data merge'"
-        )
+def _check_same_env(out: Path, opened: _Opened) -> None:
+    """Raise ConfigurationError, naming the argument, if ``out`` holds episodes of another environment, or seen so."""
+    ours = opened.about(None, None)
+    recorded = [source for source in read_page(out).sources if "env" in source] if (out / PAGE).is_file() else []
+    for name in ("env", "env_options", "image_size", "render_size"):
+        for there in (source.get(name) or None for source in recorded):
+            here = ours.get(name) or None
+            if there != here:
+                theirs, its = (f"{name} {value}" if value else f"no {name}" for value in (there, here))
+                raise ConfigurationError(
+                    f"{out} holds episodes of {theirs}, these are of {its}: choose another folder, and put them "
+                    "together with 'worldflux data merge' where their rows are alike"
+                )
 
 
 def _version_of(env: VectorEnv) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 from worldflux.core.errors import ConfigurationError
 from worldflux.envs.code import names_code
 from worldflux.envs.identity import already_made
+from worldflux.envs.study.options import is_study
 
 Env = str | Callable[[], Any]
 FACTORY = "()"  # ends the name of what was made by a callable, which no file can bring back
@@ -47,7 +48,7 @@ def stored_env(name: str, options: Mapping[str, Any], *, place: Path) -> str:
 
     Raises:
         ConfigurationError: only whoever opens the run can name it, because it would import code, was made by a
-            callable, or has ``options`` for its constructor that nobody but the file asks for.
+            callable, or has ``options`` for a constructor that nobody but the file asks for.
     """
     file, here = place / "config.json", f"Run.load({str(place)!r}, env="
     if from_factory(name):
@@ -61,7 +62,7 @@ def stored_env(name: str, options: Mapping[str, Any], *, place: Path) -> str:
             f"{file} asks for the environment {name!r}, which imports code, and no file may choose what is "
             f"imported. {allow}"
         )
-    if options:
+    if options and not is_study(name):  # whose options are numbers and words that it checks itself
         raise ConfigurationError(
             f"{file} asks for {name!r} with the options {dict(options)}, which no file may pass to an "
             f"environment. {allow}"
@@ -73,7 +74,7 @@ def named_again(name: str, options: Mapping[str, Any]) -> str:
     """Return ``, env=...`` as who goes on with a run in Python must add it, where its file may not name it."""
     if from_factory(name):
         return f", env={name.removesuffix(FACTORY)}"
-    return f", env={name!r}" if names_code(name) or options else ""
+    return f", env={name!r}" if names_code(name) or (options and not is_study(name)) else ""
 
 
 @contextmanager

@@ -16,8 +16,10 @@ from worldflux.core.model import WorldModel
 from worldflux.core.spec import ActionSpec, ModalitySpec
 from worldflux.data import BatchProviderV2, BatchRequest, Dataset, DatasetError, mix, open_dataset
 from worldflux.data.matching import matched, observing
-from worldflux.data.sequences import skipped_actions
+from worldflux.data.resizing import resized
+from worldflux.envs.skipping import skipped_actions
 from worldflux.files import expanded
+from worldflux.words.counts import counted
 
 from .settings import Settings, read_json
 
@@ -63,6 +65,8 @@ class Experience:
             for remark in whole.remarks:
                 logger.info("%s: %s", name, remark)
             fingerprint = whole.fingerprint
+            if settings.image_size is not None:
+                whole = resized(whole, settings.image_size)
             if settings.obs:
                 whole = observing(whole, {one: _shown(whole, one, name) for one in settings.obs}, name=name)
             training, held_out = parted(whole, settings.held_out, name)
@@ -136,7 +140,8 @@ class Experience:
                     if part is one.held_out:
                         where, more = "held-out part", ", or hold more out (held_out, --held-out)"
                     raise ConfigurationError(
-                        f"the {where} of {one.name} has no sequence of {rows} rows: {error} (sequence_length, "
+                        f"the {where} of {one.name} has no sequence of {counted(rows, 'row')}: {error} "
+                        "(sequence_length, "
                         f"--sequence-length){more}"
                     ) from error
 
@@ -170,6 +175,7 @@ class Experience:
                 "episodes": len(one.whole.episodes),
                 "rows": len(one.whole),
                 "held_out_episodes": 0 if one.held_out is None else len(one.held_out.episodes),
+                **({} if (bounds := one.whole.action_bounds) is None else {"action_bounds": bounds.to_dict()}),
             }
             for one in self.sets
         ]
@@ -230,12 +236,12 @@ def place_of(name: str) -> Path:
 
 def parted(whole: Dataset, share: float, name: str) -> tuple[Dataset, Dataset | None]:
     """Return the part to learn from and the one to hold out, which has an episode at least unless ``share`` is 0."""
-    count = len(whole.episodes)
     if not share:
         return whole, None
-    if count < 2:
+    if len(whole.episodes) < 2:
+        has = "a single episode" if len(whole.episodes) else "no episode"
         raise ConfigurationError(
-            f"{name} has {count} episode, of which none can be held out: held_out=0 (--held-out 0) learns from all of "
-            "it, and nothing then says how well"
+            f"{name} has {has}, of which none can be held out: held_out=0 (--held-out 0) learns from all of it, and "
+            "nothing then says how well"
         )
-    return whole.split(max(share, 1 / count))
+    return whole.split(share)

@@ -13,7 +13,8 @@ from worldflux.agent import Spaces, spaces_of, write_spaces
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.model import WorldModel
 from worldflux.data import BatchProviderV2, Dataset
-from worldflux.data.filling import fill_replay
+from worldflux.data.bounds import known_together, space_bounds
+from worldflux.data.replay import fill_replay
 from worldflux.envs.closing import closing
 from worldflux.envs.identity import Fresh
 from worldflux.files import expanded
@@ -23,16 +24,18 @@ from worldflux.training.collect import check_environment
 from worldflux.training.lock import RunLock
 from worldflux.training.signals import Interrupted, StopSignals
 from worldflux.training.threads import using
+from worldflux.words.counts import counted
 
 from .actors import make_policy
-from .building import create_model, starting_point, take_weights
+from .building import create_model, options_before, starting_point, take_weights
 from .ended import already_finished
 from .environment import FACTORY, Env, closed_to_imports, env_name, named_again, stored_env
 from .experience import Data, Experience, names_of
-from .lineage import warn_of_learned
+from .lineage import bounds_before, warn_of_learned
 from .measuring import Measuring
 from .run import Run
 from .settings import Plan, Settings, make_plan, read_asked, read_settings, resolved
+from .watching import monitors
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ def fit(
         start_from: a run, or a saved model, whose newest weights the model starts from.
         run: the run's directory; by default ``runs/MODEL_ENV_SEED``.
         resume: go on from the newest whole checkpoint in ``run``, or begin anew what was stopped before its first.
-        callbacks: beside those for progress, metrics, checkpoints and evaluation.
+        callbacks: beside those for progress, metrics, checkpoints, evaluation and a collapsing representation.
         options: the other fields of ``Settings`` (``steps=``, ``updates=``, ``seed=``, ``held_out=``, …).
 
     Raises:
@@ -103,19 +106,24 @@ def fit(
             experience.check(directory)
         if experience is not None:
             warn_of_learned(settings, experience.sets)
-        built, spaces = _build(Run(directory, settings, env=acting), experience)
+        before = options_before(directory) if found else None
+        built, spaces = _build(Run(directory, settings, env=acting), experience, before)
+        _check_bounds(settings, experience, spaces)
         if not found:
             take_weights(built, settings)
         plan = make_plan(settings, built, recorded=0 if experience is None else experience.rows)
         _warn_of_few_steps(plan)
-        facts = [] if experience is None else experience.facts()
+        facts: dict[str, Any] = {} if experience is None else {"data": experience.facts()}
+        if settings.env is not None and spaces is not None and (bounds := space_bounds(spaces[1])) is not None:
+            facts["action_bounds"] = bounds.to_dict()  # of what the replay will hold
         if experience is not None:
             experience = experience.fitted(built)
             experience.check_bounds(settings.acts_in)
             experience.check_length(plan.settings.sequence_length + built.context_rows, boundary=plan.settings.boundary)
         finished = Run(directory, plan.settings, env=acting, experience=experience, model=built, status="running")
         kept = [] if spaces is None else [_KeepSpaces(spaces)]
-        trainer = _trainer(built, plan, directory, told, [*callbacks, *kept], data=facts)
+        watching = monitors(built, plan.settings, experience, given=callbacks)
+        trainer = _trainer(built, plan, directory, told, [*callbacks, *kept, *watching], facts=facts)
         trainer.lock = lock
         measuring = Measuring(finished, signals, experience=experience)
         with _source(finished, trainer, plan, afresh=not found) as source, measuring.now_and_then() as evaluation:
@@ -182,17 +190,29 @@ def resume_run(
         return fit(model, **named, run=directory, resume=True, **options)  # type: ignore[arg-type]
 
 
-def _build(run: Run, experience: Experience | None) -> tuple[WorldModel, Spaces | None]:
+def _build(
+    run: Run, experience: Experience | None, before: Mapping[str, Any] | None
+) -> tuple[WorldModel, Spaces | None]:
     """The model of a run as its environment, or else its data, needs it, and the environment's spaces."""
     settings = run.settings
     if settings.acts_in is None:
         assert experience is not None, "settings name data where they name no environment"
-        return create_model(settings, experience), None
+        return create_model(settings, experience, before=before), None
     with closing(run.make_env(seed=settings.seed)) as probe:
         shown = experience if settings.env is None and experience is not None else probe
-        model = create_model(settings, shown)
+        model = create_model(settings, shown, before=before)
         check_environment(model, probe)
         return model, spaces_of(probe)
+
+
+def _check_bounds(settings: Settings, experience: Experience | None, spaces: Spaces | None) -> None:
+    """Raise ConfigurationError if data, the run it starts from and the environment take other actions for -1 and 1."""
+    sides = [bounds_before(settings)]
+    if experience is not None:
+        sides += [(one.name, one.whole.action_bounds) for one in experience.sets]
+    if spaces is not None and any(bounds is not None for _, bounds in sides):
+        sides.append((f"the environment {settings.acts_in}", space_bounds(spaces[1])))
+    known_together(sides)
 
 
 class _KeepSpaces(Callback):
@@ -219,7 +239,7 @@ def _trainer(
     told: set[str],
     callbacks: Sequence[Callback],
     *,
-    data: Sequence[Mapping[str, Any]],
+    facts: Mapping[str, Any],
 ) -> Trainer:
     settings = plan.settings
     config = replace(
@@ -232,7 +252,7 @@ def _trainer(
         keep_checkpoints=KEEP_CHECKPOINTS,
         output_dir=str(directory),
     )
-    about = {**resolved(plan, model, config.resolve_device()), **({"data": list(data)} if data else {})}
+    about = {**resolved(plan, model, config.resolve_device()), **facts}
     choices = {"asked": sorted(told), "resolved": about}
     every = settings.save_every
     saving = CheckpointCallback(every) if settings.env is None else CheckpointCallback(env_steps=every)
@@ -285,6 +305,7 @@ def _conclude(run: Run, trainer: Trainer, measuring: Measuring) -> None:
 def _warn_of_few_steps(plan: Plan) -> None:
     if plan.settings.env is not None and (plan.settings.steps or 0) < plan.warmup:
         logger.warning(
-            "%d environment steps end before the first update: %d are collected first, and one update is all; raise "
-            "steps, or lower what comes first (a model's seed_steps, or the batch)", plan.settings.steps, plan.warmup,
+            "%s before the first update: %d are collected first, and one update is all; raise "
+            "steps, or lower what comes first (a model's seed_steps, or the batch)",
+            counted(plan.settings.steps or 0, "environment step ends", "environment steps end"), plan.warmup,
         )  # fmt: skip

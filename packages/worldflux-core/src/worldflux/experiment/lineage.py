@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from worldflux.agent import read_spaces
 from worldflux.core.errors import CheckpointError, ConfigurationError
-from worldflux.data import Dataset, DatasetError, open_dataset
+from worldflux.data import ActionBounds, Dataset, DatasetError, open_dataset
+from worldflux.data.bounds import space_bounds
 from worldflux.files import expanded
 
 from .experience import Recorded, parted
 from .settings import Settings, read_json, read_settings
 
 Runs = Iterator["tuple[Path, Settings] | None"]  # None ends them where what went before is not known
+REPLAY = "worldflux-replay"
 LOOKED_AT = 16  # episodes of two sets that are called the same
 logger = logging.getLogger(__name__)
 
@@ -25,6 +29,37 @@ def fingerprints(directory: Path) -> list[str]:
     resolved = read_json(directory / "config.json").get("resolved")
     stored = resolved.get("data") if isinstance(resolved, Mapping) else None
     return [str(one.get("fingerprint")) for one in stored or [] if isinstance(one, Mapping)]
+
+
+def run_bounds(directory: Path) -> ActionBounds | None:
+    """Return what -1 and 1 of a run's actions stand for: in its environment, or in its data; None where unknown."""
+    if (spaces := read_spaces(directory)) is not None:
+        return space_bounds(spaces[1])
+    resolved = read_json(directory / "config.json").get("resolved")
+    stored = resolved.get("data") if isinstance(resolved, Mapping) else None
+    found: ActionBounds | None = None
+    for one in stored or []:
+        with contextlib.suppress(LookupError, TypeError, ValueError):  # of a set that says none
+            bounds = ActionBounds(one["action_bounds"]["low"], one["action_bounds"]["high"])
+            found = bounds if found is None else found.filled(bounds)
+    return found
+
+
+def bounds_before(settings: Settings) -> tuple[str, ActionBounds | None]:
+    """Return which run a run starts from, and the bounds of its actions, where either learned from recorded ones.
+
+    Where it knows none, those of the run that it started from. From one environment to another they may change.
+    """
+    first: tuple[str, ActionBounds | None] = "", None
+    recorded, met = bool(settings.data), set[Path]()
+    for run in _before(settings):
+        if run is None or run[0] in met:
+            break
+        met.add(run[0])
+        recorded = recorded or bool(run[1].data)
+        if first[1] is None and (bounds := run_bounds(run[0])) is not None:
+            first = (f"the run {run[0]}", bounds)
+    return first if recorded else ("", None)
 
 
 def held_out_unseen(directory: Path, settings: Settings, one: Recorded) -> bool | None:
@@ -63,13 +98,16 @@ def warn_of_learned(settings: Settings, sets: Sequence[Recorded]) -> None:
 
 def _unseen(runs: Runs, whole: Dataset, fingerprint: str, ids: Collection[str]) -> bool | None:
     """Whether none of some runs learned from the episodes ``ids`` of data; None where it is not known."""
-    known: bool | None = True
+    replay = _replay_of(whole)
+    known: bool | None = True if replay is None or replay.exists() else None  # moved: whose it was cannot be told
     met: set[Path] = set()
     for run in runs:
         if run is None or run[0] in met:  # in a circle: a directory holds another run now
             return None
         directory, settings = run
         met.add(directory)
+        if replay is not None and replay.is_relative_to(directory.resolve()):
+            return False
         for name, own in zip(settings.data, fingerprints(directory)):
             if own == fingerprint:
                 learned = parted(whole, settings.held_out, name)[0].episodes.ids
@@ -82,6 +120,15 @@ def _unseen(runs: Runs, whole: Dataset, fingerprint: str, ids: Collection[str]) 
                         return False
                     known = None  # it has changed since: which episodes these were cannot be told
     return known
+
+
+def _replay_of(data: Dataset) -> Path | None:
+    """The run, or what of it, whose replay some data is or was written from; None where it is none."""
+    recording = data.recording
+    if recording.format == REPLAY:
+        return recording.place.resolve()
+    told = recording.provenance
+    return Path(str(told.get("place"))).resolve() if told.get("converted_from") == REPLAY else None
 
 
 def _still_there(name: str, settings: Settings) -> Dataset | None:

@@ -18,8 +18,9 @@ from worldflux.training.signals import StopSignals
 
 from .ended import evaluation_at, learned_at
 from .experience import Experience
+from .numbers import eval_envs
 from .results import Evaluation, Learned
-from .run import Run, eval_envs
+from .run import Run
 
 HELD_OUT_BATCHES = 10  # of held-out windows, in one evaluation
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from worldflux.agent import Agent, read_spaces, spaces_of
-from worldflux.core.errors import ConfigurationError
+from worldflux.core.errors import CapabilityError, ConfigurationError
 from worldflux.core.model import WorldModel
 from worldflux.core.persistence import META
 from worldflux.core.policy import Policy
@@ -36,16 +36,17 @@ from worldflux.planners import Objective, Planner, PlannerPolicy, make_planner
 from worldflux.saved import load_weights
 from worldflux.training import find_checkpoint
 from worldflux.training.collect import check_environment
+from worldflux.words.counts import counted
 
 from .actors import choose_policy, make_policy
-from .building import create_model
+from .building import create_model, options_before
 from .environment import Env, closed_to_imports, env_name, stored_env
 from .experience import Data, Experience, names_of
+from .numbers import MAX_EVAL_ENVS, eval_envs, whole
 from .results import Evaluation, Learned
 from .settings import Settings, model_settings, read_json, read_settings, saved_model
 
 EVAL_SEED = 10_000  # added to the run's seed, so that no evaluation repeats the episodes trained on
-MAX_EVAL_ENVS = 32
 
 
 class Run:
@@ -127,9 +128,9 @@ class Run:
     def __repr__(self) -> str:
         told = [self.settings.about, self.status]
         if self.settings.steps:
-            told.append(f"{self.settings.steps:,} steps asked for")
+            told.append(f"{counted(self.settings.steps, 'step')} asked for")
         if self.settings.updates:
-            told.append(f"{self.settings.updates:,} updates asked for")
+            told.append(f"{counted(self.settings.updates, 'update')} asked for")
         if self.learned is not None:
             told.append(f"loss {self.learned.losses['loss']:.4g} on held-out data")
         if self.evaluation is not None:
@@ -160,7 +161,7 @@ class Run:
 
     def _built(self) -> WorldModel:
         if self.settings.env is None:
-            return create_model(self.settings, self.experience)
+            return create_model(self.settings, self.experience, before=options_before(self.directory))
         with self.opened() as env:
             return create_model(self.settings, env)
 
@@ -168,6 +169,11 @@ class Run:
     def acts_in(self) -> str:
         """The name of the environment it acts in: that it is opened with, else its own; "" where there is none."""
         return (self.settings.acts_in or "") if self._env is None else env_name(self._env, made=True)
+
+    @property
+    def env_options(self) -> Mapping[str, Any]:
+        """What the environment it acts in is made with: the options it is opened with, else its own."""
+        return self.settings.env_options if self._env_options is None else self._env_options
 
     @property
     def experience(self) -> Experience:
@@ -198,7 +204,9 @@ class Run:
         """
         sets = self.experience.sets
         if not 0 <= which < len(sets):
-            raise ConfigurationError(f"which is {which!r}, but {self.directory} has {len(sets)} sets of data, from 0")
+            raise ConfigurationError(
+                f"which is {which!r}, but {self.directory} has {counted(len(sets), 'set')} of data, from 0"
+            )
         part = sets[which].whole if self.status == "saved" else sets[which].held_out
         if part is None:
             raise ConfigurationError(
@@ -207,21 +215,22 @@ class Run:
             )
         return matched(part, self.model, frame_skip=self.settings.frame_skip, name=sets[which].name)
 
-    def make_env(self, *, num_envs: int = 1, seed: int = 0) -> VectorEnv:
-        """Return the run's environment.
+    def make_env(self, *, num_envs: int = 1, seed: int = 0, frame_skip: int | None = None) -> VectorEnv:
+        """Return the run's environment; its actions are the model's, of ``frame_skip`` (the run's) steps each.
 
         Raises:
             ConfigurationError: only whoever opens the run can name it (see :meth:`load`), or it cannot be made.
         """
         settings, env = self.settings, self._env
-        options = settings.env_options if self._env_options is None else self._env_options
         if env is None:
             if settings.acts_in is None:
                 raise ConfigurationError(
                     f"{self.directory} learned from data and names no environment to act in: name one, as in "
                     f"Run.load({str(self.directory)!r}, env=NAME), or --env NAME in the command"
                 )
-            env = stored_env(settings.acts_in, options if self._env_options is None else {}, place=self.directory)
+            env = stored_env(
+                settings.acts_in, self.env_options if self._env_options is None else {}, place=self.directory
+            )
         return make_env(
             env,
             num_envs=num_envs,
@@ -229,7 +238,8 @@ class Run:
             image_size=settings.image_size,
             render_size=settings.render_size,
             frame_stack=settings.frame_stack,
-            env_options=options or None,
+            frame_skip=frame_skip or settings.frame_skip,
+            env_options=self.env_options or None,
         )
 
     def agent(self, *, explore: bool | None = None, seed: int | None = None, policy: Policy | None = None) -> Agent:
@@ -241,8 +251,13 @@ class Run:
 
         Raises:
             CheckpointError: the model or the spaces are missing or damaged.
-            CapabilityError: the model has no policy of its own, and none is given.
+            CapabilityError: the model has no policy of its own, and none is given, or its action is several steps.
         """
+        if (skip := self.settings.frame_skip) > 1:
+            raise CapabilityError(
+                f"an action of the run {self.directory} is {counted(skip, 'step')} in one, which no environment's step "
+                f"takes: act with Run.policy in make_env(ENV, frame_skip={skip}), or evaluate it"
+            )
         spaces = read_spaces(self.directory)
         if spaces is None:  # a run of an earlier version
             with self.opened() as env:
@@ -261,12 +276,12 @@ class Run:
         )
 
     @contextlib.contextmanager
-    def opened(self, *, num_envs: int = 1, seed: int = 0) -> Iterator[VectorEnv]:
+    def opened(self, *, num_envs: int = 1, seed: int = 0, frame_skip: int | None = None) -> Iterator[VectorEnv]:
         """Give the run's environment, and close it in the end unless it is the caller's."""
         with contextlib.ExitStack() as stack:
             if self._env is None:
                 stack.enter_context(closed_to_imports(self.directory))
-            env = self.make_env(num_envs=num_envs, seed=seed)
+            env = self.make_env(num_envs=num_envs, seed=seed, frame_skip=frame_skip)
             if not already_made(self._env):
                 stack.enter_context(closing(env))
             yield env
@@ -293,8 +308,9 @@ class Run:
         episodes: int = 5,
         seed: int | None = None,
         explore: bool = False,
+        execute: int = 1,
     ) -> EvalResult:
-        """Return what planning with the model at every step earns, from the same starts as ``evaluate``.
+        """Return what planning with the model every ``execute`` steps earns, from the same starts as ``evaluate``.
 
         ``planner`` is a planner, or the name of one with its defaults; the default objective is predicted rewards.
 
@@ -304,7 +320,7 @@ class Run:
         planner = make_planner(planner) if isinstance(planner, str) else planner
         seed = self.eval_seed(seed)
         generator = torch.Generator(_device(self.model)).manual_seed(seed)
-        policy = PlannerPolicy(self.model, planner, objective, generator=generator)
+        policy = PlannerPolicy(self.model, planner, objective, generator=generator, execute=execute)
         with self.opened(num_envs=eval_envs(episodes), seed=seed) as env:
             check_environment(self.model, env)
             return self._measure(env, policy, episodes=episodes, explore=explore, seed=seed)
@@ -338,7 +354,7 @@ class Run:
             check_environment(self.model, env)
             policy = random or self.policy(self.model, seed=seed)
             segments = record_segments(env, policy, sequences=sequences, rows=rows, explore=random_policy, seed=seed)
-        return imagine(self.model, segments, context=context)
+        return imagine(self.model, segments, context=context, library=segments)
 
     def save_imagination(self, result: Imagination, path: str | Path | None = None) -> tuple[Path, Path]:
         """Write an animation (default ``imagined.gif`` in the run) and, beside it, the numbers as JSON."""
@@ -372,23 +388,8 @@ class Run:
 
     def eval_seed(self, seed: int | None) -> int:
         """Return ``seed``, or the one evaluations take by default."""
-        return self.settings.seed + EVAL_SEED if seed is None else _whole("seed", seed, 0)
+        return self.settings.seed + EVAL_SEED if seed is None else whole("seed", seed, 0)
 
 
 def _device(model: WorldModel) -> torch.device:
     return next(model.parameters()).device
-
-
-def eval_envs(episodes: int) -> int:
-    """Return how many environments to run ``episodes`` in, so that each has about as many.
-
-    Raises ConfigurationError unless that is a number of episodes.
-    """
-    rounds = -(-_whole("episodes", episodes, 1) // MAX_EVAL_ENVS)
-    return -(-episodes // rounds)
-
-
-def _whole(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name} is {value!r}, expected a whole number of at least {least}")
-    return value

@@ -18,6 +18,7 @@ from worldflux.core.model import WorldModel
 from worldflux.core.persistence import META
 from worldflux.training import CollectConfig, TrainingConfig
 from worldflux.training.options import Options
+from worldflux.words.counts import counted
 
 from .actors import choose_policy
 from .environment import same_env
@@ -113,7 +114,8 @@ class Settings(Options):
         if self.env is None and self.steps is not None:
             raise self.error("steps counts environment steps, and no environment is collected in: say updates")
         if self.data_weights and len(self.data_weights) != len(self.data):
-            raise self.error(f"{len(self.data_weights)} data_weights for {len(self.data)} sets of data: give each one")
+            sets = counted(len(self.data), "set")
+            raise self.error(f"{len(self.data_weights)} data_weights for {sets} of data: give each one")
         if self.env is not None and self.frame_skip > 1:
             raise self.error("frame_skip is for training from data alone: an environment takes one action a row")
         told = {"data_options": self.data_options, "obs": self.obs}

@@ -12,16 +12,21 @@ from worldflux.core.config import WorldModelConfig
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.fields import option_names
 from worldflux.data import Dataset
+from worldflux.words.counts import counted
 
 logger = logging.getLogger(__name__)
 TASK = "task"
+TASK_OPTIONS = ("num_tasks", "episode_lengths", "action_dims")
 
 
-def task_options(sets: Collection[Dataset], config: type[WorldModelConfig], given: Collection[str]) -> dict[str, Any]:
+def task_options(
+    sets: Collection[Dataset], config: type[WorldModelConfig], given: Collection[str], *, frame_skip: int = 1
+) -> dict[str, Any]:
     """Return the options of a family that learns several tasks as recorded data with ``info/task`` tells them.
 
     Those are ``num_tasks``; ``action_dims``, an action's entries that the task ever uses; and ``episode_lengths``, the
-    most decisions of an episode. Empty for a family without ``num_tasks``, one task, or where ``num_tasks`` is given.
+    most decisions of an episode, one every ``frame_skip`` rows. Empty for a family without ``num_tasks``, one task, or
+    where ``num_tasks`` is given.
 
     Raises ConfigurationError for tasks that are no numbers from 0.
     """
@@ -35,18 +40,23 @@ def task_options(sets: Collection[Dataset], config: type[WorldModelConfig], give
             task = _task_of(one, index)
             used = np.flatnonzero(one.column("action", index).any(axis=0))
             dims[task] = max(dims.get(task, 1), 1 + int(used.max(initial=0)))
-            lengths[task] = max(lengths.get(task, 1), int(one.episodes.lengths[index]) - 1)
+            lengths[task] = max(lengths.get(task, 1), decisions(int(one.episodes.lengths[index]), frame_skip))
     count = 1 + max(dims)
     if count == 1:
         return {}
-    found = {
-        "num_tasks": count,
-        "action_dims": [dims.get(task, 1) for task in range(count)],
-        "episode_lengths": [lengths.get(task, 1) for task in range(count)],
-    }
+    found = {"num_tasks": count, "episode_lengths": [lengths.get(task, 1) for task in range(count)]}
+    if frame_skip == 1:  # of several actions in one, those that a task does not use are not the last ones
+        found["action_dims"] = [dims.get(task, 1) for task in range(count)]
     found = {name: value for name, value in found.items() if name in options and name not in given}
-    logger.warning("the data tells %d tasks: %s", count, ", ".join(f"{name} {value}" for name, value in found.items()))
+    logger.warning(
+        "the data tells %s: %s", counted(count, "task"), ", ".join(f"{name} {value}" for name, value in found.items())
+    )
     return found
+
+
+def decisions(rows: int, frame_skip: int) -> int:
+    """The decisions of an episode of so many rows, at least one."""
+    return max(1, -(-(rows - 1) // frame_skip))
 
 
 def _task_of(dataset: Dataset, index: int) -> int:

@@ -7,6 +7,7 @@ payload = planner.plan(model, state, GoalObjective(goal))       # one plan [H, E
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from worldflux.core.errors import ConfigurationError, did_you_mean
@@ -14,15 +15,17 @@ from worldflux.core.errors import ConfigurationError, did_you_mean
 from .cem import CEMPlanner
 from .gradient import GradientPlanner
 from .icem import ICEMPlanner
+from .inverse import InverseDynamicsPlanner
 from .mppi import MPPIPlanner
 from .noise import Noise
 from .objectives import FunctionObjective, GoalObjective, Objective, RewardObjective
-from .offers import OffersActionMask, OffersProposals, OffersValue
+from .offers import OffersActionMask, OffersActions, OffersProposals, OffersValue
 from .planner import PLANNER_CARRY_KEY, PLANNER_SCORE_KEY, Plan, Planner, first_action
 from .policy import PlannerPolicy
 from .problem import Problem
 from .shooting import RandomShootingPlanner
 from .space import ActionSpace
+from .state_goal import StateGoal
 
 PLANNERS: dict[str, type[Planner]] = {
     "random": RandomShootingPlanner,
@@ -30,11 +33,12 @@ PLANNERS: dict[str, type[Planner]] = {
     "icem": ICEMPlanner,
     "mppi": MPPIPlanner,
     "gradient": GradientPlanner,
+    "inverse": InverseDynamicsPlanner,
 }
 
 
 def make_planner(name: str, **options: Any) -> Planner:
-    """Return the planner called ``random``, ``cem``, ``icem``, ``mppi`` or ``gradient``.
+    """Return the planner called ``random``, ``cem``, ``icem``, ``mppi``, ``gradient`` or ``inverse``.
 
     Raises ConfigurationError for another name or an option it does not have, naming the nearest one.
     """
@@ -43,6 +47,12 @@ def make_planner(name: str, **options: Any) -> Planner:
             f"unknown planner {name!r}, expected one of {list(PLANNERS)}.{did_you_mean(name, PLANNERS)}"
         )
     return PLANNERS[name](**options)
+
+
+def described(planner: Planner) -> dict[str, Any]:
+    """Return a planner's name and its options, ready for JSON."""
+    name = next((name for name, kind in PLANNERS.items() if type(planner) is kind), type(planner).__name__)
+    return {"name": name, **asdict(planner)}
 
 
 __all__ = [
@@ -55,10 +65,12 @@ __all__ = [
     "GoalObjective",
     "GradientPlanner",
     "ICEMPlanner",
+    "InverseDynamicsPlanner",
     "MPPIPlanner",
     "Noise",
     "Objective",
     "OffersActionMask",
+    "OffersActions",
     "OffersProposals",
     "OffersValue",
     "Plan",
@@ -67,6 +79,8 @@ __all__ = [
     "Problem",
     "RandomShootingPlanner",
     "RewardObjective",
+    "StateGoal",
+    "described",
     "first_action",
     "make_planner",
 ]

@@ -165,6 +165,12 @@ class GoalObjective:
         goal = goal.to(latents).repeat_interleave(size // goal.shape[0], 0)
         return -torch.stack([self._energy(latent, goal) for latent in latents]).sum(0)
 
+    def energy_of(self, state: State) -> Tensor:
+        """The energy ``[B]`` of states of as many rows as the goal has, or of any number where that has one."""
+        key = self.key or next(iter(self.goal.tensors))
+        goal = self.goal[key].to(state[key])
+        return self._energy(state[key], goal.expand(state.batch_size, *goal.shape[1:]))
+
     def _energy(self, latent: Tensor, goal: Tensor) -> Tensor:
         if callable(self.energy):
             return self.energy(latent, goal)

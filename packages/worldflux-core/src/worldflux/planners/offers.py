@@ -49,3 +49,15 @@ class OffersActionMask(Protocol):
     def action_mask(self, state: State) -> Tensor:
         """Return 1 where a task uses an entry of the action vector and 0 where not, ``[B, A]``."""
         ...
+
+
+@runtime_checkable
+class OffersActions(Protocol):
+    """A model that has learned which actions lead from one state to another."""
+
+    def actions_to_goal(self, state: State, goal: State, horizon: int) -> Tensor:
+        """Return plans ``[H, B, A]`` from states of B rows towards goals of as many.
+
+        Raises CapabilityError if this model has not learned it, ConfigurationError for a longer horizon than it has.
+        """
+        ...

@@ -75,6 +75,14 @@ class Planner(Fields, ABC):
         """Return the warm start of a fresh episode: tensors ``[E, ...]``, nothing for planners that start afresh."""
         return {}
 
+    def later(self, carry: Carry, steps: int) -> Carry:
+        """Return a warm start from which ``steps`` more actions were done: its plans ``[E, ..., H, A]`` begin later."""
+        later = dict(carry)
+        for name, value in carry.items():
+            if value.ndim >= 3 and value.shape[-2] == self.horizon:
+                later[name] = torch.cat([value[..., steps:, :], *[value[..., -1:, :]] * steps], -2)
+        return later
+
     @abstractmethod
     def draw(self, problem: Problem, generator: torch.Generator) -> Noise:
         """Draw everything one search needs, on the generator's device."""

@@ -17,6 +17,7 @@ from worldflux.core.state import State, map_tensors
 from .objectives import GoalObjective, Objective, Score, as_objective
 from .offers import OffersActionMask
 from .space import ActionSpace
+from .state_goal import StateGoal
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Problem:
         self, count: int, *, compiled: bool = False, mixed_precision: bool = False
     ) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
         """Return what scores candidates ``[E, N, H, A]`` (``N = count``) as ``[E, N]``; NaN counts as the worst."""
-        if isinstance(self.objective, GoalObjective):
+        if isinstance(self.objective, (GoalObjective, StateGoal)):
             self.objective.check_rows(self.num_envs)
         imagine = _compiled() if compiled else _imagined_scores
         state, conditions = self.repeated(count)

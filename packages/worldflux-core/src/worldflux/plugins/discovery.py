@@ -30,7 +30,7 @@ MODELS, COMPONENTS = GROUPS = ("worldflux.models", "worldflux.components")
 FIRST_PARTY: dict[str, tuple[str, ...]] = {
     "worldflux-dreamer": ("dreamer", "dreamerv3", "planet"),
     "worldflux-tdmpc": ("tdmpc2", "tdmpc", "mbpo"),
-    "worldflux-jepa": ("jepa", "vjepa2", "v-jepa2"),
+    "worldflux-jepa": ("jepa", "vjepa2", "v-jepa2", "vjepa2-ac", "external"),
     "worldflux-generative": ("token", "diffusion", "dit", "ssm", "renderer3d", "physics", "gan"),
 }
 PluginState = Literal["indexed", "active", "failed", "rejected", "blocked"]

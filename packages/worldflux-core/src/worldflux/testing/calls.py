@@ -42,10 +42,16 @@ def calls(subject: Subject, model: WorldModel, *, loss: bool = True, policy: boo
     return found
 
 
-def remembers(model: WorldModel) -> bool:
+def remembers(subject: Subject, model: WorldModel) -> bool:
     """Whether ``update`` reads what was done before; else it is ``encode``."""
     kind = type(model)
-    return kind.update is not WorldModel.update or kind.correct is not WorldModel.correct
+    if kind.update is WorldModel.update and kind.correct is WorldModel.correct:
+        return False
+    inputs = subject.inputs()
+    with torch.no_grad():
+        afresh = model.encode(inputs.following, deterministic=True)
+        after = model.update(inputs.state, inputs.action, inputs.following, deterministic=True)
+    return bool(differences(afresh.tensors, after.tensors))
 
 
 def act(model: WorldModel, inputs: Inputs, *, explore: bool) -> Named:

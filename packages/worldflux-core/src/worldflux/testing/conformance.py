@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,12 +16,14 @@ class FamilyConformance:
     """Subclass it as ``Test…``: one test for each check of the kit.
 
     ``family_id`` is the family, or one of its presets (of a family the smallest is used); ``options`` go to
-    ``create_world_model``; ``expected_failures`` maps names of checks to the reason why the family fails them for
+    ``create_world_model``, and ``without`` names the capabilities that a model built with them has not;
+    ``expected_failures`` maps names of checks to the reason why the family fails them for
     now, and to pass one of those is a failure.
     """
 
     family_id: ClassVar[str | None] = None
     options: ClassVar[Mapping[str, Any] | None] = None
+    without: ClassVar[Collection[str]] = ()
     expected_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -14,6 +14,7 @@ from worldflux.core.model import WorldModel
 from worldflux.training.config import TrainingConfig
 from worldflux.training.optim import build_optimizer
 from worldflux.training.update import Step, groups_of, make_update
+from worldflux.words.counts import counted
 
 from .check import CheckFailed, CheckSkipped
 
@@ -95,7 +96,7 @@ class Pupil:
         """Train until ``judge`` has nothing to say. Raises CheckFailed with its last word after ``LIMIT`` updates."""
         while complaint := self._ask(judge):
             if self.steps >= LIMIT:
-                raise CheckFailed(f"after {self.steps} updates on the echo world {complaint}")
+                raise CheckFailed(f"after {counted(self.steps, 'update')} on the echo world {complaint}")
             self._train()
 
     def _ask(self, judge: Callable[[WorldModel], str]) -> str:

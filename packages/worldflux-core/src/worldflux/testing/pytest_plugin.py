@@ -18,10 +18,10 @@ from .subject import Subject
 def parametrize(metafunc: pytest.Metafunc, asked: str | None) -> None:
     """Give a test every check of the family that its class names, or else of those asked for on the command line."""
     named: str | None = getattr(metafunc.cls, "family_id", None)
-    options = getattr(metafunc.cls, "options", None)
+    about = {name: getattr(metafunc.cls, name) for name in ("options", "without") if hasattr(metafunc.cls, name)}
     try:
         if named is not None:
-            found, expected = [Subject(named, options=options)], expectations(metafunc.cls.expected_failures)
+            found, expected = [Subject(named, **about)], expectations(metafunc.cls.expected_failures)
         elif asked:
             found, expected = subjects(asked), {}
         else:

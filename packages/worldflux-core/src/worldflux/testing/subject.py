@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from worldflux.core.errors import ConfigurationError
@@ -38,13 +38,22 @@ class Subject:
 
     ``name`` is a family, preset or alias; of a family the smallest preset is used ("ci", else the first).
     ``options`` go to ``create_world_model``, such as ``obs_shape`` and ``action_dim``. ``plugin`` says whose family
-    it is where several claim it.
+    it is where several claim it. ``without`` names the capabilities of the manifest that a model of
+    these options has not.
     """
 
-    def __init__(self, name: str, *, options: Mapping[str, Any] | None = None, plugin: Plugin | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        options: Mapping[str, Any] | None = None,
+        plugin: Plugin | None = None,
+        without: Collection[str] = (),
+    ) -> None:
         self.plugin: Plugin = plugin or self._plugin_of(name)
         self.name = name
         self.options = None if options is None else dict(options)
+        self.without = frozenset(without)
         self.causes: dict[str, str] = {}  # what checks failed of, and the first that did
 
     @staticmethod
@@ -72,8 +81,8 @@ class Subject:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """The capabilities the manifest declares for the family."""
-        return frozenset(self.family.capabilities) if self.family else frozenset()
+        """The capabilities the manifest declares for the family, but for those its options do without."""
+        return (frozenset(self.family.capabilities) if self.family else frozenset()) - self.without
 
     @functools.cached_property
     def preset(self) -> str:
@@ -184,7 +193,8 @@ class Subject:
         if self._like.io_contract().action_spec.kind == "discrete":
             return self
         given = {name: value for name, value in self.shapes.items() if name not in ("action_dim", "action_type")}
-        other = Subject(self.name, options={**given, "action_spec": CHOICE}, plugin=self.plugin)
+        choosing = {**given, "action_spec": CHOICE}
+        other = Subject(self.name, options=choosing, plugin=self.plugin, without=self.without)
         try:
             other.build()
         except ValueError:

@@ -13,6 +13,8 @@ _HOME = {
     "train": "collect",
     "Callback": "callbacks",
     "CheckpointCallback": "callbacks",
+    "CollapseMonitor": "collapse",
+    "CollapseWarning": "collapse",
     "EarlyStopping": "callbacks",
     "EvalCallback": "evaluation",
     "JSONLCallback": "callbacks",

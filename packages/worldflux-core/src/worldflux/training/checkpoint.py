@@ -19,6 +19,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from worldflux.words.counts import counted
+
 from ..core.errors import CheckpointError
 from ..files import MAX_STATE, expanded, json_text, read_bytes, read_json, sha256, sync, write_text
 
@@ -136,7 +138,8 @@ def find_checkpoint(path: str | Path) -> Path:
             logger.warning("%s; taking the one before it", error)
         else:
             return candidate
-    what = f"none of the {len(candidates)} checkpoints in {path} is whole" if candidates else f"no checkpoint in {path}"
+    there = counted(len(candidates), "checkpoint")
+    what = f"of {there} in {path} none is whole" if candidates else f"no checkpoint in {path}"
     raise CheckpointError(f"{what}; start a new run, or name the directory of another one")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from worldflux.words.counts import counted
+
 from ..core.errors import ConfigurationError
 from ..files import MAX_STATE, read_json
 from .config import TrainingConfig
@@ -51,5 +53,6 @@ def check_going_on(found: Path | None, target: int) -> None:
     step = 0 if found is None else int(read_json(found / "manifest.json", limit=MAX_STATE)["step"])
     if step > target:
         raise ConfigurationError(
-            f"{found} was made after {step} updates, and it cannot go on to {target}: ask for more than were made"
+            f"{found} was made after {counted(step, 'update')}, and it cannot go on to {target}: ask for more than "
+            "were made"
         )

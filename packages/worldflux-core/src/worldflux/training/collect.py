@@ -14,7 +14,7 @@ from ..core.model import WorldModel
 from ..core.policy import Policy
 from ..data import EnvironmentSource, Replay
 from ..data.memory import parse_bytes
-from ..data.storing import check_storage
+from ..data.replay.storing import check_storage
 from ..envs import VectorEnv, make_env
 from ..envs.closing import closing
 from ..envs.identity import already_made

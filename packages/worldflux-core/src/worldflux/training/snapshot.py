@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.errors import CheckpointError
-from ..data.blocks import BlockFolder
+from ..data.replay.blocks import BlockFolder
 from ..data.storage import load_arrays, save_arrays
 from ..files import MAX_STATE, json_text, read_json
 from ..saved import fill, read_tensors

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from worldflux.words.counts import counted
+
 from ..core.batch import Batch
 from ..core.errors import CheckpointError, ConfigurationError, TrainingError, WorldFluxError
 from ..core.events import announce
@@ -220,7 +222,7 @@ class Trainer(Delegating):
             )  # fmt: skip
             return
         self.status = "finished"
-        self.stop_reason = self.stop_reason or f"{self.target} steps"
+        self.stop_reason = self.stop_reason or f"{counted(self.target, 'step')}"
         try:
             self._asked.save_pretrained(self.run_dir / "model")
         except ConfigurationError as error:  # a model that cannot be found by name has its checkpoint all the same

@@ -117,7 +117,7 @@ def test_clips_of_two_sizes_and_clips_without_actions_are_refused(tmp_path):
         open_dataset(place)
     write_film(place / "a.mp4", 4)
     write_film(place / "d.mp4", 4)
-    with pytest.raises(DatasetError, match=r"no row for 1 clips that are here, such as d\.mp4"):
+    with pytest.raises(DatasetError, match=r"no row for 1 clip here, such as d\.mp4"):
         open_dataset(place)
 
 

@@ -71,7 +71,7 @@ def test_what_a_missing_chunk_cut_is_dropped_and_said(tmp_path):
     data = open_dataset(tmp_path / "d")
     assert data.episodes.lengths.tolist() == [6, 2, 4]  # the second as far as it goes, the rest of it not
     assert (data.episode(1)["obs/vector"] == episodes[1]["vector"][:2]).all()
-    assert any("1 episodes (3 rows) have lost their beginning" in one for one in data.remarks)
+    assert any("1 episode (3 rows) has lost its beginning" in one for one in data.remarks)
     assert any("cut by a missing chunk" in one for one in data.remarks)
 
 

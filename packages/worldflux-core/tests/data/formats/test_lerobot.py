@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ModalityKind
 from worldflux.data import DatasetError, open_dataset
 from worldflux.data.formats.lerobot import episodes, rows
+from worldflux.data.formats.lerobot.frames import VideoFrames
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("av")
@@ -222,7 +224,7 @@ CHANGES = {
     "timestamp": (lambda v: [*v[:7], 0.5, *v[8:]], r"episode 1, row 2: timestamp is 0\.5"),
     "episode_index": (lambda v: [*v[:4], 1, *v[5:]], r"episode 0: has 4 rows of this episode.* says 5"),
     "task_index": (lambda v: [*v[:9], 4, *v[10:]], r"episode 2, row 1: task_index is 4"),
-    "action": (lambda v: [*v[:9], [1.0], *v[10:]], r"episode 2, row 1: action has 1 entries, 2 elsewhere"),
+    "action": (lambda v: [*v[:9], [1.0], *v[10:]], r"episode 2, row 1: action has 1 entry, 2 elsewhere"),
     "observation_state": (lambda v: [*v[:9], None, *v[10:]], r"episode 2, row 1: observation.state is null"),
     "next_reward": (lambda v: [*v[:9], float("inf"), *v[10:]], r"episode 2, row 2: next.reward is inf"),
 }
@@ -337,3 +339,12 @@ def test_statistics_in_the_table_of_episodes_and_pictures_are_not_read_on_openin
 def test_an_unknown_option_is_answered_with_the_known(sets):
     with pytest.raises(ConfigurationError, match="Did you mean 'cameras'"):
         open_dataset(sets / "lerobot/v3-images", camera=["image"])
+
+
+def test_a_video_with_few_keyframes_is_said_to_be_slow(tmp_path):
+    index = SimpleNamespace(height=4, width=4, times=np.arange(90) / 10, keys=[0])
+    videos = SimpleNamespace(index=lambda file, episode: index)
+    feature = SimpleNamespace(key="eye", name="eye", frame=(3, 4, 4))
+    episode = SimpleNamespace(index=0, length=90, videos={"eye": (tmp_path / "eye.mp4", 0.0)})
+    (said,) = VideoFrames(feature, [episode], 10, videos).check()
+    assert said.startswith("eye: a keyframe in 90 frames, so that a window decodes up to as many before its first")

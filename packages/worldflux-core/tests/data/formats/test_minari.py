@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from worldflux.core.errors import ConfigurationError
-from worldflux.data import DatasetError, open_dataset
+from worldflux.data import ActionBounds, DatasetError, open_dataset
 from worldflux.envs.spaces import ActionAdapter, ObservationAdapter
 
 h5py = pytest.importorskip("h5py")
@@ -101,7 +101,7 @@ def same(one, other) -> None:
 def test_scaled_actions_are_said_and_their_bounds_kept(write, tmp_path):
     dataset = open_dataset(a_set(write, tmp_path, action=ACTIONS["scaled"])[0])
     assert any("scaled to [-1, 1]" in remark for remark in dataset.remarks)
-    assert dataset.recording.provenance["action_bounds"] == {"low": [-2, 0], "high": [4, 10]}
+    assert dataset.action_bounds == ActionBounds((-2, 0), (4, 10))
 
 
 def test_actions_without_bounds_stay_raw_until_bounds_are_given(write, tmp_path):
@@ -323,7 +323,7 @@ def test_rewards_that_are_not_those_it_was_written_with_are_said(copied):
 def test_ends_inside_an_episode_are_said(copied):
     place = damaged_by(copied("minari/box-hdf5"), put("episode_1/terminations", np.arange(9) == 4))
     dataset = open_dataset(place)
-    assert any("go on after a row" in remark for remark in dataset.remarks) and not dataset.episodes.terminal[1]
+    assert any("goes on after a row" in remark for remark in dataset.remarks) and not dataset.episodes.terminal[1]
 
 
 def test_an_unknown_option_is_named(sets):

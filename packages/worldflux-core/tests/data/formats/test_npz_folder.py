@@ -180,7 +180,7 @@ def test_a_file_that_does_not_fit_is_refused_with_its_name_and_episode(tmp_path,
 
 def test_an_episode_without_a_step_is_refused(tmp_path):
     save(tmp_path / "d", observations=np.zeros((1, 3)), actions=np.zeros((0, 2)), rewards=np.zeros(0))
-    with pytest.raises(DatasetError, match=r"episode 0: it has 1 rows .* and at least one action"):
+    with pytest.raises(DatasetError, match=r"episode 0: it has 1 row .* and at least one action"):
         open_dataset(tmp_path / "d")
 
 

@@ -119,7 +119,7 @@ def test_the_same_bounds_scale_the_actions_of_every_format(tmp_path, write):
     write(tmp_path, made, np.random.default_rng(0))
     half = open_dataset(tmp_path, action_low=-2, action_high=2)
     assert any("scaled to [-1, 1] from the bounds -2 to 2" in one for one in half.remarks)
-    assert half.recording.provenance["action_bounds"]["high"] == [2.0] * half.action_spec.dim
+    assert half.action_bounds.high == (2.0,) * half.action_spec.dim
     whole = open_dataset(tmp_path, action_scale="minmax")
     most = []
     for i, one in enumerate(made):

@@ -99,6 +99,8 @@ class ImageDecoder(nn.Module):
 class Decoder(nn.Module):
     """Observations, reward and the probability to go on, from ``deter [..., D]`` and ``stoch [..., S, C]``.
 
+    Of the latter two only what the config has a head for.
+
     Source: Hafner et al. 2023; danijar/dreamerv3 ``rssm.py`` (``dec.simple``) and ``heads.py``.
     """
 
@@ -112,8 +114,11 @@ class Decoder(nn.Module):
             self.vec = nn.ModuleDict({n: Linear(units, math.prod(self.shapes[n])) for n in self.vectors})
         if self.images:
             self.image = ImageDecoder(config, sum(self.shapes[name][0] for name in self.images))
-        self.reward = Head(latent, units, config.reward_layers, config.bins, outscale=0.0)
-        self.cont = Head(latent, units, config.continue_layers, 1)
+        self.pays, self.ends = config.reward_head, config.continue_head
+        if self.pays:
+            self.reward = Head(latent, units, config.reward_layers, config.bins, outscale=0.0)
+        if self.ends:
+            self.cont = Head(latent, units, config.continue_layers, 1)
 
     def decode(self, state: State, conditions: ConditionPayload | None = None) -> dict[str, Tensor]:
         """Predictions ``[B, ...]`` in the data's units: vectors as observed, images in [0, 1], reward, continue."""
@@ -122,11 +127,12 @@ class Decoder(nn.Module):
 
     def arrival(self, state: State) -> dict[str, Tensor]:
         """The ``reward`` of arriving in states ``[..., D]``, and the probability to ``continue``, both ``[...]``."""
-        feat = features(state)
-        return {
-            "reward": TwoHot(self.reward(feat)).pred(),
-            "continue": torch.sigmoid(self.cont(feat)[..., 0].float()),
-        }
+        feat, found = features(state), dict[str, Tensor]()
+        if self.pays:
+            found["reward"] = TwoHot(self.reward(feat)).pred()
+        if self.ends:
+            found["continue"] = torch.sigmoid(self.cont(feat)[..., 0].float())
+        return found
 
     def observations(self, state: State) -> dict[str, Tensor]:
         """Raw means by modality: vectors ``[..., *shape]`` in symlog space, images ``[..., C, H, W]`` in (0, 1)."""
@@ -142,12 +148,17 @@ class Decoder(nn.Module):
         return means
 
     def losses(self, state: State, targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses ``[...]`` by name; ``targets``: each observation as stored, ``reward``, and ``continue`` in [0, 1]."""
+        """Losses ``[...]`` by name; ``targets``: each observation as stored, ``reward``, and ``continue`` in [0, 1].
+
+        Without a head there is no such loss, and its target is not read.
+        """
         means, found, feat = self.observations(state), dict[str, Tensor](), features(state)
         for name in self.vectors:
             found[name] = vector_loss(means[name], targets[name], rank=len(self.shapes[name]))
         for name in self.images:
             found[name] = image_loss(means[name], targets[name])
-        found["rew"] = TwoHot(self.reward(feat)).loss(targets["reward"])
-        found["con"] = binary_loss(self.cont(feat)[..., 0], targets["continue"])
+        if self.pays:
+            found["rew"] = TwoHot(self.reward(feat)).loss(targets["reward"])
+        if self.ends:
+            found["con"] = binary_loss(self.cont(feat)[..., 0], targets["continue"])
         return found

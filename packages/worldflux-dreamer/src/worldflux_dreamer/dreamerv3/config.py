@@ -29,9 +29,11 @@ class DreamerV3Config(WorldModelConfig):
     ``multipliers``, one halving of the image each. ``loss_scales`` overrides single scales (``rec`` is every
     observation's). ``horizon`` sets the discount ``1 - 1/horizon``; ``imagination`` is the number of imagined steps,
     started from the ``imagine_last`` last rows of each sequence (0: all).
-    ``actor_critic=False`` learns the world model alone. ``encoder_type`` and ``decoder_type`` state what the
-    observations must be: ``mlp`` (vectors only), ``cnn`` (at least one image), ``auto`` (anything). ``reference``
-    trains by the plain implementation instead of the fast one; both give the same numbers. Raises ConfigurationError.
+    ``actor_critic=False`` learns the world model alone; it may then predict no rewards (``reward_head=False``)
+    and not whether an episode goes on (``continue_head=False``), for data that does not tell. ``encoder_type`` and
+    ``decoder_type`` state what the observations must be: ``mlp`` (vectors only), ``cnn`` (at least one image), ``auto``
+    (anything). ``reference`` trains by the plain implementation instead of the fast one; both give the same numbers.
+    Raises ConfigurationError.
 
     Source: Hafner et al. 2023, table 4; danijar/dreamerv3 ``configs.yaml``.
     """
@@ -67,6 +69,8 @@ class DreamerV3Config(WorldModelConfig):
     # world model
     unimix: Share = 0.01
     free_nats: NonNegative = 1.0
+    reward_head: bool = True
+    continue_head: bool = True
     loss_scales: dict[str, NonNegative] = field(default_factory=dict)
     # actor and critic
     actor_critic: bool = True
@@ -122,6 +126,9 @@ class DreamerV3Config(WorldModelConfig):
         for part in self.actions.leaves():
             if why := unusable(part.name):
                 return f"action part {part.name!r} needs another name: {why}"
+        if self.actor_critic and not (self.reward_head and self.continue_head):
+            lacks = "reward_head=False" if self.continue_head else "continue_head=False"
+            return f"actor and critic learn from predicted rewards and ends: {lacks} needs actor_critic=False"
         known = [*LOSS_SCALES, *self.observation_modalities]
         for name in self.loss_scales:
             if name not in known:
@@ -145,12 +152,13 @@ class DreamerV3Config(WorldModelConfig):
         if not sizes:
             return ""
         if len(set(sizes.values())) > 1:
-            return f"images must have one size, got {sizes}: resize them in the environment"
+            return f"images must have one size, got {sizes}: resize them (image_size, --image-size)"
         step, (rows, cols) = 2 ** len(self.multipliers), next(iter(sizes.values()))
         if rows % step or cols % step:
             near = "x".join(str(max(step, round(size / step) * step)) for size in (rows, cols))
             halvings = len(self.multipliers)
-            return f"images must be divisible by {step} ({halvings} halvings), got {rows}x{cols}: use {near}"
+            wanted = f"images must be divisible by {step} ({halvings} halvings)"
+            return f"{wanted}, got {rows}x{cols}: use {near} (image_size, --image-size: squares)"
         if self.channels[-1] % self.decoder_blocks or self.deter_dim % self.decoder_blocks:
             return (
                 f"depth * {self.multipliers[-1]} = {self.channels[-1]} and deter_dim {self.deter_dim} must be "
@@ -175,6 +183,11 @@ class DreamerV3Config(WorldModelConfig):
         return rows // 2 ** len(self.multipliers), cols // 2 ** len(self.multipliers)
 
     @property
+    def told(self) -> list[str]:
+        """What is predicted of arriving beside what is seen: ``reward`` and ``continue``, where there are heads."""
+        return ["reward"] * self.reward_head + ["continue"] * self.continue_head
+
+    @property
     def stoch_dim(self) -> int:
         """Width of the flattened latents."""
         return self.stoch * self.classes
@@ -188,6 +201,11 @@ class DreamerV3Config(WorldModelConfig):
         """The scale of a loss; an observation's own scale, else ``rec``."""
         scales = {**LOSS_SCALES, **self.loss_scales}
         return float(scales.get(name, scales["rec"]))
+
+    @staticmethod
+    def unrewarded(*, ends: bool) -> dict[str, Any]:
+        """The options of a model of data without rewards, in which some episode ends in truth or none does."""
+        return {"actor_critic": False, "reward_head": False} | ({} if ends else {"continue_head": False})
 
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:

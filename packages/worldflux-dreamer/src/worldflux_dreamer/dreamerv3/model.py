@@ -44,24 +44,27 @@ class DreamerV3(RecurrentModel):
     """Recurrent state-space model, actor and critic, learnt together from one loss.
 
     States hold ``deter [B, D]`` and ``stoch [B, S, C]`` (one-hot). ``decode(state).preds`` holds ``reward``,
-    ``continue`` (a probability that already carries the discount) and each observation in the data's units.
+    ``continue`` (a probability that already carries the discount), where the config has heads for them, and each
+    observation in the data's units.
 
     Source: Hafner et al. 2023, "Mastering Diverse Domains through World Models"; danijar/dreamerv3 at e3f0224.
     """
 
     config_class = DreamerV3Config
     config: DreamerV3Config
-    batch_keys = ("obs", "actions", "rewards", "terminations")
     missing_is_neginf = True
     context_rows = 1
 
     def __init__(self, config: DreamerV3Config) -> None:
         super().__init__(config)
         self.build(Encoder, Dynamics, Decoder, Posterior)
-        known = {
-            Capability.LATENT_DYNAMICS, Capability.REPRESENTATION, Capability.OBS_DECODER,
-            Capability.REWARD_PRED, Capability.CONTINUE_PRED,
-        }  # fmt: skip
+        known = {Capability.LATENT_DYNAMICS, Capability.REPRESENTATION, Capability.OBS_DECODER}
+        for wanted, key, capability in (
+            (config.reward_head, "rewards", Capability.REWARD_PRED),
+            (config.continue_head, "terminations", Capability.CONTINUE_PRED),
+        ):
+            if wanted:
+                self.batch_keys, known = (*self.batch_keys, key), known | {capability}
         if config.actor_critic:
             latent = config.deter_dim + config.stoch_dim
             self.actor = Actor(config)
@@ -90,7 +93,7 @@ class DreamerV3(RecurrentModel):
         return StateSpec({"deter": vector(config.deter_dim), "stoch": vector(config.stoch, config.classes)})
 
     def prediction_spec(self) -> PredictionSpec:
-        return PredictionSpec({**decoded(self.config.modalities), "reward": vector(), "continue": vector()})
+        return PredictionSpec({**decoded(self.config.modalities), **{name: vector() for name in self.config.told}})
 
     def correct(
         self,
@@ -125,7 +128,7 @@ class DreamerV3(RecurrentModel):
         contract.
         """
         batch = self.checked(batch)
-        seq = arrivals(batch)
+        seq = arrivals(batch, rewards=self.config.reward_head)
         if not batch.context:
             seq.is_first[:, 0] = True
         return self.loss_given(seq, self.stored_state(batch), self._draw_noise(seq.reward.shape, seq.reward.device))
@@ -137,7 +140,8 @@ class DreamerV3(RecurrentModel):
         # what was seen, and what it is predicted from
         trace = self._observe(seq, carry, noise.posterior)
         going_on = (~seq.is_terminal).float() * (config.discount if config.discounted_continue else 1.0)
-        targets = {**seq.obs, "reward": seq.reward, "continue": going_on}
+        told = {"reward": seq.reward, "continue": going_on}
+        targets = {**seq.obs, **{name: told[name] for name in config.told}}
         dyn, rep = losses.kl_losses(trace.post, trace.prior, unimix=config.unimix, free_nats=config.free_nats)
         found = {"dyn": dyn, "rep": rep}
         found |= decoder_losses(self.decoder, trace.state, targets, modalities=config.modalities)
@@ -276,8 +280,8 @@ class DreamerV3(RecurrentModel):
 
         Raises ValidationError if one of the latents is missing, ShapeMismatchError if it has another size.
         """
-        size, rows = batch.rewards.shape  # type: ignore[union-attr]
-        zeros = self.initial_state(size, batch.rewards.device)  # type: ignore[union-attr]
+        size, rows = batch.actions.shape[:2]  # type: ignore[union-attr]
+        zeros = self.initial_state(size, batch.actions.device)  # type: ignore[union-attr]
         if not batch.context:
             return zeros
         missing = sorted({"deter", "stoch"} - set(batch.context))

@@ -94,6 +94,8 @@ class ImageDecoder(nn.Module):
 class Decoder(nn.Module):
     """Means of unit normals: observations and reward, from ``deter [..., D]`` and ``stoch [..., S]``.
 
+    The reward only where the config has a head for it.
+
     Source: Hafner et al. 2019 (PlaNet) appendix A.
     """
 
@@ -109,8 +111,10 @@ class Decoder(nn.Module):
             )
         if self.images:
             self.image = ImageDecoder(latent, config.depth, sum(self.shapes[name][0] for name in self.images))
-        self.reward_mlp = dense_layers(latent, config.reward_units, config.reward_layers)
-        self.reward_out = KernelLinear(config.reward_units, 1)
+        self.pays = config.reward_head
+        if self.pays:
+            self.reward_mlp = dense_layers(latent, config.reward_units, config.reward_layers)
+            self.reward_out = KernelLinear(config.reward_units, 1)
 
     def decode(self, state: State, conditions: ConditionPayload | None = None) -> dict[str, Tensor]:
         """Predictions ``[B, ...]`` in the data's units: vectors as observed, images cut to [0, 1], reward."""
@@ -119,8 +123,8 @@ class Decoder(nn.Module):
         return {**vectors, **{name: means[name].clamp(0.0, 1.0) for name in self.images}, **self.arrival(state)}
 
     def arrival(self, state: State) -> dict[str, Tensor]:
-        """The ``reward [...]`` of arriving in a state."""
-        return {"reward": self.reward_out(self.reward_mlp(_features(state)))[..., 0]}
+        """The ``reward [...]`` of arriving in a state, where there is a head for it."""
+        return {"reward": self.reward_out(self.reward_mlp(_features(state)))[..., 0]} if self.pays else {}
 
     def observations(self, state: State) -> dict[str, Tensor]:
         """What the losses compare: vectors ``[..., *shape]`` as symlog, images not cut to [0, 1]."""
@@ -139,7 +143,9 @@ class Decoder(nn.Module):
         for name, shape in self.shapes.items():
             target = targets[name] if name in self.images else symlog(targets[name].float())
             found[name] = half_squared_error(means[name], target, rank=len(shape))
-        return {**found, "rew": half_squared_error(self.arrival(state)["reward"], targets["reward"], rank=0)}
+        if self.pays:
+            found["rew"] = half_squared_error(self.arrival(state)["reward"], targets["reward"], rank=0)
+        return found
 
 
 def _features(state: State) -> Tensor:

@@ -21,6 +21,7 @@ class PlaNetConfig(WorldModelConfig):
     ``deter_dim`` recurrent units and ``stoch_dim`` Gaussian latents whose deviation is at least ``min_std``;
     ``hidden_dim`` in the recurrence and in the encoder of vectors; ``reward_layers`` of ``reward_units``; ``depth``
     channels after the first convolution, doubled by each. Images are 64 × 64, read with ``bits`` of their 8 bits.
+    ``reward_head=False`` learns what is seen alone, from data without rewards, and cannot plan.
     ``overshooting`` holds predictions up to that many steps ahead to what was seen (1: one step ahead, as always).
     ``horizon``, ``num_samples``, ``num_elites``, ``iterations`` and ``exploration`` are the planner's.
     ``seed_steps`` environment steps are taken at random before the first update. Raises ConfigurationError.
@@ -47,6 +48,7 @@ class PlaNetConfig(WorldModelConfig):
     kl_scale: NonNegative = 1.0
     observation_scale: NonNegative = 1.0
     reward_scale: NonNegative = 10.0
+    reward_head: bool = True
     overshooting: Count = 1
     overshooting_scale: NonNegative = 1.0
     # planning
@@ -79,6 +81,11 @@ class PlaNetConfig(WorldModelConfig):
             raise self.error(f"PlaNet takes continuous, discrete or multi actions, not {self.action_type!r}")
         if why := unfit(self.modalities, reserved=_RESERVED, image_size=(64, 64)):
             raise self.error(why)
+
+    @staticmethod
+    def unrewarded(*, ends: bool) -> dict[str, Any]:
+        """The options of a model of data without rewards; no PlaNet learns where episodes end."""
+        return {"reward_head": False}
 
     @classmethod
     def from_size(cls: type[ConfigT], size: str, **overrides: Any) -> ConfigT:

@@ -11,6 +11,7 @@ from torch import Tensor
 from worldflux import (
     Batch,
     Capability,
+    CapabilityError,
     LossOutput,
     PredictionSpec,
     Recipe,
@@ -48,27 +49,24 @@ class Noise:
 class PlaNet(RecurrentModel):
     """Recurrent state-space model with Gaussian latents, learnt by reconstruction; it acts by planning.
 
-    States hold ``deter [B, D]`` and ``stoch [B, S]``. ``decode(state).preds`` holds ``reward`` and each observation in
-    the data's units.
+    States hold ``deter [B, D]`` and ``stoch [B, S]``. ``decode(state).preds`` holds ``reward``, where the config has a
+    head for it, and each observation in the data's units.
 
     Source: Hafner et al. 2019, "Learning Latent Dynamics for Planning from Pixels".
     """
 
     config_class = PlaNetConfig
     config: PlaNetConfig
-    capabilities = frozenset(
-        {
-            Capability.LATENT_DYNAMICS, Capability.REPRESENTATION, Capability.OBS_DECODER, Capability.REWARD_PRED,
-            Capability.PLANNING, Capability.POLICY,
-        }
-    )  # fmt: skip
-    batch_keys = ("obs", "actions", "rewards")
+    capabilities = frozenset({Capability.LATENT_DYNAMICS, Capability.REPRESENTATION, Capability.OBS_DECODER})
     updates: Tensor
 
     def __init__(self, config: PlaNetConfig) -> None:
         super().__init__(config)
         self.images, _ = split_modalities(config.modalities)
         self.build(Encoder, Dynamics, Decoder, Posterior)
+        if config.reward_head:
+            self.batch_keys = (*self.batch_keys, "rewards")
+            self.capabilities |= {Capability.REWARD_PRED, Capability.PLANNING, Capability.POLICY}
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.initialise()
 
@@ -82,7 +80,8 @@ class PlaNet(RecurrentModel):
         return StateSpec({"deter": vector(self.config.deter_dim), "stoch": vector(self.config.stoch_dim)})
 
     def prediction_spec(self) -> PredictionSpec:
-        return PredictionSpec({**decoded(self.config.modalities), "reward": vector()})
+        paid = {"reward": vector()} if self.config.reward_head else {}
+        return PredictionSpec({**decoded(self.config.modalities), **paid})
 
     def correct(
         self,
@@ -120,7 +119,7 @@ class PlaNet(RecurrentModel):
 
         Raises ValidationError or ShapeMismatchError for a batch that breaks the contract.
         """
-        rows = arrivals(self.checked(batch), from_nothing=True)
+        rows = arrivals(self.checked(batch), from_nothing=True, rewards=self.config.reward_head)
         return self.loss_given(rows, self._draw_noise(rows))
 
     def loss_given(self, rows: Arrivals, noise: Noise) -> LossOutput:
@@ -130,7 +129,7 @@ class PlaNet(RecurrentModel):
         led = {"action": rows.action, "is_first": rows.is_first}
         start = self.initial_state(len(rows.reward), rows.reward.device)
         trace = observe(*parts, self.posterior, start=start, **led, tokens=self.tokens(obs), noise=noise.posterior)
-        targets = {**obs, "reward": rows.reward}
+        targets = {**obs, **({"reward": rows.reward} if config.reward_head else {})}
         found = decoder_losses(self.decoder, trace.state, targets, modalities=config.modalities)
         divergence = gaussian_kl(trace.post, trace.prior)
         found["kl"] = free(divergence, config.free_nats)
@@ -172,5 +171,10 @@ class PlaNet(RecurrentModel):
         )
 
     def policy(self, *, generator: torch.Generator | None = None) -> PlannerPolicy:  # type: ignore[override]
-        """Return the planner as a policy; ``generator`` replaces the model's own for sampling plans."""
+        """Return the planner as a policy; ``generator`` replaces the model's own for sampling plans.
+
+        Raises CapabilityError for a model built with ``reward_head=False``.
+        """
+        if not self.config.reward_head:
+            raise CapabilityError("this PlaNet was built with reward_head=False: it has no rewards to plan by")
         return planning_policy(self, generator=generator)

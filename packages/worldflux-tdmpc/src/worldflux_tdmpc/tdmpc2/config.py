@@ -17,6 +17,7 @@ Several = Annotated[int, Field(ge=2)]
 IMAGE = (64, 64)
 PIXELS_LEFT = 16  # of an image after the convolutions
 TASK = "task"
+BEHAVIOUR, PLANS = 0.2, 0.01  # where there is recorded data alone
 
 
 @dataclass
@@ -31,6 +32,9 @@ class TDMPC2Config(WorldModelConfig):
     "gaussian" for continuous ones, "categorical" for discrete ones. ``vmax`` bounds rewards and values in symlog space.
     ``updates_per_step`` updates follow each decision, after ``seed_steps`` decisions at random (None takes the official
     rule: five of the longest episodes, but at least 1,000). ``reference`` always computes every head of the critics.
+    ``behaviour_coef`` weighs a loss that the official program has not: how far the policy prior is from the recorded
+    actions; ``plan_behaviour_coef`` how far plans are from the prior, in units of the values' scale. They keep a model
+    that tries nothing out (``recorded``) from valuing what no data shows.
     ``compiled`` computes losses and plans with ``torch.compile`` (minutes at first, faster after);
     ``plan_mixed_precision`` plans in bfloat16 where autocast deems it safe. Images are 64 × 64; their encoder has
     ``latent_dim / 16`` channels. Raises ConfigurationError.
@@ -75,6 +79,8 @@ class TDMPC2Config(WorldModelConfig):
     value_coef: NonNegative = 0.1
     termination_coef: NonNegative = 1.0
     entropy_coef: NonNegative = 1e-4
+    behaviour_coef: NonNegative = 0.0
+    plan_behaviour_coef: NonNegative = 0.0
     tau: Rate = 0.01
     reference: bool = False
     compiled: bool = False
@@ -154,6 +160,11 @@ class TDMPC2Config(WorldModelConfig):
             raise self.error(
                 f"observation {TASK!r} must be one int64 number below num_tasks, got {task.dtype} of shape {task.shape}"
             )
+
+    @staticmethod
+    def recorded(*, episode_length: int) -> dict[str, Any]:
+        """The options of a model that learns from recorded data alone, whose episodes last so many decisions."""
+        return {"episode_length": episode_length, "behaviour_coef": BEHAVIOUR, "plan_behaviour_coef": PLANS}
 
     @property
     def image_names(self) -> list[str]:

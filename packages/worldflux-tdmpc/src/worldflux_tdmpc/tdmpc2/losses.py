@@ -33,6 +33,15 @@ def value_loss(logits: Tensor, target: Tensor, weight: Tensor, *, limit: float) 
     return (twohot.cross_entropy(logits, target.detach(), limit=limit) * weight).mean()
 
 
+def behaviour_loss(action: Tensor, done: Tensor, weight: Tensor) -> Tensor:
+    """Squared distance (sum over A) of the policy's actions ``[H, B, A]`` from those that were ``done``.
+
+    It holds values and plans to what the data shows. Source: Fujimoto and Gu 2021 (TD3+BC), equation 3; for TD-MPC2 Lin
+    et al. 2025, "TD-M(PC)^2: Improving Temporal Difference MPC Through Policy Constraint", with a likelihood.
+    """
+    return ((action - done).square().sum(-1) * weight).mean()
+
+
 def policy_loss(value: Tensor, entropy: Tensor, weight: Tensor, *, entropy_coef: float) -> Tensor:
     """Minus (scaled value + bonus for entropy), both ``[H + 1, B]``."""
     return (-(entropy_coef * entropy + value) * weight).mean()

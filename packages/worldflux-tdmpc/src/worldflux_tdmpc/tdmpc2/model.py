@@ -261,7 +261,12 @@ class TDMPC2(ActingModel):
         weight = losses.step_weight(valid, rho=config.rho)
         loss = losses.policy_loss(value / scale, entropy, weight, entropy_coef=config.entropy_coef)
         logged = {"entropy": entropy.detach().mean(), "scale": scale.clone()}
-        return LossOutput(loss, {"policy": loss.detach()}, logged, group="policy")
+        components = {"policy": loss.detach()}
+        if config.behaviour_coef:
+            steps = losses.step_weight(window.valid, rho=config.rho)
+            behaviour = losses.behaviour_loss(action[:-1], window.action, steps)
+            components["behaviour"], loss = behaviour.detach(), loss + config.behaviour_coef * behaviour
+        return LossOutput(loss, components, logged, group="policy")
 
     def on_after_optimizer_step(self) -> None:
         """Move the target critics towards the critics."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from worldflux import CheckpointError, ConfigurationError, did_you_mean
-from worldflux.blocks import load_official, plain_file, preset_values
+from worldflux.blocks import load_official, preset_values, read_torch
 from worldflux.delegated import Job
 
 from .config import TDMPC2Config
@@ -90,44 +89,14 @@ def load(source: Mapping[str, Any] | str | Path, config: Mapping[str, Any] | Non
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
     """Return the state of an official checkpoint. Raises CheckpointError if it is missing or holds anything else."""
-    if not file.is_file():
-        raise CheckpointError(f"{file} is no file: give an official checkpoint such as dog-run-1.pt")
-    try:
-        with plain_file(file) as handle:
-            size = _whole(handle)
-            content = torch.load(handle, map_location="cpu", weights_only=True)
-        state = content.get("model", content) if isinstance(content, dict) else None
-        if isinstance(state, dict):
-            _refuse_inflated(state, size)
-    except Exception as error:  # what reading a damaged file can raise is anything
-        raise CheckpointError(f"{file} cannot be read as an official checkpoint: {error}") from error
+    content = read_torch(file, example="dog-run-1.pt")
+    state = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{file} holds no official model: expected {{'model': {{name: tensor}}}}")
+    if strange := [name for name in state if not isinstance(name, str)]:
+        kind = type(strange[0]).__name__
+        raise CheckpointError(f"{file} cannot be read as an official checkpoint: it has a {kind} for a tensor's name")
     return state
-
-
-def _whole(handle: BinaryIO) -> int:
-    """The bytes of an archive as torch writes it: not compressed, and unaltered, which torch itself does not check."""
-    with zipfile.ZipFile(handle) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("it is compressed, which no checkpoint of torch is")
-        if (damaged := archive.testzip()) is not None:
-            raise ValueError(f"its part {damaged!r} was altered")
-    size = handle.seek(0, 2)
-    handle.seek(0)
-    return size
-
-
-def _refuse_inflated(state: Mapping[Any, Any], size: int) -> None:
-    """Raise ValueError for a tensor that is no plain one, or claims more numbers than the file has bytes for."""
-    for name, value in state.items():
-        if not isinstance(name, str):
-            raise ValueError(f"it has a {type(name).__name__} for the name of a tensor")
-        if isinstance(value, Tensor):
-            if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
-                raise ValueError(f"tensor {name!r} is {value.dtype}, {value.layout}: expected plain real numbers")
-            if value.numel() * value.element_size() > min(size, value.untyped_storage().nbytes()):
-                raise ValueError(f"tensor {name!r} of shape {tuple(value.shape)} is larger than the file")
 
 
 def _current(state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from worldflux import State
+from worldflux import State, Trajectory, WorldModel
 from worldflux.blocks import MemorylessPolicy
 from worldflux.planners import MPPIPlanner, PlannerPolicy, RewardObjective
 
@@ -35,14 +36,39 @@ def make_planner(config: TDMPC2Config) -> MPPIPlanner:
     )
 
 
+@dataclass(frozen=True)
+class HeldObjective(RewardObjective):
+    """Returns, less the squared distance of each action from the policy prior's, ``coef`` times the values' scale.
+
+    What no data shows is predicted badly, and the best of many plans is the one that is predicted worst.
+    Source: Lin et al. 2025, "TD-M(PC)^2", for the idea; the form is that of the policy's own loss.
+    """
+
+    coef: float = 0.0
+
+    def score(self, model: WorldModel, trajectory: Trajectory, noise: dict[str, Tensor]) -> Tensor:
+        """Predicted return less the distances ``[B]``."""
+        tdmpc2: Any = model
+        total = super().score(model, trajectory, noise)
+        discount = self.discount(trajectory.states[0]) if callable(self.discount) else self.discount
+        weight: Tensor = (self.coef * tdmpc2.value_scale.value).to(total).expand_as(total)
+        for state, action in zip(trajectory.states, trajectory.actions):
+            total = total - weight * (action - tdmpc2.act(state, None)).square().sum(-1)
+            weight = weight * discount
+        return total
+
+
 def make_objective(model: TDMPC2) -> RewardObjective:
     """Discounted rewards and the critics' value of the last state; where an episode ends nothing counts any more."""
 
     def discounts(state: State) -> Tensor:
         return torch.as_tensor(model.discount_of(state[TASK]))
 
-    several = model.config.num_tasks > 1
-    return RewardObjective(discount=discounts if several else model.config.discounts[0], continues="hard")
+    config = model.config
+    told: dict[str, Any] = {"discount": discounts if config.num_tasks > 1 else config.discounts[0], "continues": "hard"}
+    if not config.plan_behaviour_coef:
+        return RewardObjective(**told)
+    return HeldObjective(**told, coef=config.plan_behaviour_coef)
 
 
 def restricted(model: TDMPC2, obs: Mapping[str, Tensor], action: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ from ..recording import Format
 #: Name -> "module:class"; the order is the order in which an unnamed source is looked at.
 FORMATS: dict[str, str] = {
     "worldflux": "..native.reader:NativeFormat",
+    "worldflux-replay": ".replays:SavedReplay",
     "minari": ".minari:Minari",
     "robomimic": ".robomimic:RoboMimic",
     "swm": ".swm:StableWorldModel",
+    "ogbench": ".ogbench:OgBench",
     "d4rl": ".d4rl:D4rl",
     "lerobot": ".lerobot:LeRobot",
     "dreamerv3": ".dreamerv3:DreamerV3",

@@ -14,6 +14,7 @@ import numpy as np
 
 from worldflux.core.spec import ModalityKind, ModalitySpec
 from worldflux.files import read_bytes
+from worldflux.words.counts import counted
 
 from ..decoding import CONTAINERS
 from ..recording import EpisodeTable, Recording, damaged
@@ -66,7 +67,7 @@ class Clips:
         spare = sorted(file.name for file in path.iterdir() if file.suffix.lower() in CONTAINERS and file not in files)
         if spare:
             raise damaged(
-                table, f"has no row for {len(spare)} clips that are here, such as {spare[0]}",
+                table, f"has no row for {counted(len(spare), 'clip')} here, such as {spare[0]}",
                 way_out="write their actions, or put them elsewhere: the table may have been cut short",
             )  # fmt: skip
         return LazyRecording(
@@ -77,7 +78,7 @@ class Clips:
             episodes=EpisodeTable.of([clip.name for clip in clips], lengths),
             columns=columns,
             remarks=(*acted.remarks, "no ends in truth: the table does not tell them from cuts"),
-            provenance=acted.about,
+            action_bounds=acted.bounds,
             files=(table, *files),
             sources={"obs/video": frames},
         )
@@ -147,7 +148,11 @@ def _numbers(
 ) -> tuple[int, list[float]]:
     """Return the frame and the numbers of one line, none if all its cells are empty."""
     if len(cells) != len(head):
-        raise damaged(table, f"line {line} has {len(cells)} cells under {len(head)} columns", episode=episode)
+        raise damaged(
+            table,
+            f"line {line} has {counted(len(cells), 'cell')} under {counted(len(head), 'column')}",
+            episode=episode,
+        )
     texts = [cell.strip() for cell in cells[1:]]
     if not re.fullmatch(r"\d{1,9}", texts[0], re.ASCII):
         raise damaged(

@@ -12,6 +12,7 @@ import numpy as np
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ModalitySpec
+from worldflux.words.counts import counted
 
 from ..npz import npz_arrays, npz_columns, npz_names
 from ..recording import EpisodeTable, damaged
@@ -23,7 +24,7 @@ from .common.hdf5 import Hdf5File, Hdf5Rows, Piece, check_rows, hdf5_in, layout_
 from .common.images import as_images, image_spec, is_image
 from .common.lazy import LazyRecording, Source
 
-_ENDINGS = (".hdf5", ".h5", ".npz")
+ENDINGS = (".hdf5", ".h5", ".npz")
 _COLUMNS = ("observations", "actions")
 
 
@@ -64,7 +65,7 @@ class D4rl:
         infos to keep, all by default), and those of actions. Raises DatasetError, ConfigurationError.
         """
         refuse_unknown(self.name, options, ("tail", "step_limit", *OPTIONS, "info"))
-        flat = _flat(the_file(path, _ENDINGS, "a D4RL set"))
+        flat = flat_file(the_file(path, ENDINGS, "a D4RL set"))
         try:
             return _recording(path, flat, options)
         finally:
@@ -72,7 +73,8 @@ class D4rl:
                 flat.hdf5.close()  # its pictures open it again
 
 
-def _flat(file: Path) -> Flat:
+def flat_file(file: Path) -> Flat:
+    """Return the columns of a file by its ending. Raises DatasetError."""
     if file.suffix.lower() == ".npz":
         names = tuple(npz_columns(file))
         return Flat(file, names, lambda name: npz_arrays(file, (name,))[name])
@@ -90,7 +92,7 @@ def _recording(path: Path, flat: Flat, options: Mapping[str, Any]) -> LazyRecord
     columns = {name: flat.optional(name) for name in ("rewards", "terminals", "timeouts")}
     for name, rows in columns.items():
         if rows is not None:
-            columns[name] = _one_a_row(flat.path, name, rows, count)
+            columns[name] = one_a_row(flat.path, name, rows, count)
     if not count:
         raise damaged(flat.path, "it has no row")
     rewards, terminals, timeouts = columns.values()
@@ -116,12 +118,13 @@ def _recording(path: Path, flat: Flat, options: Mapping[str, Any]) -> LazyRecord
     slow = flat.hdf5.slow if flat.hdf5 is not None else []
     return LazyRecording(
         "d4rl", path, spec, acted.spec, table, out, {name: vector_spec(name, rows) for name, rows in infos.items()},
-        (*remarks, *more, *acted.remarks, *lost, *slow), {**_metadata(flat), **acted.about}, (flat.path,),
-        sources,
+        (*remarks, *more, *acted.remarks, *lost, *slow), _metadata(flat), (flat.path,), sources,
+        action_bounds=acted.bounds,
     )  # fmt: skip
 
 
-def _one_a_row(file: Path, name: str, rows: np.ndarray, count: int) -> np.ndarray:
+def one_a_row(file: Path, name: str, rows: np.ndarray, count: int) -> np.ndarray:
+    """Return a column of one number a row as ``[count]``. Raises DatasetError."""
     check_rows(file, name, len(rows) if rows.ndim else 0, count)
     if rows.size != count:
         raise damaged(file, f"{name} has shape {rows.shape}, expected one number a row")
@@ -155,9 +158,19 @@ def _episodes(
     steps = np.diff(stops, prepend=0)
     if limit is not None:
         steps = np.concatenate([[limit] * (one // limit) + [one % limit] * bool(one % limit) for one in steps.tolist()])
+    if limit is None and timeouts is None and not open_end and "rewards" not in flat.names and _all_alike(steps):
+        remarks.append(
+            f"nothing is paid and all of {counted(len(steps), 'episode')} end in truth after "
+            f"{counted(int(steps[0]), 'step')}: if they end by time, as OGBench's do, read them as "
+            f"ogbench:{flat.path.name}, or they teach that every episode ends there"
+        )
     if open_end:
-        remarks.append(f"the last episode ends with the file, after {steps[-1]} steps, without a flag")
+        remarks.append(f"the last episode ends with the file, after {counted(steps[-1], 'step')}, without a flag")
     return steps.astype(np.int64), remarks
+
+
+def _all_alike(steps: np.ndarray) -> bool:
+    return len(steps) > 1 and bool((steps == steps[0]).all())
 
 
 def _observations(

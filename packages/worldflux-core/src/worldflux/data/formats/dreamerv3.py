@@ -12,6 +12,7 @@ import numpy as np
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.envs.spaces import image_layout
+from worldflux.words.counts import counted
 
 from ..recording import DatasetError, EpisodeTable, Recording
 from .common.actions import OPTIONS, ActionOptions
@@ -86,7 +87,9 @@ class DreamerV3:
             length = int(_NAME.fullmatch(chunks.files[i].name)[4])  # type: ignore[index]
             for name in names:
                 if held[name].shape[0] != length:
-                    raise chunks.wrong(i, f"column {name!r} has {held[name].shape[0]} rows, its name says {length}")
+                    raise chunks.wrong(
+                        i, f"column {name!r} has {counted(held[name].shape[0], 'row')}, its name says {length}"
+                    )
         return names
 
     def _left_out(self, chunks: NpzFiles, names: list[str]) -> list[str]:
@@ -198,11 +201,13 @@ def _pieces(chunks: NpzFiles, parts: list[dict[str, np.ndarray]], number: int, s
 def _kept(pieces: list[_Piece], cut: str, remarks: list[str]) -> list[_Piece]:
     headless = [piece for piece in pieces if not piece.begins]
     if headless:
-        rows, done = sum(piece.stop - piece.start for piece in headless), "dropped" if cut == "drop" else "kept"
-        remarks.append(
-            f"{len(headless)} episodes ({rows} rows) have lost their beginning with the chunk before them, and were "
-            f"{done}"
-        )
+        rows = counted(sum(piece.stop - piece.start for piece in headless), "row")
+        one, several = f"episode ({rows}) has lost its beginning", f"episodes ({rows}) have lost their beginning"
+        done = "dropped" if cut == "drop" else "kept"
+        remarks.append(f"{counted(len(headless), one, several)} with the chunk before, and what is left was {done}")
     if unfinished := sum(not piece.ends for piece in pieces):
-        remarks.append(f"{unfinished} episodes are unfinished or cut by a missing chunk: they end at their last row")
+        remarks.append(
+            f"{counted(unfinished, 'episode is', 'episodes are')} unfinished or cut by a missing chunk: the last row "
+            "there is ends it"
+        )
     return pieces if cut == "keep" else [piece for piece in pieces if piece.begins]

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from worldflux.words.counts import counted
+
 from ..recording import EpisodeTable, Recording
 from .common.actions import OPTIONS, ActionOptions
 from .common.arrivals import padded
@@ -65,7 +67,9 @@ class DreamerV3Torch:
                 raise files.wrong(i, "its name is not NAME-LENGTH.npz, as dreamerv3-torch calls its episodes")
             for name, column in files.columns[i].items():
                 if column.shape and column.shape[0] != int(match[2]):
-                    raise files.wrong(i, f"column {name!r} has {column.shape[0]} rows, its name says {match[2]}")
+                    raise files.wrong(
+                        i, f"column {name!r} has {counted(column.shape[0], 'row')}, its name says {match[2]}"
+                    )
 
 
 def shifted(actions: np.ndarray) -> np.ndarray:

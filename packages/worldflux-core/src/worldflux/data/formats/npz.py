@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from worldflux.core.errors import ConfigurationError
+from worldflux.words.counts import counted
 
 from ..recording import EpisodeTable, Recording
 from .common.actions import OPTIONS, ActionOptions
@@ -112,10 +113,10 @@ class _Rows:
         self.observed = counts[first]
         for name in chosen.observations:
             if counts[name] != self.observed:
-                raise self.wrong(f"column {name!r} has {counts[name]} rows, {first!r} has {self.observed}")
+                raise self.wrong(f"column {name!r} has {counted(counts[name], 'row')}, {first!r} has {self.observed}")
         after = chosen.action or chosen.reward or first
         self.more = self.observed - counts[after]
-        self.said = f"{self.observed} rows of {first!r} and {counts[after]} of {after!r}"
+        self.said = f"{counted(self.observed, 'row')} of {first!r} and {counts[after]} of {after!r}"
         if self.more not in (0, 1) or self.observed < 1 or (self.more and self.observed < 2):
             raise self.wrong(
                 f"it has {self.said}, expected as many, or one observation more (the last), and at least one action",
@@ -124,7 +125,7 @@ class _Rows:
         for name in chosen.used:
             if counts[name] not in (self.observed, self.observed - self.more):
                 raise self.wrong(
-                    f"column {name!r} has {counts[name]} rows, expected {counts[after]} or {self.observed}"
+                    f"column {name!r} has {counted(counts[name], 'row')}, expected {counts[after]} or {self.observed}"
                 )
 
     def wrong(self, what: str, *, row: int | None = None, way_out: str = "") -> Any:

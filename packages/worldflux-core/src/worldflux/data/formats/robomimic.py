@@ -13,6 +13,7 @@ import numpy as np
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ModalitySpec
+from worldflux.words.counts import counted
 
 from ..recording import EpisodeTable, damaged
 from .common.actions import OPTIONS, ActionOptions, told_by_data
@@ -99,7 +100,8 @@ def _recording(path: Path, file: Hdf5File, options: Mapping[str, Any]) -> LazyRe
         remarks.append("states belong to the observation an action was taken in: an episode's last row repeats them")
     return LazyRecording(
         "robomimic", path, spec, acted.spec, table, columns, {n: vector_spec(n, rows) for n, rows in info.items()},
-        (*remarks, *file.slow), {**about, **acted.about}, (file.path,), sources,
+        (*remarks, *file.slow), about, (file.path,), sources,
+        action_bounds=acted.bounds,
     )  # fmt: skip
 
 
@@ -121,7 +123,7 @@ def _demos(file: Hdf5File) -> list[Demo]:
         with faults(file.path, "num_samples", episode=place):
             said = int(group.attrs.get("num_samples", steps))
         if said != steps:
-            raise damaged(file.path, f"num_samples is {said}, it holds {steps} actions", episode=place)
+            raise damaged(file.path, f"num_samples is {said}, it holds {counted(steps, 'action')}", episode=place)
         demos.append(Demo(name, group, index, steps))
     return demos
 
@@ -245,13 +247,17 @@ def _ends(file: Hdf5File, dones: np.ndarray, arrivals: Arrivals, ended: np.ndarr
     remarks = []
     if ended.any():
         remarks.append(
-            f"{int(ended.sum())} demonstrations end with dones = 1, taken for an end in truth: RoboMimic sets it for "
-            "success, for time, or for both, and the file does not say which; dones='time' takes none for the truth"
+            f"dones = 1 ends {int(ended.sum())} of {counted(len(ended), 'demonstration')} and is taken for an end in "
+            "truth: RoboMimic sets it for success, for time, or for both, and the file does not say which; "
+            "dones='time' takes none for the truth"
         )
     inner = dones.copy()
     inner[arrivals.last] = False
     if inner.any():
-        remarks.append(f"{int(inner.sum())} rows before the last say dones = 1 as well: demonstrations are kept whole")
+        remarks.append(
+            f"{counted(int(inner.sum()), 'row before the last says', 'rows before the last say')} dones = 1 as well: "
+            "demonstrations are kept whole"
+        )
     return remarks
 
 
@@ -265,7 +271,7 @@ def _about(file: Hdf5File, demos: list[Demo]) -> tuple[dict[str, Any], list[str]
     remarks = []
     total, steps = said.get("total"), sum(demo.steps for demo in demos)
     if isinstance(total, (int, np.integer)) and int(total) != steps:
-        remarks.append(f"data says total = {int(total)}, the demonstrations have {steps} steps")
+        remarks.append(f"data says total = {int(total)}, the demonstrations have {counted(steps, 'step')}")
     if "mask" not in file.names(file.root) or not file.is_group(masks := file.at("mask")):
         return about, remarks
     known = {demo.name for demo in demos}

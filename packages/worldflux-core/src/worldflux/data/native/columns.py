@@ -12,9 +12,9 @@ import numpy as np
 from worldflux.core.errors import CheckpointError
 from worldflux.core.spec import ModalitySpec
 
-from ..layout import LARGE
 from ..npy import map_npy
 from ..recording import damaged
+from ..row import LARGE
 from .blocks import BLOCK, unpacked
 from .page import SHARDS, Column, Shard
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from worldflux.core.errors import did_you_mean
 from worldflux.core.spec import ActionSpec, ModalitySpec
+from worldflux.words.counts import counted
 
-from ..layout import FLAGS
 from ..recording import damaged
+from ..row import FLAGS
 
 
 class Door:
@@ -63,7 +64,7 @@ class Door:
         for name, length in lengths.items():
             if length != lengths[first]:
                 raise damaged(
-                    self._place, f"{name!r} has {length} rows, {first!r} {lengths[first]}", episode=episode,
+                    self._place, f"{name!r} has {counted(length, 'row')}, {first!r} {lengths[first]}", episode=episode,
                     row=min(length, lengths[first]),
                     way_out="every row has everything: the first row's reward is 0, the last row's action is not taken",
                 )  # fmt: skip
@@ -106,7 +107,7 @@ class Door:
             wrong = (shown != newest[np.maximum(np.arange(len(given)) - back, 0)]).reshape(len(given), -1).any(axis=1)
             if wrong.any():
                 raise damaged(
-                    self._place, f"{name!r} does not show the frame of {back} rows before", episode=episode,
+                    self._place, f"{name!r} does not show the frame of {counted(back, 'row')} before", episode=episode,
                     row=int(np.argmax(wrong)), way_out="store what is no stack of the last frames without frame_stack",
                 )  # fmt: skip
         return newest

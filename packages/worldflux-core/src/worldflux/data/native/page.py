@@ -14,7 +14,9 @@ import numpy as np
 
 from worldflux.core.spec import ActionSpec, ModalitySpec
 from worldflux.files import MAX_STATE, json_text, read_json
+from worldflux.words.counts import counted
 
+from ..bounds import ActionBounds
 from ..recording import DatasetError, damaged
 
 FORMAT, VERSION = "worldflux", 1
@@ -49,8 +51,8 @@ class Page:
     """What ``dataset.json`` says.
 
     ``obs_spec`` is what a row shows when it is read; where ``frame_stack`` has n for a name, its column holds single
-    frames, a n-th of the channels. ``sources`` say where episodes come from; ``tables`` has the SHA-256 of
-    ``episodes.npy`` and ``ids.npy``.
+    frames, a n-th of the channels. ``action_bounds`` are what -1 and 1 of an action stand for, where that is known.
+    ``sources`` say where episodes come from; ``tables`` has the SHA-256 of ``episodes.npy`` and ``ids.npy``.
     """
 
     obs_spec: dict[str, ModalitySpec]
@@ -62,6 +64,7 @@ class Page:
     remarks: tuple[str, ...] = ()
     shards: tuple[Shard, ...] = ()
     tables: dict[str, str] = field(default_factory=dict)
+    action_bounds: ActionBounds | None = None
 
     @property
     def rows(self) -> int:
@@ -92,16 +95,18 @@ class Page:
             "format_version": VERSION,
             "rows": self.rows,
             "episodes": self.episodes,
-            "modalities": {name: _spec(spec) for name, spec in self.obs_spec.items()},
+            "modalities": {name: spec_json(spec) for name, spec in self.obs_spec.items()},
             "frame_stack": self.frame_stack,
             "action_spec": asdict(self.action_spec),
             "rewards": self.rewards,
-            "info": {name: _spec(spec) for name, spec in self.info_spec.items()},
+            "info": {name: spec_json(spec) for name, spec in self.info_spec.items()},
             "sources": list(self.sources),
             "remarks": list(self.remarks),
             "tables": self.tables,
             "shards": [asdict(shard) for shard in self.shards],
         }
+        if self.action_bounds is not None:
+            data["action_bounds"] = self.action_bounds.to_dict()
         data = json.loads(json.dumps(data))  # as it comes back, whose keys are text
         return json_text(data | {"sha256": _digest(data)}, limit=MAX_STATE)
 
@@ -132,9 +137,10 @@ def _page(data: Mapping[str, Any]) -> Page:
     if len({shard.name for shard in shards}) != len(shards):
         raise ValueError("a shard is listed twice")
     page = Page(
-        obs_spec={str(name): _modality(name, spec) for name, spec in data["modalities"].items()},
-        action_spec=_action(data["action_spec"]),
-        info_spec={str(name): _modality(name, spec) for name, spec in data["info"].items()},
+        obs_spec={str(name): read_modality(name, spec) for name, spec in data["modalities"].items()},
+        action_spec=read_action(data["action_spec"]),
+        info_spec={str(name): read_modality(name, spec) for name, spec in data["info"].items()},
+        action_bounds=_action_bounds(data),
         rewards=_kind(data, "rewards", bool),
         frame_stack={
             str(name): _count(stack, f"frame_stack of {name!r}") for name, stack in data["frame_stack"].items()
@@ -152,7 +158,10 @@ def _page(data: Mapping[str, Any]) -> Page:
         if set(shard.columns) != columns:
             raise ValueError(f"shard {shard.name} has columns {sorted(shard.columns)}, expected {sorted(columns)}")
     if (page.rows, page.episodes) != (data["rows"], data["episodes"]):
-        raise ValueError(f"its shards have {page.rows} rows, {page.episodes} episodes; it says {data['rows']}, …")
+        raise ValueError(
+            f"its shards have {counted(page.rows, 'row')}, {counted(page.episodes, 'episode')}; it says "
+            f"{data['rows']}, …"
+        )
     return page
 
 
@@ -194,7 +203,8 @@ def _kind(data: Mapping[str, Any], name: str, kind: type) -> Any:
     return data[name]
 
 
-def _modality(name: str, data: Mapping[str, Any]) -> ModalitySpec:
+def read_modality(name: str, data: Mapping[str, Any]) -> ModalitySpec:
+    """Return the spec that ``spec_json`` gave. Raises ValueError, TypeError, KeyError or AttributeError."""
     spec = ModalitySpec(**data)
     return check_modality(name, spec)
 
@@ -208,15 +218,37 @@ def check_modality(name: str, spec: ModalitySpec) -> ModalitySpec:
     return spec
 
 
-def _action(data: Mapping[str, Any]) -> ActionSpec:
+def read_action(data: Mapping[str, Any]) -> ActionSpec:
+    """Return the flat action of which ``asdict`` gave the data. Raises ValueError, TypeError or KeyError."""
     spec = ActionSpec(**{**data, "parts": tuple(data["parts"])})
     if type(spec.dim) is not int or not 0 <= spec.dim < 1 << 24:
         raise ValueError(f"the action's dim is {spec.dim!r}")
     return spec
 
 
-def _spec(spec: ModalitySpec) -> dict[str, Any]:
+def _action_bounds(data: Mapping[str, Any]) -> ActionBounds | None:
+    """None in a set of an earlier version, too."""
+    if (told := data.get("action_bounds")) is None:
+        return None
+    return check_bounds(ActionBounds(told["low"], told["high"]), read_action(data["action_spec"]))
+
+
+def check_bounds(bounds: ActionBounds, spec: ActionSpec) -> ActionBounds:
+    """Return bounds that are of an action's size. Raises ValueError for others."""
+    if len(bounds.low) != spec.dim:
+        raise ValueError(f"action_bounds has {counted(len(bounds.low), 'component')}, the action {spec.dim}")
+    return bounds
+
+
+def spec_json(spec: ModalitySpec) -> dict[str, Any]:
+    """Return a spec as JSON has it."""
     return {**asdict(spec), "kind": spec.kind.value, "shape": list(spec.shape)}
+
+
+def specs_json(obs_spec: Mapping[str, ModalitySpec], action_spec: ActionSpec) -> dict[str, Any]:
+    """Return what rows show and what is done in them, as JSON has it; ``read_modality`` and ``read_action`` read it."""
+    modalities = {name: spec_json(spec) for name, spec in obs_spec.items()}
+    return {"modalities": modalities, "action_spec": json.loads(json.dumps(asdict(action_spec)))}
 
 
 def _digest(data: Mapping[str, Any]) -> str:

@@ -79,7 +79,7 @@ class Native(Recording):
         rows = self._column(shard, name).read(first + start - before, first + stop)
         if start == 0 and stop == length:
             self._check(name, episode, rows)
-        return _shown(rows, before, stack, step)
+        return shown(rows, before, stack, step)
 
     def gather(self, name: str, episodes: np.ndarray, starts: np.ndarray, length: int, step: int = 1) -> np.ndarray:
         """Return ``[B, length, ...]``: of each episode ``length`` rows from its start on, ``step`` apart."""
@@ -99,7 +99,7 @@ class Native(Recording):
             into, shard, first, start = job
             before = min(start, stack - 1)
             rows = columns[shard].read(first - before, first + span)
-            into[...] = _shown(rows, before, stack, step)
+            into[...] = shown(rows, before, stack, step)
 
         self._threads.map(fill, list(zip(out, shards.tolist(), firsts.tolist(), starts.tolist(), strict=True)))
         return out
@@ -168,7 +168,7 @@ class Native(Recording):
         return damaged(place, "it was altered: its hash differs", episode=self._named(number))
 
 
-def _shown(rows: np.ndarray, before: int, stack: int, step: int) -> np.ndarray:
+def shown(rows: np.ndarray, before: int, stack: int, step: int) -> np.ndarray:
     """Rows as an observation shows them: single frames become the last n of the episode, the oldest first.
 
     The first ``before`` rows are frames that are shown with those that follow; if they are fewer than n - 1, the first
@@ -235,6 +235,7 @@ def _open(path: Path) -> Native:
         remarks=page.remarks,
         provenance=sources[0] if len(sources) == 1 else {"sources": sources},
         files=(path / PAGE, path / EPISODES, path / IDS),
+        action_bounds=page.action_bounds,
         page=page,
         sources=table[:, SOURCE],
     )

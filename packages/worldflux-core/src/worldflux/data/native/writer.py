@@ -14,15 +14,18 @@ import numpy as np
 from worldflux.core.errors import CheckpointError, ConfigurationError
 from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 from worldflux.files import expanded, json_text, parse_json, replacing, sha256
+from worldflux.words.counts import counted
 
 from ..alike import difference
+from ..bounds import ActionBounds, known_together
 from ..extra import need
-from ..layout import check_specs, in_bytes
 from ..lock import FolderLock
+from ..memory import in_bytes
 from ..recording import DatasetError, damaged
+from ..row import check_specs
 from .blocks import BLOCK, has_zstd, packed
 from .door import Door
-from .page import EPISODES, IDS, PAGE, Page, check_modality, read_page
+from .page import EPISODES, IDS, PAGE, Page, check_bounds, check_modality, read_page
 from .reader import NativeFormat
 from .shards import drop_unlisted, write_shard
 
@@ -43,6 +46,7 @@ class DatasetWriter:
         obs_spec: what a row shows, by name: images ``[C, H, W]`` uint8, vectors float32.
         action_spec: the flat action.
         info_spec: what else rows hold: tasks, named states.
+        action_bounds: what -1 and 1 of an action stand for in the environment; None where that is not known.
         rewards: whether rows hold rewards.
         frame_stack: for images ``[n * C, H, W]`` that are the last n frames, their n: frames are stored once, and
             stacked again when they are read.
@@ -64,6 +68,7 @@ class DatasetWriter:
         action_spec: ActionSpec,
         *,
         info_spec: Mapping[str, ModalitySpec] | None = None,
+        action_bounds: ActionBounds | None = None,
         rewards: bool = True,
         frame_stack: Mapping[str, int] | None = None,
         provenance: Mapping[str, Any] | None = None,
@@ -78,7 +83,7 @@ class DatasetWriter:
         if images == "zstd":
             need("zstandard", "images in zstd blocks")
         self.path, self._images, self._shard_bytes = expanded(path), images, shard_bytes
-        page = _page(obs_spec, action_spec, info_spec, rewards, frame_stack, remarks)
+        page = _page(obs_spec, action_spec, info_spec, action_bounds, rewards, frame_stack, remarks)
         self._lock = FolderLock(self.path)
         try:
             self._lock.__enter__()
@@ -177,7 +182,7 @@ class DatasetWriter:
         except (OSError, TypeError, ValueError) as error:
             with contextlib.suppress(OSError, DatasetError):
                 drop_unlisted(self.path, _shards_listed(self.path))
-            episodes = f"{len(self._pending):,} episode{'s' if len(self._pending) > 1 else ''}"
+            episodes = counted(len(self._pending), "episode")
             kept = f"the {self.sealed:,} sealed before are untouched" if self.sealed else "none was sealed before"
             raise damaged(self.path, f"could not seal {episodes}: {error}", way_out=kept) from error
         self._table, self._names, self._pending, self._bytes = table, names, [], 0
@@ -217,18 +222,16 @@ class DatasetWriter:
             remarks = dict.fromkeys((*before.page.remarks, *page.remarks))
             table, sources = before.episodes, before.sources
             flags = [table.offsets, table.lengths, table.terminal, table.stand_in, sources]
-            self._page, self._table = (
-                replace(before.page, remarks=tuple(remarks)),
-                np.column_stack(flags).astype(np.int64),
-            )
+            bounds = known_together([(str(self.path), before.page.action_bounds), ("these", page.action_bounds)])
+            self._page = replace(before.page, remarks=tuple(remarks), action_bounds=bounds)
+            self._table = np.column_stack(flags).astype(np.int64)
             self._names = list(table.ids)
         self._ids = dict(zip(self._names, self._table[:, 4].tolist(), strict=True))
         dropped = drop_unlisted(self.path, [shard.name for shard in self._page.shards])
         if dropped:
             _LOG.warning(
-                "%s: dropped %d unfinished shard%s of a writer that was killed", self.path, len(dropped),
-                "s" if len(dropped) > 1 else "",
-            )  # fmt: skip
+                "%s: dropped %s of a writer that was killed", self.path, counted(len(dropped), "unfinished shard")
+            )
 
     def _add_source(self, provenance: Mapping[str, Any]) -> int:
         try:
@@ -270,7 +273,13 @@ class DatasetWriter:
 
 
 def _page(
-    obs_spec: Any, action_spec: Any, info_spec: Any, rewards: bool, frame_stack: Any, remarks: Sequence[str]
+    obs_spec: Any,
+    action_spec: Any,
+    info_spec: Any,
+    action_bounds: ActionBounds | None,
+    rewards: bool,
+    frame_stack: Any,
+    remarks: Sequence[str],
 ) -> Page:
     """The page of a new dataset. Raises ConfigurationError for specs that no rows can have."""
     check_specs(obs_spec, action_spec)
@@ -280,6 +289,7 @@ def _page(
     try:
         for name, spec in {**obs_spec, **info}.items():
             check_modality(name, spec)
+        bounds = None if action_bounds is None else check_bounds(action_bounds, action_spec)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     for name, stack in stacks.items():
@@ -289,7 +299,8 @@ def _page(
             raise ConfigurationError(
                 f"frame_stack has {stack!r} for {name!r}, expected for an image [n * C, H, W] of obs_spec its n"
             )
-    return Page(dict(obs_spec), action_spec, info, bool(rewards), stacks, remarks=tuple(map(str, remarks)))
+    said = tuple(map(str, remarks))
+    return Page(dict(obs_spec), action_spec, info, bool(rewards), stacks, remarks=said, action_bounds=bounds)
 
 
 def _shards_listed(path: Path) -> list[str]:

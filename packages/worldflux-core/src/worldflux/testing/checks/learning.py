@@ -131,7 +131,7 @@ def _likeness(first: State, second: State) -> float:
     """Mean correlation of the latents' entries over the rows, those that hardly vary left out."""
     found = []
     for name in first.tensors:
-        a, b = (state[name].float().flatten(1) for state in (first, second))
+        a, b = (state[name].float().reshape(JUDGED, -1) for state in (first, second))
         a, b = a - a.mean(0), b - b.mean(0)
         varies = b.square().mean(0) > 1e-3 * b.square().mean(0).max()
         found.append(torch.nn.functional.cosine_similarity(a, b, dim=0)[varies])

@@ -88,7 +88,7 @@ def _is_used_by(subject: Subject, slot: str, *methods: str) -> None:
     model.set_component(slot, standin)
     known = calls(subject, model)
     for name in methods:
-        if name not in known or (name == "update" and slot != "observation_encoder" and not remembers(model)):
+        if name not in known or (name == "update" and slot != "observation_encoder" and not remembers(subject, model)):
             continue
         before = standin.count
         known[name](inputs, False)
@@ -116,7 +116,7 @@ def check_conditioner_override_is_used(subject: Subject) -> None:
     model.set_component("action_conditioner", Loud(part))
     own, other = (_numbers(subject, m, modes=(False,)) for m in (plain, model))
     for name in ("transition", "rollout", "update", "loss"):
-        if name in own and (name != "update" or remembers(model)):
+        if name in own and (name != "update" or remembers(subject, model)):
             expect(
                 bool(differences(own[name], other[name], tolerance=1e-6)),
                 f"{name} asks the action_conditioner and does not read its answer; read what is conditioned, not the "
@@ -138,8 +138,23 @@ class Loud(nn.Module):
 
 @check()
 def check_dynamics_override_is_used(subject: Subject) -> None:
-    """Another dynamics model is used by update, transition, rollout and loss."""
-    _is_used_by(subject, "dynamics_model", "update", "transition", "rollout", "loss")
+    """Another dynamics model is used by transition, rollout and loss, and by update where that reads its weights."""
+    reads = _update_reads(subject, "dynamics_model")
+    _is_used_by(subject, "dynamics_model", *["update"] * reads, "transition", "rollout", "loss")
+
+
+def _update_reads(subject: Subject, slot: str) -> bool:
+    """Whether other weights of a part change what ``update`` gives; taken for granted of one without weights."""
+    model, inputs = subject.model(), subject.inputs()
+    part, call = _part(model, slot), calls(subject, model, loss=False, policy=False).get("update")
+    weights = list(part.parameters()) if isinstance(part, nn.Module) else []
+    if call is None or not weights:
+        return True
+    with torch.no_grad():
+        before = call(inputs, True)
+        for value in weights:
+            value.add_(0.1)
+        return bool(differences(before, call(inputs, True)))
 
 
 @check()

@@ -66,7 +66,7 @@ def check_wrong_action_size_is_refused(subject: Subject) -> None:
     wrong = replace(inputs, action=wider(inputs.action), plan=wider(inputs.plan), batch=batch)
     known = calls(subject, model)
     for name in ("transition", "rollout", "update", "loss"):
-        if name in known and (name != "update" or remembers(model)):
+        if name in known and (name != "update" or remembers(subject, model)):
             what = f"{name} with actions of size {size + 1}"
             _refused(what, lambda call=known[name]: call(wrong, True), str(size), str(size + 1))  # type: ignore[misc]
 
@@ -191,7 +191,7 @@ def check_broken_actions_are_refused(subject: Subject) -> None:
         value[-1, ..., -1] = float("nan")  # type: ignore[index]
     known = calls(subject, model)
     for name in ("transition", "rollout", "update", "loss"):
-        if name in known and (name != "update" or remembers(model)):
+        if name in known and (name != "update" or remembers(subject, model)):
             what = f"{name} with an action that is NaN"
             _refused(what, lambda call=known[name]: call(broken, True), "action", "[")  # type: ignore[misc]
 
@@ -208,7 +208,7 @@ def check_foreign_states_are_refused(subject: Subject) -> None:
     for name, state in _foreign(inputs, contract.required_state_keys).items():
         word, what = name
         for door in doors:
-            if door != "update" or remembers(model):
+            if door != "update" or remembers(subject, model):
                 wrong = replace(inputs, state=state)
                 _refused(f"{door} of {what}", lambda door=door, wrong=wrong: known[door](wrong, True), word)  # type: ignore[misc]
 
@@ -248,7 +248,7 @@ def check_unread_conditions_are_refused(subject: Subject) -> None:
             "rollout": lambda c=conditions: model.rollout(inputs.state, inputs.plan, c),  # type: ignore[misc]
             "decode": lambda c=conditions: model.decode(inputs.state, c),  # type: ignore[misc]
         }
-        if remembers(model):
+        if remembers(subject, model):
             doors["update"] = lambda c=conditions: model.update(inputs.state, inputs.action, inputs.following, c)  # type: ignore[misc]
         for door, call in doors.items():
             if door in known:

@@ -11,7 +11,9 @@ import numpy as np
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ActionPart, ActionSpec
+from worldflux.words.counts import counted
 
+from ...bounds import ActionBounds
 from ...recording import damaged
 
 #: Of every format with actions: what becomes -1 and 1; ``action_scale="minmax"``: the least and the greatest there are.
@@ -82,7 +84,7 @@ class ActionOptions:
             )
         except (TypeError, ValueError) as error:
             raise ConfigurationError(
-                f"{given} are no bounds of {size} numbers: give one number each, or a list of as many"
+                f"{given} are no bounds of {counted(size, 'number')}: give one number each, or a list of as many"
             ) from error
         if not (np.isfinite(low) & np.isfinite(high) & (low < high)).all():
             raise ConfigurationError(f"{given} are no bounds: expected numbers, action_low must be below action_high")
@@ -91,12 +93,12 @@ class ActionOptions:
 
 @dataclass(frozen=True)
 class Acted:
-    """Actions float32 ``[rows, A]`` as the contract has them, their spec, remarks, and what the provenance keeps."""
+    """Actions float32 ``[rows, A]`` as the contract has them, their spec, remarks, and their bounds where known."""
 
     rows: np.ndarray
     spec: ActionSpec
     remarks: list[str] = field(default_factory=list)
-    about: dict[str, Any] = field(default_factory=dict)
+    bounds: ActionBounds | None = None
 
 
 def told_by_space(
@@ -116,8 +118,8 @@ def told_by_space(
     given = options.bounds(int(continuous.sum()), lambda: span_of(actions[:, continuous], taken))
     if given is not None:
         low[continuous], high[continuous] = given
-    rows, remarks, about = scaled(actions, taken, low, high, continuous)
-    return Acted(rows, spec, remarks, about)
+    rows, remarks = scaled(actions, taken, low, high, continuous)
+    return Acted(rows, spec, remarks, ActionBounds.of(low, high))
 
 
 def told_by_data(
@@ -149,29 +151,22 @@ def told_by_data(
             remarks.append("the actions are whole numbers, but not classes counted from 0: they are read as numbers")
     bounds = options.bounds(size, span or (lambda: span_of(actions, taken)))
     low, high = (np.full(size, -np.inf), np.full(size, np.inf)) if bounds is None else bounds
-    rows, said, about = scaled(actions, taken, low, high, np.ones(size, bool))
-    return Acted(rows, ActionSpec("continuous", size), remarks + said, about)
+    rows, said = scaled(actions, taken, low, high, np.ones(size, bool))
+    return Acted(rows, ActionSpec("continuous", size), remarks + said, ActionBounds.of(low, high))
 
 
 def scaled(
     actions: np.ndarray, taken: np.ndarray, low: np.ndarray, high: np.ndarray, continuous: np.ndarray
-) -> tuple[np.ndarray, list[str], dict[str, Any]]:
-    """Return actions ``[rows, A]`` in [-1, 1], remarks, and the bounds, all by bounds that may be infinite."""
+) -> tuple[np.ndarray, list[str]]:
+    """Return actions ``[rows, A]`` in [-1, 1] and remarks, both by bounds that may be infinite."""
     bounded = np.isfinite(low) & np.isfinite(high) & (low < high)
     remarks: list[str] = []
-    about: dict[str, Any] = {}
     if (bounded & ((low != -1) | (high != 1))).any():
-        about |= bounds_said((low[bounded], high[bounded]))
         remarks.append(scaling(low[bounded], high[bounded]))
     with np.errstate(over="ignore"):
         rows = np.where(taken[:, None], unit_actions(actions, low, high), np.float32(0))
     remarks += beyond(np.abs(rows[:, continuous]), int(taken.sum()), bool(bounded[continuous].all()))
-    return rows, remarks, about
-
-
-def bounds_said(bounds: tuple[np.ndarray, np.ndarray] | None) -> dict[str, Any]:
-    """Return what the provenance keeps of bounds, which takes scaled actions back."""
-    return {} if bounds is None else {"action_bounds": {"low": bounds[0].tolist(), "high": bounds[1].tolist()}}
+    return rows, remarks
 
 
 def scaling(low: np.ndarray, high: np.ndarray) -> str:
@@ -187,9 +182,10 @@ def beyond(sizes: np.ndarray, taken: int, bounded: bool) -> list[str]:
     outside = sizes > 1 + 1e-4
     if not outside.any():
         return []
+    some, parts = int(outside.any(1).sum()), counted(outside.shape[1], "component")
     return [
-        f"{int(outside.any(1).sum())} of {taken} actions lie outside [-1, 1] (up to {sizes.max():.4g}), in "
-        f"{int(outside.any(0).sum())} of {outside.shape[1]} components: {WAY_OUT[bounded]}"
+        f"{some} of {counted(taken, 'action')} {'lies' if some == 1 else 'lie'} outside [-1, 1] (up to "
+        f"{sizes.max():.4g}), in {int(outside.any(0).sum())} of {parts}: {WAY_OUT[bounded]}"
     ]
 
 
@@ -235,7 +231,8 @@ def _classes(actions: np.ndarray, taken: np.ndarray, sizes: list[int], options: 
     rows = hot * taken[:, None].astype(np.float32)
     if len(sizes) == 1:
         said = (
-            f"the actions are whole numbers, taken for {sizes[0]} classes, as many as occur; num_actions= says if "
+            f"the actions are whole numbers, taken for {counted(sizes[0], 'class', 'classes')}, as many as occur; "
+            "num_actions= says if "
             f"there are more, {_NUMBERS}"
         )
         return Acted(rows, _discrete(sizes[0]), [] if options.num_actions else [said])

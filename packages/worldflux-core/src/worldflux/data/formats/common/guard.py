@@ -10,6 +10,7 @@ from typing import Any
 
 from worldflux.core.errors import ConfigurationError, WorldFluxError, did_you_mean
 from worldflux.files import opened
+from worldflux.words.counts import counted
 
 from ...npy import memory
 from ...recording import DatasetError, damaged
@@ -68,7 +69,8 @@ def the_file(path: Path, endings: tuple[str, ...], what: str) -> Path:
     found = sorted(file for file in path.iterdir() if file.suffix.lower() in endings)
     if len(found) != 1:
         raise DatasetError(
-            f"{path} holds {len(found)} files ending in {' or '.join(endings)}, {what} is one: name the file itself"
+            f"{path} holds {counted(len(found), 'file')} ending in {' or '.join(endings)}, {what} is one: name the "
+            "file itself"
         )
     return check_file(found[0], within=path)
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from worldflux.words.counts import counted
+
 from ...extra import need
-from ...layout import in_bytes
+from ...memory import in_bytes
 from ...recording import damaged
 from .guard import check_room, faults
 from .hdf5_heaps import check_heaps
@@ -108,7 +110,8 @@ class Hdf5File:
         if total <= WINDOW:
             return []
         return [
-            f"slow to open: {', '.join(self._tiny)} lie in {total:,} chunks of less than {in_bytes(_TINY)}, found one "
+            f"slow to open: {', '.join(self._tiny)} lie in {counted(total, 'chunk')} of less than {in_bytes(_TINY)}, "
+            "found one "
             "by one; `worldflux data convert` writes them for reading"
         ]
 
@@ -170,7 +173,7 @@ def _check_home(file: Path, where: str, dataset: Any, episode: int | str | None)
     there = dataset.id.get_num_chunks() if size else whole
     if there != whole:
         raise damaged(
-            file, f"{where} has {there:,} of {whole:,} chunks: the rest was never written", episode=episode,
+            file, f"{where} has {there:,} of {counted(whole, 'chunk')}: the rest was never written", episode=episode,
             way_out="its writer was stopped: write it again",
         )  # fmt: skip
 
@@ -244,12 +247,13 @@ def layout_remark(name: str, dataset: Any) -> str | None:
     better = "`worldflux data convert` writes it for reading windows"
     if reads * chunk > 4 * needs and dataset.dtype.kind != "O":
         return (
-            f"{name} is slow to read: a window of {window} rows needs {in_bytes(needs)} and touches "
-            f"{in_bytes(reads * chunk)}, since a chunk holds {dataset.chunks[0]:,} rows; {better}"
+            f"{name} is slow to read: a window of {counted(window, 'row')} needs {in_bytes(needs)} and touches "
+            f"{in_bytes(reads * chunk)}, since a chunk holds {counted(dataset.chunks[0], 'row')}; {better}"
         )
     if _tiny_chunks(dataset) > WINDOW:
         return (
-            f"{name} is slow to read: it lies in chunks of {chunk:,} bytes, and a window of {window} rows looks up "
+            f"{name} is slow to read: it lies in chunks of {chunk:,} bytes, and a window of {counted(window, 'row')} "
+            "looks up "
             f"{reads} of them; {better}"
         )
     return None
@@ -283,6 +287,6 @@ def check_rows(file: Path, what: str, got: int, expected: int, *, episode: int |
     """Raise DatasetError for a column with another number of rows than the rest."""
     if got != expected:
         raise damaged(
-            file, f"{what} has {got} rows, expected {expected}", episode=episode,
+            file, f"{what} has {counted(got, 'row')}, expected {expected}", episode=episode,
             way_out="every column of an episode needs its rows: write the episode again or leave it out",
         )  # fmt: skip

@@ -15,7 +15,7 @@ from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 
 from ...recording import DatasetError, EpisodeTable, damaged
 from . import kept
-from .actions import ActionOptions, told_by_data
+from .actions import Acted, ActionOptions, told_by_data
 from .blocks import Block, BlockRows
 from .columns import WAY_OUT, first_odd, vector_spec, vectors
 from .lazy import LazyRecording, Source
@@ -68,14 +68,14 @@ class Lines:
                 f"{size / 1e9:.1f} GB of images are decoded again and again, as {kept.ROOM >> 20} MiB of them are "
                 "kept: convert the data before training"
             )
-        action_spec = self._actions(columns, options)
+        acted = self._actions(columns, options)
         if self.reward is not None:
             columns["reward"] = self._rewards(self.reward)
         return LazyRecording(
             self.format,
             self.folder,
             obs_spec,
-            action_spec,
+            acted.spec,
             self.episodes,
             columns,
             info_spec,
@@ -83,6 +83,7 @@ class Lines:
             self.provenance,
             tuple(self.files),
             self._sources(),
+            action_bounds=acted.bounds,
         )
 
     def _sources(self) -> dict[str, Source]:
@@ -118,9 +119,9 @@ class Lines:
             return self._vector(name, rows).reshape(len(rows), *(rows.shape[1:] or (1,)))
         return rows.reshape(len(rows), *(rows.shape[1:] or (1,)))
 
-    def _actions(self, columns: dict[str, np.ndarray], options: ActionOptions) -> ActionSpec:
+    def _actions(self, columns: dict[str, np.ndarray], options: ActionOptions) -> Acted:
         if self.action is None:
-            return ActionSpec("none")
+            return Acted(np.zeros((self.episodes.rows, 0), np.float32), ActionSpec("none"))
         taken = self.taken
         if taken is None:
             taken = np.ones(self.episodes.rows, bool)
@@ -130,8 +131,7 @@ class Lines:
         self.check_finite("action", acted.rows)
         columns["action"] = acted.rows
         self.remarks += acted.remarks
-        self.provenance |= acted.about
-        return acted.spec
+        return acted
 
     def _rewards(self, reward: np.ndarray) -> np.ndarray:
         if reward.size != len(reward):

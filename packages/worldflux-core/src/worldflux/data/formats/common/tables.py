@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from worldflux.words.counts import counted
+
 from ...extra import need
 from .guard import faults
 
@@ -52,7 +54,7 @@ def dense(column: Any, shape: Sequence[int], refuse: Callable[[int, str], Except
     if not there.all():
         raise refuse(int(np.argmin(there)), "is null")
     if values[0].size != np.prod(shape):
-        raise refuse(0, f"has {values[0].size} numbers, expected {int(np.prod(shape))} ({list(shape)})")
+        raise refuse(0, f"has {counted(values[0].size, 'number')}, expected {int(np.prod(shape))} ({list(shape)})")
     return values.reshape(len(values), *shape)
 
 
@@ -92,7 +94,7 @@ def _stacked(
         usual = width[len(shape)] if width else int(values[np.argmax(counts)]) if len(values) else 0
         if (lengths != usual).any():
             at = int(np.argmax(lengths != usual))
-            said = "a null" if lengths[at] < 0 else f"{lengths[at]} entries"
+            said = "a null" if lengths[at] < 0 else f"{counted(lengths[at], 'entry', 'entries')}"
             raise refuse(int(rows[at // max(repeat, 1)]), f"has {said}, {usual} elsewhere")
         shape.append(usual)
         array = plain_array(need("pyarrow", _WHAT).chunked_array([array.flatten()]))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from worldflux.words.counts import counted
+
 from ...recording import damaged
 from ...video import Videos
 
@@ -25,8 +27,9 @@ class ClipFrames:
             index = videos.index(file, episode=episode)
             if len(index.times) < length or (len(index.times) > length and not more):
                 raise damaged(
-                    file, f"has {len(index.times)} frames, its episode has {length} rows", episode=episode,
-                    row=min(len(index.times), length), way_out="every row needs its own frame, and every frame its row",
+                    file, f"has {counted(len(index.times), 'frame')}, its episode has {counted(length, 'row')}",
+                    episode=episode, row=min(len(index.times), length),
+                    way_out="every row needs its own frame, and every frame its row",
                 )  # fmt: skip
             shape = (3, index.height, index.width)
             if episode and shape != self.shape:
@@ -41,7 +44,7 @@ class ClipFrames:
         file = self.files[episode]
         times = self.videos.index(file, exact=True, episode=episode).times
         if len(rows) and rows.max() >= len(times):
-            raise damaged(file, f"has {len(times)} frames", episode=episode, row=len(times))
+            raise damaged(file, f"has {counted(len(times), 'frame')}", episode=episode, row=len(times))
         near = float(np.diff(times).min()) / 4 if len(times) > 1 else 1.0
         return self.videos.at(file, times[rows], tolerance=near, shape=self.shape, episode=episode, rows=rows)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ModalityKind, ModalitySpec
+from worldflux.words.counts import counted
 
 from ...recording import EpisodeTable
 from ..common.arrivals import Arrivals, stands_in
@@ -97,5 +98,8 @@ class FrameRows:
                 self.frames["next.done"].reshape(len(self.frames["next.done"]), -1)[:, 0], self._arrivals.last
             )
             if early.any():
-                said.append(f"next.done is true in {int(early.sum())} frames that are not the last of their episode")
+                said.append(
+                    "next.done is true in "
+                    f"{counted(int(early.sum()), 'frame that is', 'frames that are')} not the last of the episode"
+                )
         return said

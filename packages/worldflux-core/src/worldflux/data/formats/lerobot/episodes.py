@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from worldflux.files import parse_json, read_bytes
+from worldflux.words.counts import counted
 
 from ...recording import damaged
 from ..common.guard import check_file, faults
@@ -43,7 +44,8 @@ def read_episodes(info: Info, cameras: Sequence[str]) -> tuple[list[Episode], tu
     frames = sum(one.length for one in episodes)
     if (len(episodes), frames) != (info.episodes, info.frames):
         raise damaged(
-            info.file, f"says there are {info.episodes} episodes of {info.frames} frames, {place} lists "
+            info.file,
+            f"says there are {counted(info.episodes, 'episode')} of {counted(info.frames, 'frame')}, {place} lists "
             f"{len(episodes)} of {frames}", way_out="take the set from where it came from, whole",
         )  # fmt: skip
     return episodes, files
@@ -113,7 +115,7 @@ def _episode(info: Info, file: Path, row: Mapping[str, Any], cameras: Sequence[s
     index, length = int(row["episode_index"]), int(row["length"])
     first, stop = int(row["dataset_from_index"]), int(row["dataset_to_index"])
     if length < 1 or stop - first != length:
-        raise damaged(file, f"says it has {length} frames, from {first} to {stop}", episode=index)
+        raise damaged(file, f"says it has {counted(length, 'frame')}, from {first} to {stop}", episode=index)
     values = {"chunk_index": int(row["data/chunk_index"]), "file_index": int(row["data/file_index"])}
     data = info.path(info.data_path, episode=index, **values)
     videos = {}
@@ -122,8 +124,8 @@ def _episode(info: Info, file: Path, row: Mapping[str, Any], cameras: Sequence[s
         begin, end = (float(row[f"videos/{key}/{name}_timestamp"]) for name in ("from", "to"))
         if not (np.isfinite([begin, end]).all() and begin >= 0 and end - begin > (length - 0.5) / info.fps):
             raise damaged(
-                file, f"{key} is shown from {begin:.6g} s to {end:.6g} s, {length} frames take {length / info.fps:.6g}",
-                episode=index,
+                file, f"{key} is shown from {begin:.6g} s to {end:.6g} s, "
+                f"{counted(length, 'frame takes', 'frames take')} {length / info.fps:.6g}", episode=index,
             )  # fmt: skip
         videos[key] = (info.path(_video_path(info), episode=index, video_key=key, **values), begin)
     return Episode(index, length, first, data, videos)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from worldflux.words.counts import counted
+
 from ...recording import damaged
 from ...video import Videos
 from ..common.guard import faults
@@ -38,7 +40,7 @@ class VideoFrames:
         Raises DatasetError naming the file, the episode and the first row without a frame.
         """
         frames = keys = 0
-        counted: set[Path] = set()
+        seen: set[Path] = set()
         for one in self.episodes:
             file, begin = one.videos[self.feature.key]
             index = self.videos.index(file, episode=one.index)
@@ -58,14 +60,14 @@ class VideoFrames:
                     f"{index.times[-1]:.6g} s", episode=one.index, row=row,
                     way_out="take the file from where it came from, whole",
                 )  # fmt: skip
-            if file not in counted:
-                counted.add(file)
+            if file not in seen:
+                seen.add(file)
                 frames, keys = frames + len(index.times), keys + len(index.keys)
         if frames <= 32 * keys:
             return ()
         return (
-            f"{self.feature.name}: a keyframe in {frames / max(1, keys):.0f} frames, so that a window decodes up to as "
-            "many before its first: encode with one in 2 to 16, or convert the set",
+            f"{self.feature.name}: a keyframe in {counted(round(frames / max(1, keys)), 'frame')}, so that a window "
+            "decodes up to as many before its first: encode with one in 2 to 16, or convert the set",
         )
 
     def close(self) -> None:

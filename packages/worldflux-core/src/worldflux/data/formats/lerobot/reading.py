@@ -100,7 +100,8 @@ class LeRobot:
             columns=columns,
             info_spec=info_spec,
             remarks=(*remarks, *acted.remarks),
-            provenance={"version": info.version, "robot": info.robot, "fps": info.fps, "tasks": tasks, **acted.about},
+            provenance={"version": info.version, "robot": info.robot, "fps": info.fps, "tasks": tasks},
+            action_bounds=acted.bounds,
             files=(info.file, task_file, *files, *sorted({one.data for one in episodes} | videos)),
             sources={f"obs/{one.name}": source for one, source in zip(cameras, sources, strict=True)},
         )

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from worldflux.words.counts import counted
+
 from ...recording import damaged
 from ..common.columns import WAY_OUT, first_odd
 from ..common.tables import dense, open_parquet, read_columns
@@ -91,15 +93,17 @@ class _File:
         for number, count in zip(*np.unique(found, return_counts=True), strict=True):
             known = [one for one in self.episodes if one.index == number]
             if not known:
-                raise damaged(self.file, f"has {count} rows of episode {number}, which is not said to be in it")
+                raise damaged(
+                    self.file, f"has {counted(count, 'row')} of episode {number}, which is not said to be in it"
+                )
             if known[0].length != count:
                 raise self._miscounted(known[0], int(count))
         raise self._miscounted(next(one for one in self.episodes if one.index not in found), 0)
 
     def _miscounted(self, one: Episode, count: int) -> Exception:
         return damaged(
-            self.file, f"has {count} rows of this episode, meta/episodes says {one.length}", episode=one.index,
-            way_out="take the set from where it came from, whole",
+            self.file, f"has {counted(count, 'row')} of this episode, meta/episodes says {one.length}",
+            episode=one.index, way_out="take the set from where it came from, whole",
         )  # fmt: skip
 
     def _check_time(self, found: dict[str, np.ndarray]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from worldflux.files import read_json
+from worldflux.words.counts import counted
 
 from ...recording import DatasetError, damaged
 from ..common.guard import check_file
@@ -48,7 +49,7 @@ class Statistics:
         found = self.of("action", size)
         if found is None:
             raise damaged(
-                self.file, f"does not hold min, max and mean of the action's {size} components",
+                self.file, f"does not hold min, max and mean of the action's {counted(size, 'component')}",
                 way_out="give action_low= and action_high= instead of action_scale=",
             )  # fmt: skip
         return found[0], found[1]

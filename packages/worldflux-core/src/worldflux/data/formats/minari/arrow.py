@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from worldflux.files import read_json
+from worldflux.words.counts import counted
 
 from ...extra import need
 from ...recording import DatasetError, damaged
@@ -61,7 +62,9 @@ class ArrowEpisodes:
             )
         parts = sorted(folder.glob(f"*.{self._meta.container}"))
         if len(parts) != 1:
-            raise damaged(folder, f"it holds {len(parts)} files, expected one part-0.{self._meta.container}", episode=i)
+            raise damaged(
+                folder, f"it holds {counted(len(parts), 'file')}, expected one part-0.{self._meta.container}", episode=i
+            )
         return check_file(parts[0], within=self._meta.root, episode=i)
 
     def _facts(self, i: int) -> dict[str, Any]:

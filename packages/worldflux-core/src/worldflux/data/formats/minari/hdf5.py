@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from worldflux.words.counts import counted
+
 from ...extra import need
 from ...recording import damaged
 from ..common.guard import check_file, faults
@@ -36,7 +38,8 @@ class Hdf5Episodes:
         more = min((name for name in names - wanted if name.startswith("episode_")), default=None)
         if more is not None:
             raise damaged(
-                self._file.path, f"it holds {more}, metadata.json says there are {meta.total_episodes} episodes"
+                self._file.path,
+                f"it holds {more}, metadata.json says there are {counted(meta.total_episodes, 'episode')}",
             )
 
     def episode(self, i: int) -> Episode:
@@ -69,7 +72,9 @@ class Hdf5Episodes:
                 f"{leaf.space.dtype}{list(leaf.space.shape)}", episode=i,
             )  # fmt: skip
         if shape[0] != rows:
-            raise damaged(self._file.path, f"observation {name!r} has {shape[0]} rows, expected {rows}", episode=i)
+            raise damaged(
+                self._file.path, f"observation {name!r} has {counted(shape[0], 'row')}, expected {rows}", episode=i
+            )
         self._sizes.setdefault(name, []).append(rows)
         if not any(name in remark for remark in self.remarks):
             remark = layout_remark(f"observation {name!r}", dataset)

@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from worldflux.words.counts import counted
+
 from ...recording import EpisodeTable, damaged
 from ..common.actions import BOUNDS, Acted, ActionOptions, told_by_space
 from ..common.arrivals import arrival, padded
@@ -90,7 +92,8 @@ def _recording(path: Path, meta: Meta, stored: Any, options: Mapping[str, Any]) 
     return LazyRecording(
         "minari", path, specs, acted.spec, table, columns,
         {name: vector_spec(name, rows) for name, rows in infos.items()}, tuple(remarks),
-        {"container": meta.container, **about, **acted.about}, (meta.file, *stored.files), sources,
+        {"container": meta.container, **about}, (meta.file, *stored.files), sources,
+        action_bounds=acted.bounds,
     )  # fmt: skip
 
 
@@ -114,7 +117,9 @@ def _checked(meta: Meta, i: int, one: Episode) -> Episode:
     for name, rows in (("terminations", one.terminations), ("truncations", one.truncations), ("rewards", one.rewards)):
         if rows.ndim != 1 or len(rows) != steps or rows.dtype.kind not in ("b" if name != "rewards" else "fiu"):
             raise damaged(
-                one.file, f"{name} is {rows.dtype}{list(rows.shape)}, expected one for each of {steps} steps", episode=i
+                one.file,
+                f"{name} is {rows.dtype}{list(rows.shape)}, expected one for each of {counted(steps, 'step')}",
+                episode=i,
             )
     for name, rows in one.actions.items():
         _count(one.file, f"action {name!r}", rows, steps, i)
@@ -129,7 +134,8 @@ def _checked(meta: Meta, i: int, one: Episode) -> Episode:
 def _count(file: Path, what: str, rows: np.ndarray, expected: int, episode: int) -> None:
     if rows.ndim == 0 or len(rows) != expected:
         raise damaged(
-            file, f"{what} has {len(rows) if rows.ndim else 'no'} rows, expected {expected}", episode=episode,
+            file, f"{what} has {counted(len(rows), 'row') if rows.ndim else 'no rows'}, expected {expected}",
+            episode=episode,
             way_out="an episode has one observation more than actions and rewards",
         )  # fmt: skip
 
@@ -180,9 +186,8 @@ def _inner_ends(episodes: list[Episode]) -> list[str]:
     early = [i for i, one in enumerate(episodes) if (one.terminations[:-1] | one.truncations[:-1]).any()]
     if not early:
         return []
-    return [
-        f"{len(early)} episodes (first: {early[0]}) go on after a row that is flagged as an end: they are kept whole"
-    ]
+    said = counted(len(early), "episode goes", "episodes go")
+    return [f"{said} on after a row that is flagged as an end (first: {early[0]}): kept whole"]
 
 
 def _contradictions(episodes: list[Episode]) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from worldflux.core.spec import ActionSpec, ModalitySpec
 from worldflux.envs.spaces import UNBOUNDED, ActionAdapter, ObservationAdapter
+from worldflux.words.counts import counted
 
 from ..common.actions import one_hot
 from ..common.images import as_images
@@ -119,7 +120,7 @@ def _box(given: Mapping[str, Any]) -> Box:
 
 def _discrete(given: Mapping[str, Any]) -> Discrete:
     if (n := _whole(given["n"], 1)) > _CLASSES:
-        raise ValueError(f"a Discrete of {n} values has no room in a row")
+        raise ValueError(f"a Discrete of {counted(n, 'value')} has no room in a row")
     return Discrete(n, _whole(given.get("start", 0), -(2**60)))
 
 

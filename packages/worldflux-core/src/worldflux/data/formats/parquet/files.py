@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from worldflux.files import opened
+from worldflux.words.counts import counted
 
 from ...extra import need
 from ...npy import memory
@@ -94,7 +95,9 @@ class ParquetFiles:
                     raise ValueError("a group of its rows has a negative number of them")
                 self.groups.append((index, group, one.num_rows))
                 if sum(rows for _, _, rows in self.groups) * 64 > memory():
-                    raise ValueError(f"it says that it has {one.num_rows:,} rows, too many for this machine's memory")
+                    raise ValueError(
+                        f"it says that it has {counted(one.num_rows, 'row')}, too many for this machine's memory"
+                    )
 
     @property
     def nbytes(self) -> int:
@@ -129,6 +132,6 @@ class ParquetFiles:
                         raise ValueError("it takes over a quarter of this machine's memory: write smaller row groups")
             array = plain_array(arrow.chunked_array(chunks, type_))
             if len(array) != rows:
-                raise ValueError(f"it has {len(array)} rows, the file says {rows}")
+                raise ValueError(f"it has {counted(len(array), 'row')}, the file says {rows}")
             array.validate(full=True)
             return array

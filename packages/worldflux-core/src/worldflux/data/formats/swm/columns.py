@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from worldflux.core.spec import ModalitySpec
+from worldflux.words.counts import counted
 
 from ...npz import npz_arrays
 from ...recording import damaged
@@ -77,7 +78,7 @@ class Hdf5Columns:
         """Return the spec of a picture column and where its rows come from. Raises DatasetError."""
         found = self._file.dataset(name)
         if found.shape[0] != self.count:
-            raise damaged(self._file.path, f"{name} has {found.shape[0]} rows, the others {self.count}")
+            raise damaged(self._file.path, f"{name} has {counted(found.shape[0], 'row')}, the others {self.count}")
         remark = layout_remark(name, found)
         self.remarks += [remark] if remark else []
         shape = tuple(found.shape[1:])

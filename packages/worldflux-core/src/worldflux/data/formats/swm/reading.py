@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from worldflux.core.spec import ModalitySpec
+from worldflux.words.counts import counted
 
 from ...recording import DatasetError, EpisodeTable, damaged
 from ..common.actions import OPTIONS, ActionOptions, told_by_data
@@ -68,15 +69,15 @@ class _Rows:
         count = columns.count
         file = columns.file("ep_len")
         if len(self.lengths) != len(self.offsets) or not len(self.lengths):
-            raise damaged(file, f"ep_len has {len(self.lengths)} episodes, ep_offset {len(self.offsets)}")
+            raise damaged(file, f"ep_len has {counted(len(self.lengths), 'episode')}, ep_offset {len(self.offsets)}")
         if self.lengths.dtype.kind not in "iu" or self.offsets.dtype.kind not in "iu":
             raise damaged(file, "ep_len and ep_offset are no whole numbers")
         self.lengths, self.offsets = self.lengths.astype(np.int64), self.offsets.astype(np.int64)
         for i, (length, offset) in enumerate(zip(self.lengths.tolist(), self.offsets.tolist())):
             if length < 1 or offset < 0 or offset > count or length > count - offset:
                 raise damaged(
-                    file, f"ep_len says {length} rows from row {offset} on, the columns have {count}", episode=i,
-                    way_out="its writer was stopped, or the file is damaged: leave the episode out",
+                    file, f"ep_len says {counted(length, 'row')} from row {offset} on, the columns have {count}",
+                    episode=i, way_out="its writer was stopped, or the file is damaged: leave the episode out",
                 )  # fmt: skip
         order = np.argsort(self.offsets, kind="stable")
         ends = (self.offsets + self.lengths)[order]
@@ -96,7 +97,7 @@ class _Rows:
         values = self._columns.load(name)
         if not values.ndim or len(values) != self._columns.count:
             raise damaged(
-                self._columns.file(name), f"{name} has {len(values) if values.ndim else 0} rows, the others "
+                self._columns.file(name), f"{name} has {counted(len(values) if values.ndim else 0, 'row')}, the others "
                 f"{self._columns.count}",
             )  # fmt: skip
         return values if len(self.at) == len(values) and (np.diff(self.at) == 1).all() else values[self.at]
@@ -143,7 +144,8 @@ def _recording(path: Path, columns: Columns, options: Mapping[str, Any]) -> Lazy
     remarks += [*columns.remarks, *columns.slow]
     return LazyRecording(
         "swm", path, spec, acted.spec, table, out, {name: vector_spec(name, values) for name, values in infos.items()},
-        tuple(remarks), {"container": columns.container, **acted.about}, columns.files, sources,
+        tuple(remarks), {"container": columns.container}, columns.files, sources,
+        action_bounds=acted.bounds,
     )  # fmt: skip
 
 
@@ -187,19 +189,23 @@ def _remarks(rows: _Rows, late: np.ndarray | None, ended: np.ndarray | None) -> 
     remarks = []
     if late is not None and late.any():
         remarks.append(
-            f"{int(late.sum())} episodes begin at step 1: stable-worldmodel 0.1.1 does not record the reset; their "
-            "first row's reward is taken for 0 and their last row's action, which is the episode's first, for none"
+            f"{counted(int(late.sum()), 'episode begins', 'episodes begin')} at step 1: stable-worldmodel 0.1.1 does "
+            "not record the reset; the first row's reward is taken for 0 and the last row's action, which is the "
+            "episode's first, for none"
         )
     if late is None:
         remarks.append("there is no step_idx: whether the rows of the reset are there is not known")
     if ended is None:
         remarks.append("there is no column terminated: no episode is known to have ended in truth")
-    elif (ended & ~rows.last).any():
+    elif inner := int((ended & ~rows.last).sum()):
         remarks.append(
-            f"{int((ended & ~rows.last).sum())} rows before the last are flagged as ends: episodes are kept whole"
+            f"{counted(inner, 'row before the last is', 'rows before the last are')} flagged as an end: episodes are "
+            "kept whole"
         )
     if rows.unclaimed:
-        remarks.append(f"{rows.unclaimed} rows belong to no episode of ep_len and ep_offset: they are left out")
+        remarks.append(
+            f"{counted(rows.unclaimed, 'row belongs', 'rows belong')} to no episode of ep_len and ep_offset: left out"
+        )
     return remarks
 
 

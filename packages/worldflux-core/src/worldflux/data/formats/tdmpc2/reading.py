@@ -12,8 +12,9 @@ import numpy as np
 from worldflux.core.errors import ConfigurationError
 from worldflux.core.spec import ActionSpec, ModalityKind, ModalitySpec
 
+from ...bounds import ActionBounds
 from ...recording import DatasetError, EpisodeTable, Recording
-from ..common.actions import BOUNDS, WAY_OUT, ActionOptions, bounds_said, scaling, unit_actions
+from ..common.actions import BOUNDS, WAY_OUT, ActionOptions, scaling, unit_actions
 from ..common.guard import refuse_unknown
 from ..common.lines import observation_names
 from ..common.npz_files import naturally, within
@@ -79,9 +80,9 @@ class TDMPC2:
             ActionSpec("continuous", cut["action"]),
             table,
             {},
-            {"task": ModalitySpec(ModalityKind.OTHER, (1,), "int64", None, "task")} if files[0].has_tasks else {},
+            {"task": ModalitySpec(ModalityKind.OTHER, (), "int64", None, "task")} if files[0].has_tasks else {},
             tuple(_remarks(files, span, bounds)),
-            {"files": len(files), "tasks": sorted(there), **bounds_said(bounds)},
+            {"files": len(files), "tasks": sorted(there)},
             tuple(paths),
             sources=files,
             source=np.repeat(np.arange(len(files)), [len(which) for which in chosen]),
@@ -89,6 +90,7 @@ class TDMPC2:
             stored={called[name]: name for name in called},
             cut=cut,
             bounds=bounds,
+            action_bounds=None if bounds is None else ActionBounds.of(*bounds),
         )
 
 
@@ -126,7 +128,7 @@ class TaskRecording(Recording):
         if name == "reward":
             return file.rewards(number, rows)
         if name == "info/task":
-            return np.full((len(rows), 1), file.tasks[number], np.int64)
+            return np.full(len(rows), file.tasks[number], np.int64)
         stored = self.stored[name.removeprefix("obs/")]
         values = file.observed(stored, number, rows)
         return values[:, : self.cut[stored]] if stored in self.cut else values

@@ -1,0 +1,1 @@
+"""World models in representation space: JEPA, V-JEPA 2, and frozen encoders that others trained."""
