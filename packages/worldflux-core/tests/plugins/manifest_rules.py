@@ -19,7 +19,7 @@ SECTIONS = ("models", "components", "backends", "importers", "commands", "format
 OURS = {
     "worldflux-dreamer": {"dreamer", "dreamerv3", "planet"},
     "worldflux-tdmpc": {"tdmpc2", "tdmpc"},
-    "worldflux-jepa": {"jepa", "vjepa2", "v-jepa2"},
+    "worldflux-jepa": {"jepa", "vjepa2", "v-jepa2", "vjepa2-ac", "external"},
     "worldflux-generative": {"token", "diffusion", "dit", "ssm", "renderer3d", "physics", "gan"},
 }
 LOWER, DIGITS = set("abcdefghijklmnopqrstuvwxyz"), set("0123456789")

@@ -122,11 +122,11 @@ def test_light_names_load_no_torch(statement, tmp_path):
 @pytest.mark.parametrize(
     "code",
     [
-        "from worldflux.core.registry import WorldModelRegistry; WorldModelRegistry.model('jepa')",
-        "from worldflux import get_config; get_config('jepa:base')",
+        "from worldflux.core.registry import WorldModelRegistry; WorldModelRegistry.model('token')",
+        "from worldflux import get_config; get_config('token:base')",
     ],
 )
 def test_the_registry_reaches_plugins_in_a_fresh_process(code, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert "jepa" in done.stderr
-    assert "pip install worldflux-jepa" in done.stderr or not done.returncode
+    assert "token" in done.stderr
+    assert "pip install worldflux-generative" in done.stderr or not done.returncode
