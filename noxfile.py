@@ -35,7 +35,7 @@ SMOKE = ROOT / "plugins" / "smoke_minimal_plugin.py"
 ALIAS = "minimalplugin-dreamer"  # what plugins/minimal_plugin calls somebody else's preset
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 STRANGER_SECONDS = 120.0  # from an empty folder to a family of one's own that passes the kit, downloads apart
-TEST_TOOLS = ("pytest>=8.2", "pytest-xdist>=3.5", "hypothesis>=6.100")
+TEST_TOOLS = ("pytest>=8.3", "pytest-xdist>=3.5", "hypothesis>=6.100")
 LINT_TOOLS = ("ruff==0.17.6", "mypy==2.4.1", "import-linter==2.16")
 # What listing, judging and describing plugins needs: the kernel's dependencies less torch and its company.
 TORCH_FREE = (
@@ -132,7 +132,7 @@ def quickstart(session: nox.Session) -> None:
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"], requires=["wheels"])
 def kernel(session: nox.Session) -> None:
     """Prove, without torch, that plugins are found, judged and listed on every supported Python."""
-    session.install(*TORCH_FREE, "pytest>=8.2", "hypothesis>=6.100")
+    session.install(*TORCH_FREE, "pytest>=8.3", "hypothesis>=6.100")
     session.install("--no-deps", *built_wheels())
     run_pytest(session, *(session.posargs or TORCH_FREE_TESTS), "-m", "not timing")
 

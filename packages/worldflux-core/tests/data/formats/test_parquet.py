@@ -153,7 +153,11 @@ def gymnasium(*, padded):
 def test_a_last_row_that_is_an_observation_alone_is_gymnasiums_layout(tmp_path):
     plain = open_dataset(save(tmp_path / "a", table()))
     kind = {"action": pa.list_(pa.float32(), 2)}
-    padded = open_dataset(save(tmp_path / "b", gymnasium(padded=True), schema=kind), layout="gymnasium")
+    try:
+        folder = save(tmp_path / "b", gymnasium(padded=True), schema=kind)
+    except pa.lib.ArrowNotImplementedError:
+        pytest.skip("this pyarrow writes no list of a fixed length that is missing")
+    padded = open_dataset(folder, layout="gymnasium")
     assert padded.episodes.terminal.tolist() == [True, False, False]
     for left, right in zip(episodes(plain), episodes(padded), strict=True):
         assert (left["reward"] == right["reward"]).all() and (left["action"][:-1] == right["action"][:-1]).all()

@@ -16,6 +16,10 @@ from ...npy import memory
 from ...recording import DatasetError, damaged
 
 
+DAMAGED = "the file is damaged or incomplete: take it from where it came from"
+NEWER_HDF5 = "a newer HDF5 wrote it, or it is damaged: update h5py, or take it from where it came from"
+
+
 @contextlib.contextmanager
 def faults(file: Path, what: str, *, episode: int | str | None = None, row: int | None = None) -> Iterator[None]:
     """Turn whatever a library raises over a damaged file into the DatasetError that names file, episode and row."""
@@ -26,7 +30,7 @@ def faults(file: Path, what: str, *, episode: int | str | None = None, row: int 
     except Exception as error:  # libraries raise anything over bytes that are none of theirs
         raise damaged(
             file, f"{what} cannot be read: {error or type(error).__name__}", episode=episode, row=row,
-            way_out="the file is damaged or incomplete: take it from where it came from",
+            way_out=NEWER_HDF5 if "bad version number" in str(error) else DAMAGED,
         ) from error  # fmt: skip
 
 
