@@ -15,7 +15,6 @@ from worldflux.words.counts import counted
 from ...npy import memory
 from ...recording import DatasetError, damaged
 
-
 DAMAGED = "the file is damaged or incomplete: take it from where it came from"
 NEWER_HDF5 = "a newer HDF5 wrote it, or it is damaged: update h5py, or take it from where it came from"
 
