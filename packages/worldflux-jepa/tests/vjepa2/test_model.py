@@ -7,9 +7,9 @@ import torch
 
 import worldflux
 from worldflux import Batch, Capability, CapabilityError, ConfigurationError, ShapeMismatchError, State, ValidationError
+from worldflux_jepa.layers.video import normalised
 from worldflux_jepa.vjepa2.clips import cut
 from worldflux_jepa.vjepa2.masks import Masks
-from worldflux_jepa.vjepa2.vit import normalised
 
 
 def test_frames_after_t_never_change_the_state_at_t(build, clips):

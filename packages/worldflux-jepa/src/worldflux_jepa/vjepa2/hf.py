@@ -17,9 +17,9 @@ from torch import Tensor
 from worldflux import CheckpointError, ConfigurationError, did_you_mean
 from worldflux.blocks import load_official, plain_file
 
+from ..layers.official import blocks_in
 from .config import VJEPA2Config
 from .model import VJEPA2
-from .official import blocks_in
 
 LARGEST_CONFIG = 1 << 20  # bytes
 # their option -> ours

@@ -24,13 +24,13 @@ from worldflux import (
 )
 
 from ..layers.targets import follow, target_of
+from ..layers.video import Encoder, check_ids, normalised, select
+from ..layers.weights import initialise
 from . import losses
 from .clips import Clips, cut, rows_that_begin
 from .config import VJEPA2Config, part_of
 from .masks import EvenMasks, Masks, OfficialMasks
-from .networks import initialise
 from .predictor import Predictor
-from .vit import Encoder, check_ids, normalised, select
 
 
 class VJEPA2(WorldModel):

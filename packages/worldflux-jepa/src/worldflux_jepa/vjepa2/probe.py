@@ -17,8 +17,8 @@ from worldflux import CheckpointError, ConfigurationError
 from worldflux.blocks import Linear, load_official, read_torch
 
 from ..layers.attention import MLP, Block
-from .networks import STD, initialise
-from .official import bare, blocks_in, ratio_of
+from ..layers.official import bare, blocks_in, ratio_of
+from ..layers.weights import STD, initialise
 
 
 class CrossAttention(nn.Module):

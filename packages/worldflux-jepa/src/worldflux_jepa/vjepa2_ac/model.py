@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,8 @@ from worldflux import (
 )
 from worldflux.blocks import PlainActions, action_in, valid_steps
 
-from ..vjepa2.config import VJEPA2Config
-from ..vjepa2.networks import initialise
-from ..vjepa2.vit import Encoder
+from ..layers.video import Encoder
+from ..layers.weights import initialise
 from .cache import CachedRollout
 from .config import POSE, VECTORS, VJEPA2ACConfig
 from .losses import missed, normed, unrolled
@@ -55,7 +54,7 @@ class VJEPA2AC(WorldModel):
     def __init__(self, config: VJEPA2ACConfig) -> None:
         super().__init__(config)
         self.rollout_executor = CachedRollout(self.rollout_executor)
-        self.observation_encoder = Encoder(cast(VJEPA2Config, config))  # it reads what both configs have
+        self.observation_encoder = Encoder(config)
         self.action_conditioner = PlainActions()
         self.dynamics_model = Predictor(config)
         self.decoder = None

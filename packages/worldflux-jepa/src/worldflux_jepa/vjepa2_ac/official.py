@@ -11,7 +11,7 @@ from torch import Tensor
 from worldflux import ConfigurationError, did_you_mean
 from worldflux.blocks import load_official, read_torch
 
-from ..vjepa2.official import HEADS, blocks_in, official_parts, ratio_of
+from ..layers.official import HEADS, blocks_in, official_parts, ratio_of
 from .config import CAMERA, POSE, VECTORS, VJEPA2ACConfig
 from .model import VJEPA2AC
 

@@ -1,4 +1,4 @@
-"""The encoder: a vision transformer over tubelets, with rotary positions.
+"""The encoder of V-JEPA 2: a vision transformer over tubelets, with rotary positions.
 
 Letters: B batch, T frames, C channels, N tokens, K of them kept, D width.
 """
@@ -6,6 +6,7 @@ Letters: B batch, T frames, C channels, N tokens, K of them kept, D width.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +14,37 @@ from torch import Tensor, nn
 from worldflux import ShapeMismatchError, State, ValidationError
 from worldflux.blocks import folded
 
-from ..layers.attention import Block
-from ..layers.patches import Tubelets
-from ..layers.rope import positions_of, rotation_of
-from .config import VJEPA2Config
+from .attention import Block
+from .patches import Tubelets
+from .rope import Layout, positions_of, rotation_of
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's red, green and blue
+
+
+class Sized(Protocol):
+    """The options that an encoder is built from; those of a family's config by the same names."""
+
+    obs_shape: tuple[int, ...]
+    patch_size: int
+    tubelet_size: int
+    embed_dim: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+    qkv_bias: bool
+    encoder_eps: float
+
+    @property
+    def rope_layout(self) -> Layout: ...
+
+    @property
+    def image_name(self) -> str: ...
 
 
 class Encoder(nn.Module):
     """Tokens of clips, and of single frames as states; parameters are called as the official ones."""
 
-    def __init__(self, config: VJEPA2Config) -> None:
+    def __init__(self, config: Sized) -> None:
         super().__init__()
         self.head_dim, self.layout = config.embed_dim // config.num_heads, config.rope_layout
         self.image = config.image_name

@@ -1,4 +1,4 @@
-"""The one place where the weights of a V-JEPA 2 are initialised."""
+"""How the weights of V-JEPA 2 and of what is built on it are initialised."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 
 from worldflux.blocks import Linear
 
-from ..layers.attention import Block
-from ..layers.patches import Kernel
+from .attention import Block
+from .patches import Kernel
 
 STD = 0.02
 
