@@ -99,8 +99,9 @@ def test_data_meets_no_environment_data_or_run_of_other_bounds(place, tmp_path, 
 
 
 def test_equal_bounds_and_unknown_ones_go_together(place, tmp_path):
-    fit("toyworld", data=place / "set", env=Push, steps=16, run=tmp_path / "a", **SMALL)
-    fit("toyworld", data=place / "unknown", eval_env=strong, run=tmp_path / "b", **SHORT)
+    equal = fit("toyworld", data=place / "set", env=Push, steps=16, run=tmp_path / "a", **SMALL)
+    unknown = fit("toyworld", data=place / "unknown", eval_env=strong, run=tmp_path / "b", **SHORT)
+    assert equal.status == unknown.status == "finished"
 
 
 def test_from_one_environment_to_another_the_bounds_may_change(place, tmp_path):

@@ -49,6 +49,13 @@ def test_a_rollout_is_the_transitions_one_by_one(model, actions):
     assert torch.equal(imagined.states[-1]["z"], state["z"])
 
 
+def test_a_model_that_states_no_predictions_decodes_none_and_is_rolled_out(model, actions):
+    assert not model.prediction_spec().tensors
+    model.decoder = None
+    imagined = model.rollout(state := model.encode(torch.randn(3, 4)), actions)
+    assert (model.decode(state).preds, imagined.rewards, len(imagined)) == ({}, None, 6)
+
+
 def test_no_observation_is_decoded_where_the_decoder_tells_what_arriving_pays(model, actions):
     expected = model.rollout(state := model.encode(torch.randn(3, 4)), actions)
     model.set_component("decoder", part := CountedWithArrival(model.decoder))

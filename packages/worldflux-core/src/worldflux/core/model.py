@@ -202,10 +202,21 @@ class WorldModel(Doors, ABC):
         return self.correct(state, flat, conditioned, seen, deterministic=deterministic)
 
     def decode(self, state: State, conditions: ConditionPayload | None = None) -> ModelOutput:
-        """Return predictions ``[B, ...]`` of what arriving in ``state`` shows and pays, in the data's units."""
+        """Return predictions ``[B, ...]`` of what arriving in ``state`` shows and pays, in the data's units.
+
+        There are none of a model with dynamics that states none and leaves its ``decoder`` empty.
+        """
         self.check_state(state)
         self.check_conditions(conditions)
+        if self._decodes_nothing():
+            return ModelOutput({}, state=state)
         return ModelOutput(self.component("decoder").decode(state, conditions), state=state)
+
+    def _decodes_nothing(self) -> bool:
+        """Whether states are imagined, and nothing is predicted of them."""
+        empty = getattr(self, "decoder", None) is None and not self.io_contract().prediction_spec.tensors
+        own = type(self).decode is not WorldModel.decode
+        return empty and not own and self.supports(Capability.LATENT_DYNAMICS)
 
     def rollout(
         self,
@@ -237,6 +248,8 @@ class WorldModel(Doors, ABC):
 
         Nothing else is decoded where the decoder can do without (``components.arrival``).
         """
+        if self._decodes_nothing():
+            return {}
         if type(self).decode is WorldModel.decode and conditions is None:
             return components.arrival(self.component("decoder"), states)
         rows = range(next(iter(states.tensors.values())).shape[0])

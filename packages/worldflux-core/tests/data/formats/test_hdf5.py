@@ -144,12 +144,14 @@ def test_chunks_of_a_row_are_counted_over_all_episodes(copied):
 
 @pytest.mark.parametrize("locking", [True, False])
 def test_another_reader_may_have_the_file_open(tmp_path, locking):
-    path = d4rl_file(tmp_path / "data.hdf5", observations=np.zeros((12, 6, 8, 3), np.uint8))
+    images = np.arange(12, dtype=np.uint8).repeat(6 * 8 * 3).reshape(12, 6, 8, 3)
+    path = d4rl_file(tmp_path / "data.hdf5", observations=images)
     with h5py.File(path, "r", locking=locking):
         recording = open_dataset(path).recording
-        recording.read("obs/obs", 0, 0, 3)
+        first = recording.read("obs/obs", 0, 0, 3)
     recording.close()
-    recording.read("obs/obs", 0, 0, 3)
+    assert [int(row.max()) for row in first] == [0, 1, 2]
+    assert (recording.read("obs/obs", 0, 0, 3) == first).all()
     with h5py.File(path, "r"):
         pass
 

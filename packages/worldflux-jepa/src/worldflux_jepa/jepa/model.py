@@ -14,11 +14,9 @@ from worldflux import (
     Batch,
     Capability,
     CapabilityError,
-    ConditionPayload,
     ConfigurationError,
     LossOutput,
     ModalitySpec,
-    ModelOutput,
     Policy,
     Recipe,
     State,
@@ -146,14 +144,6 @@ class JEPA(WorldModel):
         """What is seen, which the window then ends with: the next prediction starts from observations alone."""
         with settled(self):
             return followed(state, self._read(action, conditioned), self.latent(obs))
-
-    def decode(self, state: State, conditions: ConditionPayload | None = None) -> ModelOutput:
-        """Return what a part in the slot ``decoder`` predicts; without one, nothing."""
-        if self.decoder is not None:
-            return super().decode(state, conditions)
-        self.check_state(state)
-        self.check_conditions(conditions)
-        return ModelOutput({}, state=state)
 
     def latent(self, obs: dict[str, Tensor]) -> Tensor:
         """Latents ``[..., D]``, or ``[..., N, D]``, of observations ``[..., *shape]``."""

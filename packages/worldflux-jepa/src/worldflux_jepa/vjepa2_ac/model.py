@@ -11,10 +11,8 @@ from worldflux import (
     Batch,
     Capability,
     CapabilityError,
-    ConditionPayload,
     ConfigurationError,
     LossOutput,
-    ModelOutput,
     Policy,
     Recipe,
     State,
@@ -148,14 +146,6 @@ class VJEPA2AC(WorldModel):
     def read(self, action: Tensor, conditioned: dict[str, Tensor]) -> Tensor:
         """What is read of an action ``[B, A]``."""
         return action_in(conditioned, like=action, size=self.config.action_dim)
-
-    def decode(self, state: State, conditions: ConditionPayload | None = None) -> ModelOutput:
-        """Return what a part in the slot ``decoder`` predicts; without one, nothing."""
-        if self.decoder is None:
-            self.check_conditions(conditions)
-            self.check_state(state)
-            return ModelOutput({}, state=state)
-        return super().decode(state, conditions)
 
     # --- learning -------------------------------------------------------------------------------------------------
 
