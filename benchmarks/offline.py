@@ -14,7 +14,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import torch
 from record import record
 
 import worldflux
+from worldflux.cli.assignments import assignments
 from worldflux.evals import Segments, imagine
 from worldflux.experiment import Run, collect
 
@@ -116,9 +117,14 @@ def main() -> None:
     parser.add_argument("case", choices=sorted(CASES))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="keep the recording and both runs here; a recording there is taken")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the model")
     parser.add_argument("--unrecorded", action="store_true", help="only print what came of it, as in trying options")
     asked = parser.parse_args()
     case = CASES[asked.case]
+    if asked.set and not asked.unrecorded:
+        parser.error("--set tries options out: what is recorded has the case's own, so add --unrecorded")
+    own = case.options.get("model_options", {})
+    case = replace(case, options={**case.options, "model_options": {**own, **assignments(asked.set)}})
     with tempfile.TemporaryDirectory() as scratch:
         result = learn(case, asked.seed, asked.keep or Path(scratch))
     if asked.unrecorded:

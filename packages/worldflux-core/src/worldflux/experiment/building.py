@@ -18,10 +18,9 @@ from worldflux.saved import load_weights
 from worldflux.training import find_checkpoint
 
 from .experience import Experience
-from .recorded import recorded_options
+from .from_data import recorded_options, unrewarded_options
 from .settings import Settings, read_json, read_settings, saved_model
 from .tasks import TASK_OPTIONS, task_options
-from .unrewarded import unrewarded_options
 
 
 class Shown(Protocol):
