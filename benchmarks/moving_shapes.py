@@ -25,9 +25,9 @@ from torch import Tensor
 
 import worldflux
 from worldflux import Batch
+from worldflux_jepa.layers.video import select
 from worldflux_jepa.vjepa2 import VJEPA2, AttentiveProbe
 from worldflux_jepa.vjepa2.losses import masked_loss
-from worldflux_jepa.vjepa2.vit import select
 
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 

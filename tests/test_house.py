@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import io
 import re
 import subprocess
@@ -283,6 +284,20 @@ def code(path: Path) -> list[str | None]:
 
 
 BARE = {"try:", "finally:", "else:", "yield"}  # lines that say nothing by themselves
+
+
+def test_what_programs_beside_the_packages_import_of_ours_is_there():
+    programs = [path for folder in ("benchmarks", "examples") for path in sorted(ROOT.glob(f"{folder}/**/*.py"))]
+    assert programs
+    missing = [
+        f"{name(path)}: {node.module}.{alias.name}"
+        for path in programs
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("worldflux")
+        for alias in node.names
+        if not hasattr(importlib.import_module(node.module or ""), alias.name)
+    ]
+    assert not missing
 
 
 def test_no_three_lines_of_code_stand_in_two_families():
