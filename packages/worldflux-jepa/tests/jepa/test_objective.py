@@ -10,13 +10,21 @@ import torch.nn.functional as F
 
 from worldflux import ValidationError
 from worldflux_jepa.jepa.collapse import must_collapse
-from worldflux_jepa.jepa.losses import covariance, distance, sigreg, std_hinge
+from worldflux_jepa.jepa.losses import (
+    covariance,
+    covariance_over_time,
+    distance,
+    sigreg,
+    std_hinge,
+    std_hinge_over_time,
+)
 from worldflux_jepa.jepa.objective import LatentObjective
 
 BATCH, ROWS, TOKENS, LATENT, ACTION = 6, 5, 2, 4, 3
 OFF = {
     "distance": "mse", "target": "online", "regulariser": "none", "sigreg_weight": 0.1, "directions": 16, "knots": 17,
-    "std_weight": 2.0, "cov_weight": 3.0, "time_similarity": 0.0, "inverse_dynamics": 0.0, "straightening": 0.0,
+    "std_weight": 2.0, "cov_weight": 3.0, "std_over_time": 0.0, "cov_over_time": 0.0, "margin_over_time": 1.0,
+    "time_similarity": 0.0, "inverse_dynamics": 0.0, "straightening": 0.0,
     "latent_dim": LATENT, "action_dim": ACTION,
 }  # fmt: skip
 
@@ -128,6 +136,24 @@ def test_vicreg_weighs_deviations_and_covariances(losses, latents):
     assert terms["cov"].item() == pytest.approx(3 * covariance(by_row).item())
 
 
+def test_what_never_changes_within_a_sequence_costs_over_time(losses, latents):
+    still = latents[:, :1].expand(-1, ROWS, -1, -1)  # tells the sequence, and not where in it
+    terms, _ = losses(still, regulariser="vicreg", std_over_time=2.0, margin_over_time=0.5)
+    assert terms["std_over_time"].item() == pytest.approx(2 * 0.49, rel=1e-3)
+    assert std_hinge(still.permute(1, 2, 0, 3)) < 0.5  # which no statistic of the batch alone sees
+    moving, _ = losses(9 * latents, std_over_time=2.0, margin_over_time=0.5)
+    assert moving["std_over_time"].item() < 0.01
+
+
+def test_over_time_each_token_counts_by_itself(losses, latents):
+    terms, _ = losses(latents, std_over_time=2.0, cov_over_time=3.0)
+    by_token = [latents[:, :, n] for n in range(TOKENS)]
+    wanted = {"std_over_time": 2.0, "cov_over_time": 3.0}
+    for name, by in (("std_over_time", std_hinge_over_time), ("cov_over_time", covariance_over_time)):
+        mean = torch.stack([by(one) for one in by_token]).mean().item()
+        assert mean > 0 and terms[name].item() == pytest.approx(wanted[name] * mean, rel=1e-5)
+
+
 def test_inverse_dynamics_reads_the_action_between_two_rows(losses, latents):
     objective = LatentObjective(SimpleNamespace(**{**OFF, "inverse_dynamics": 1.0}))
     for parameter in objective.parameters():
@@ -165,10 +191,18 @@ def test_directions_are_drawn_afresh_from_the_generator_given():
     assert LatentObjective(SimpleNamespace(**OFF)).noise(shape, generator=generator, device="cpu") == {}
 
 
-@pytest.mark.parametrize("regulariser", ["vicreg", "sigreg"])
-def test_one_sequence_has_no_statistics(losses, latents, regulariser):
-    with pytest.raises(ValidationError, match=f"{regulariser}.*got 1 sequence; train with batch_size"):
-        losses(latents[:1], regulariser=regulariser)
+@pytest.mark.parametrize(
+    ("said", "options"),
+    [
+        ("vicreg", {"regulariser": "vicreg"}),
+        ("sigreg", {"regulariser": "sigreg"}),
+        ("over time", {"std_over_time": 1.0}),
+        ("over time", {"cov_over_time": 1.0}),
+    ],
+)
+def test_one_sequence_has_no_statistics(losses, latents, said, options):
+    with pytest.raises(ValidationError, match=f"{said}.*got 1 sequence; train with batch_size"):
+        losses(latents[:1], **options)
 
 
 def test_statistics_are_of_full_precision_under_autocast(latents):
@@ -200,6 +234,7 @@ def test_what_must_collapse_is_named(target, regulariser, weights):
     [
         ("online", "sigreg", {"sigreg_weight": 0.003}),
         ("online", "vicreg", {}),
+        ("online", "none", {"std_over_time": 0.3}),
         ("stopgrad", "none", {}),
         ("ema", "none", {}),
         ("ema", "none", {"time_similarity": 0.3, "inverse_dynamics": 1.0}),

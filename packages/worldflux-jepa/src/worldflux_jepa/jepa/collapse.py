@@ -9,6 +9,7 @@ def must_collapse(
     *,
     sigreg_weight: float = 1.0,
     std_weight: float = 1.0,
+    std_over_time: float = 0.0,
     time_similarity: float = 0.0,
     inverse_dynamics: float = 0.0,
 ) -> str | None:
@@ -18,14 +19,14 @@ def must_collapse(
     """
     weights = {"sigreg": ("sigreg_weight", sigreg_weight), "vicreg": ("std_weight", std_weight), "none": ("", 0.0)}
     option, weight = weights[regulariser]
-    if weight > 0 or target == "frozen":
+    if weight > 0 or std_over_time > 0 or target == "frozen":
         return None
     unregularised = f"regulariser={regulariser!r}" + (f" with {option}=0" if option else "")
     if target == "online":
         return (
             f"target='online' with {unregularised} must collapse: a representation that is the same for everything "
             "is predicted without error; use target='ema' or 'stopgrad', or a regulariser ('vicreg', 'sigreg') with a "
-            "weight"
+            "weight, or std_over_time"
         )
     if time_similarity > 0 and inverse_dynamics == 0:
         return (

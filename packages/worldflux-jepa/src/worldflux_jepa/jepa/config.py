@@ -43,8 +43,10 @@ class JEPAConfig(WorldModelConfig):
     **Learning.** ``target`` says what a prediction is compared with: an average of the encoder (``"ema"``,
     ``ema_decay``), the encoder without (``"stopgrad"``) or with gradient (``"online"``), or an encoder that never
     learns (``"frozen"``). Predictions go ``rollout_steps`` rows ahead. The weights of regularisers and additions are
-    those of ``LatentObjective``. ``normalise_actions`` standardises actions by what training has shown;
-    ``action_mean`` and ``action_std`` do it by given numbers. Raises ConfigurationError.
+    those of ``LatentObjective``. ``std_over_time`` and ``cov_over_time`` weigh VICReg's terms of every clip over its
+    rows (a deviation below ``margin_over_time`` costs): without them what never changes in an episode, such as a wall
+    that is elsewhere in each, may fill the latent. ``normalise_actions`` standardises actions by what training has
+    shown; ``action_mean`` and ``action_std`` do it by given numbers. Raises ConfigurationError.
 
     **Amortised planning.** With ``amortised`` a head of ``amortised_units`` learns which actions lead from a latent to
     one up to ``amortised_steps`` rows later; nothing else learns from it. Clips are as long as that then.
@@ -101,6 +103,9 @@ class JEPAConfig(WorldModelConfig):
     knots: Annotated[int, Field(ge=2)] = 17
     std_weight: NonNegative = 1.0
     cov_weight: NonNegative = 1.0
+    std_over_time: NonNegative = 0.0
+    cov_over_time: NonNegative = 0.0
+    margin_over_time: Positive = 1.0
     time_similarity: NonNegative = 0.0
     inverse_dynamics: NonNegative = 0.0
     straightening: NonNegative = 0.0
@@ -123,6 +128,7 @@ class JEPAConfig(WorldModelConfig):
         weights = {
             "sigreg_weight": self.sigreg_weight,
             "std_weight": self.std_weight,
+            "std_over_time": self.std_over_time,
             "time_similarity": self.time_similarity,
             "inverse_dynamics": self.inverse_dynamics,
         }

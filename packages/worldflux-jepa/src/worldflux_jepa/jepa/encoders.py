@@ -57,20 +57,26 @@ class Encoder(nn.Module):
 
 
 class Pixels(nn.Module):
-    """Bytes or floats in [0, 255] to ``(x / 255 - mean) / std`` by channel."""
+    """Bytes or floats in [0, 255] to ``(x / 255 - mean) / std`` by channel.
 
-    mean: Tensor
-    std: Tensor
+    They are laid out channels last, which convolutions on processors take two thirds of the time for.
+    """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, config: JEPAConfig) -> None:
         super().__init__()
-        for name, values in (("mean", config.image_mean), ("std", config.image_std)):
-            by_channel = torch.tensor(values).repeat(config.image_channels // len(values)).reshape(-1, 1, 1)
-            self.register_buffer(name, by_channel, persistent=False)
+        mean, std = (
+            torch.tensor(values).repeat(config.image_channels // len(values)).reshape(-1, 1, 1)
+            for values in (config.image_mean, config.image_std)
+        )
+        self.register_buffer("scale", 1 / (255 * std), persistent=False)
+        self.register_buffer("shift", -mean / std, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """``[N, C, H, W]`` to the same."""
-        return (image.float() / 255 - self.mean) / self.std
+        return torch.addcmul(self.shift, image.float().contiguous(memory_format=torch.channels_last), self.scale)
 
 
 class External:

@@ -55,19 +55,19 @@ def covariance(x: Tensor) -> Tensor:
 
 
 def std_hinge_over_time(x: Tensor, *, margin: float = 1.0, eps: float = 1e-4) -> Tensor:
-    """``std_hinge`` of every sequence of ``x [B, T, D]`` over its time steps, after the batch's mean is taken away."""
+    """``std_hinge`` of every sequence of ``x [..., B, T, D]`` over its time steps, less the batch's mean at each."""
     with _full_precision(x):
-        return _hinge(_centred(x.transpose(0, 1))[0].var(0), margin, eps)
+        return _hinge(_centred(x.transpose(-3, -2))[0].var(-3), margin, eps)
 
 
 def covariance_over_time(x: Tensor) -> Tensor:
-    """``covariance`` of every sequence of ``x [B, T, D]`` over its time steps.
+    """``covariance`` of every sequence of ``x [..., B, T, D]`` over its time steps.
 
     What is taken away is the batch's mean, not the sequence's own, as in PLDM.
     """
     with _full_precision(x):
-        rows = _centred(x.transpose(0, 1))[0].transpose(0, 1)
-        return _off_diagonal(rows.mT @ rows / (rows.shape[1] - 1))
+        rows = _centred(x.transpose(-3, -2))[0].transpose(-3, -2)
+        return _off_diagonal(rows.mT @ rows / (rows.shape[-2] - 1))
 
 
 def vicreg(first: Tensor, second: Tensor, *, std_weight: float, cov_weight: float) -> dict[str, Tensor]:

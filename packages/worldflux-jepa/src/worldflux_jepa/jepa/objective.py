@@ -12,7 +12,17 @@ from worldflux import ValidationError
 from worldflux.blocks import dense
 
 from ..layers.ranks import from_first, processes
-from .losses import covariance, distance, mean_where, sigreg, std_hinge, straightening, time_similarity
+from .losses import (
+    covariance,
+    covariance_over_time,
+    distance,
+    mean_where,
+    sigreg,
+    std_hinge,
+    std_hinge_over_time,
+    straightening,
+    time_similarity,
+)
 
 if TYPE_CHECKING:
     from .config import JEPAConfig
@@ -78,7 +88,7 @@ class LatentObjective(nn.Module):
             ValidationError: a batch of one row has no statistics for the regulariser.
         """
         terms, metrics = self._predicted(latents, targets, predictions, valid)
-        terms |= self._regularised(latents, noise)
+        terms |= self._regularised(latents, noise) | self._regularised_over_time(latents)
         config, following = self.config, valid[0]
         if config.time_similarity > 0:
             terms["time_similarity"] = config.time_similarity * mean_where(time_similarity(latents), following)
@@ -104,16 +114,34 @@ class LatentObjective(nn.Module):
         return {"prediction": torch.stack(errors).mean()}, metrics
 
     def _regularised(self, latents: Tensor, noise: dict[str, Tensor]) -> dict[str, Tensor]:
-        config, batch = self.config, latents.shape[0] * processes()
+        config = self.config
         if config.regulariser == "none":
             return {}
-        if batch < 2:
-            raise ValidationError(
-                f"regulariser={config.regulariser!r} needs the statistics of a batch, got {batch} sequence; train with "
-                "batch_size=64 or more, at least 2"
-            )
+        self._require_batch(latents, f"regulariser={config.regulariser!r}")
         by_row = latents.permute(1, 2, 0, 3)  # [T, N, B, D]
         if config.regulariser == "sigreg":
             directions = noise["directions"].unsqueeze(1)
             return {"sigreg": config.sigreg_weight * sigreg(by_row, directions, knots=config.knots)}
         return {"std": config.std_weight * std_hinge(by_row), "cov": config.cov_weight * covariance(by_row)}
+
+    def _regularised_over_time(self, latents: Tensor) -> dict[str, Tensor]:
+        """Against latents that tell the episode, and not where in it they are."""
+        config, terms = self.config, dict[str, Tensor]()
+        if config.std_over_time == 0 and config.cov_over_time == 0:
+            return terms
+        self._require_batch(latents, "a regulariser over time")
+        sequences = latents.permute(2, 0, 1, 3)  # [N, B, T, D]
+        if config.std_over_time > 0:
+            hinge = std_hinge_over_time(sequences, margin=config.margin_over_time)
+            terms["std_over_time"] = config.std_over_time * hinge
+        if config.cov_over_time > 0:
+            terms["cov_over_time"] = config.cov_over_time * covariance_over_time(sequences)
+        return terms
+
+    @staticmethod
+    def _require_batch(latents: Tensor, what: str) -> None:
+        if (batch := latents.shape[0] * processes()) < 2:
+            raise ValidationError(
+                f"{what} needs the statistics of a batch, got {batch} sequence; train with batch_size=64 or more, at "
+                "least 2"
+            )
