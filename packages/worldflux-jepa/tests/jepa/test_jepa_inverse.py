@@ -109,6 +109,18 @@ def test_a_plan_is_what_the_model_offers(build):
     assert action.shape == (4, 2)
 
 
+def test_noise_is_drawn_to_explore_alone(build, monkeypatch):
+    model, asked = build(**WITH), []
+    planner, draw = InverseDynamicsPlanner(horizon=3), InverseDynamicsPlanner.draw
+    monkeypatch.setattr(InverseDynamicsPlanner, "draw", lambda *given: asked.append(given) or draw(*given))
+    policy = PlannerPolicy(model, planner, GoalObjective(model.encode(torch.randn(1, 5)), key="latent"))
+    told = {"obs": torch.randn(4, 5), "carry": policy.initial(4), "is_first": torch.ones(4, dtype=torch.bool)}
+    plain, _ = policy(**told, explore=False)
+    assert not asked
+    explored, _ = policy(**told, explore=True)
+    assert len(asked) == 1 and not torch.equal(explored, plain)
+
+
 def test_a_model_that_has_not_learned_it_says_so(build):
     model = build()
     goal = GoalObjective(model.encode(torch.randn(1, 5)), key="latent")

@@ -7,7 +7,7 @@ import torch
 
 from worldflux import State
 
-from .conftest import KINDS, PLAIN, actions, observation
+from .conftest import KINDS, PLAIN, SEEN, actions, observation
 
 
 def both(model, state, plan):
@@ -94,6 +94,89 @@ def test_gradients_of_actions_pass_through(build):
         states.append(model.transition(states[-1], action))
     states[-1]["latent"].square().mean().backward()
     assert bool((cached.abs() > 0).any()) and torch.allclose(cached, plan.grad, atol=1e-6)
+
+
+def seen_by(model, frames, *, seed=0):
+    """The state of one row that has seen so many frames."""
+    state = model.encode(observation(model, 1, seed=seed))
+    for step in range(1, frames):
+        now = seed + step
+        state = model.update(state, actions(model, 1, seed=now), observation(model, 1, seed=now))
+    return state
+
+
+def together(*states, times=1):
+    """States as rows of one, each ``times`` on end: candidates of a plan."""
+    return State({n: torch.cat([s[n].repeat_interleave(times, 0) for s in states]) for n in states[0].tensors})
+
+
+def frames_read(model, state, plan):
+    """Of how many frames the predictor's first block reads the tokens."""
+    config, read = model.config, list[int]()
+    tokens = 1 + len(config.vectors) + config.grid[0] * config.grid[1]
+    layer = model.dynamics_model.predictor_blocks[0].attn.qkv
+    hook = layer.register_forward_pre_hook(lambda _, given: read.append(given[0].shape[:2].numel()))
+    with torch.no_grad():
+        model.rollout(state, plan, deterministic=True)
+    hook.remove()
+    return sum(read) / tokens
+
+
+@pytest.mark.parametrize("horizon", [1, 4])
+def test_what_candidates_of_one_state_have_seen_is_read_once(build, horizon):
+    model = build(window=8)
+    state, plan = together(seen_by(model, 3), times=5), actions(model, horizon, 5)
+    assert frames_read(model, state, plan) == 2 + 5 * horizon
+    with torch.no_grad():
+        expect_equal(*both(model, state, plan))
+
+
+def test_what_candidates_of_several_states_have_seen_is_read_once_of_each(build):
+    model = build(window=8)
+    state = together(seen_by(model, 3), seen_by(model, 3, seed=10), times=3)
+    plan = actions(model, 4, 6)
+    assert frames_read(model, state, plan) == 2 * 2 + 6 * 4
+    with torch.no_grad():
+        expect_equal(*both(model, state, plan))
+
+
+def test_candidates_of_states_that_have_seen_different_numbers_of_frames_share_them_too(build):
+    model = build(window=8)
+    state = together(seen_by(model, 1), seen_by(model, 3, seed=10), seen_by(model, 2, seed=10), times=2)
+    plan = actions(model, 4, 6)
+    assert frames_read(model, state, plan) == 3 * 2 + 6 * 4  # a past has room for the longest
+    with torch.no_grad():
+        expect_equal(*both(model, state, plan))
+
+
+@pytest.mark.parametrize("name", ["past", "past_actions", "past_pose", "past_extrinsics", "length"])
+def test_rows_whose_pasts_differ_in_one_thing_are_told_apart(build, name):
+    model = build(SEEN, window=8)
+    state = together(seen_by(model, 3), times=3)
+    state[name][1] = state[name][1] - 1
+    with torch.no_grad():
+        expect_equal(*both(model, state, actions(model, 1, 1).expand(3, 3, -1)))
+
+
+def test_gradients_are_those_of_reading_again_where_candidates_share_a_past(build):
+    model = build(window=8)
+    state, plan = together(seen_by(model, 3), times=3), actions(model, 3, 3).requires_grad_()
+    wanted = [plan, *(p for p in model.dynamics_model.parameters() if p.requires_grad)]
+    cached, states = both(model, state, plan)
+    found = [torch.autograd.grad(s["latent"][..., 0].mean(), wanted) for s in (cached.states[-1], states[-1])]
+    for got, expected in zip(*found):
+        assert bool(expected.any()) and torch.allclose(got, expected, atol=1e-5)
+
+
+def test_gradients_reach_the_past_of_each_row(build):
+    model = build(window=8)
+    state, plan = together(seen_by(model, 3), times=2), actions(model, 3, 2)
+    state.tensors["past"].requires_grad_()
+    cached, states = both(model, state, plan)
+    got, expected = (
+        torch.autograd.grad(s["latent"][..., 0].mean(), state["past"])[0] for s in (cached.states[-1], states[-1])
+    )
+    assert bool((expected.abs().flatten(1).amax(1) > 0).all()) and torch.allclose(got, expected, atol=1e-6)
 
 
 class Alone:

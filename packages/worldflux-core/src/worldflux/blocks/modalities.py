@@ -76,6 +76,8 @@ def joined_vectors(
 
 def folded(function: Callable[[Tensor], Tensor], x: Tensor, *, rank: int) -> Tensor:
     """``function`` of ``[N, ...]``, applied to ``x`` with any leading axes before its last ``rank``; they come back."""
+    if x.ndim == rank + 1:
+        return function(x)
     lead, shape = x.shape[: x.ndim - rank], x.shape[x.ndim - rank :]
     found = function(x.reshape(-1, *shape))
     return found.reshape(*lead, *found.shape[1:])

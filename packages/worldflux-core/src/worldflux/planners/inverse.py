@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
+from torch import Tensor
 
 from worldflux.core.errors import ShapeMismatchError
 from worldflux.core.fields import Count
@@ -47,11 +49,14 @@ class InverseDynamicsPlanner(Planner):
         """Exploration alone."""
         return self._draw(problem, generator, [], [])
 
+    def draw_repeatably(self, problem: Problem, steps: Tensor) -> Noise:
+        """Nothing: where one does not explore, no noise is read."""
+        return Noise([], torch.empty(0))
+
     @torch.no_grad()
     def search(self, problem: Problem, noise: Noise, carry: Carry, *, explore: bool = False) -> Plan:
         """Ask the model."""
-        model, objective = problem.model, problem.objective
-        assert isinstance(model, OffersActions) and isinstance(objective, GoalObjective)
+        model, objective = cast(OffersActions, problem.model), cast(GoalObjective, problem.objective)
         objective.check_rows(problem.num_envs)
         rows, goal = problem.num_envs, objective.goal
         goal = State({n: v.to(problem.device).expand(rows, *v.shape[1:]) for n, v in goal.tensors.items()}, goal.meta)

@@ -204,7 +204,7 @@ def as_objective(given: Objective | Score | None) -> Objective:
         return RewardObjective()
     if isinstance(given, type):
         raise ConfigurationError(f"{given.__name__} is a class: give an objective made from it, {given.__name__}(...)")
-    if isinstance(given, Objective):
+    if isinstance(given, (GoalObjective, RewardObjective, Objective)):  # a protocol is slow: it comes last
         return given
     if callable(given):
         return FunctionObjective(given)

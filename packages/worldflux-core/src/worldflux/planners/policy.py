@@ -90,8 +90,10 @@ class PlannerPolicy:
         if self.execute > 1 and not due.any():
             done = _next(carry)
         else:
-            problem, fresh = self._problem(state, certain), _named(_PLAN, self.initial(len(first)))
-            warm = {name: _where(first, fresh[name], value) for name, value in _named(_PLAN, carry).items()}
+            problem, warm = self._problem(state, certain), _named(_PLAN, carry)
+            if warm:
+                fresh = self.planner.initial(self._space, len(first), device=problem.device, dtype=problem.dtype)
+                warm = {name: _where(first, fresh[name], value) for name, value in warm.items()}
             if explore:
                 plan = self.planner.solve(problem, warm, generator=self._generator, explore=True)
             else:

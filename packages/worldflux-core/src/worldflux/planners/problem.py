@@ -15,7 +15,6 @@ from worldflux.core.payloads import ConditionPayload
 from worldflux.core.state import State, map_tensors
 
 from .objectives import GoalObjective, Objective, Score, as_objective
-from .offers import OffersActionMask
 from .space import ActionSpace
 from .state_goal import StateGoal
 
@@ -71,7 +70,8 @@ class Problem:
     def space(self) -> ActionSpace:
         """The model's actions, masked where its task does not use all of them."""
         space = ActionSpace(self.model.io_contract().action_spec)
-        return space.masked(self.model.action_mask(self.state)) if isinstance(self.model, OffersActionMask) else space
+        mask = getattr(self.model, "action_mask", None)  # OffersActionMask; asking a protocol is slow
+        return space.masked(mask(self.state)) if callable(mask) else space
 
     def detached(self) -> Problem:
         """The same problem, its tensors cut from the autograd graph and free of inference mode."""

@@ -85,8 +85,10 @@ class ActionSpace:
 
     def mode(self, mean: Tensor) -> Tensor:
         """The likeliest action ``[..., A]``: the mean, and the likeliest classes."""
+        if not (discrete := self.discrete):
+            return self.clip(mean)
         actions = mean.clone()
-        for where in self.discrete:
+        for where in discrete:
             actions[..., where] = _one_hot(mean[..., where])
         return self.clip(actions)
 

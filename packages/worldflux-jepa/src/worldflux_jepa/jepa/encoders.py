@@ -48,7 +48,8 @@ class Encoder(nn.Module):
             return observations[self.features[0]].float()
         if self.image is None or self.pixels is None:
             return None
-        stacked = torch.cat([observations[name] for name in self.images], -3)
+        images = [observations[name] for name in self.images]
+        stacked = torch.cat(images, -3) if len(images) > 1 else images[0]
         return folded(lambda image: self.image(self.pixels(image)), stacked, rank=3)  # type: ignore[misc]
 
     def project(self, x: Tensor) -> Tensor:

@@ -148,9 +148,9 @@ class JEPA(WorldModel):
     def latent(self, obs: dict[str, Tensor]) -> Tensor:
         """Latents ``[..., D]``, or ``[..., N, D]``, of observations ``[..., *shape]``."""
         latent = self.encoded(obs, "latent", self.config.latent_dim)
-        first = next(iter(obs))
-        lead = obs[first].shape[: obs[first].ndim - len(self.config.modalities[first].shape)]
-        wanted = (*lead, *self.state_spec().tensors["latent"].shape)
+        first, contract = next(iter(obs)), self.io_contract()
+        lead = obs[first].shape[: obs[first].ndim - len(contract.effective_input_spec.modalities[first].shape)]
+        wanted = (*lead, *contract.state_spec.tensors["latent"].shape)
         if latent.shape != wanted:
             raise ConfigurationError(f"the encoder must give a 'latent' {wanted}, got {tuple(latent.shape)}")
         return latent
@@ -277,7 +277,7 @@ class JEPA(WorldModel):
     def actions_to_goal(self, state: State, goal: State, horizon: int) -> Tensor:
         """Plans ``[H, B, A]`` that lead from states towards goals; see ``worldflux.planners.OffersActions``."""
         head = asked(self.amortised, horizon)
-        before, after = (spread(x["latent"], self.config.num_tokens).mean(-2) for x in (state, goal))
+        before, after = (x["latent"] if self.config.num_tokens == 1 else x["latent"].mean(-2) for x in (state, goal))
         return head(before, after, steps=horizon).transpose(0, 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -49,11 +49,14 @@ def initialise(part: object, generator: torch.Generator) -> None:
                 value.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
 
 
-@contextmanager
-def settled(model: nn.Module) -> Iterator[None]:
+def settled(model: nn.Module) -> AbstractContextManager[None]:
     """Inside, batch norms take the running statistics, in training too: rows know each other only in a loss."""
-    parts = model.modules() if model.training else ()
-    norms = [part for part in parts if isinstance(part, _BatchNorm) and part.training]
+    return _settled(model) if model.training else nullcontext()
+
+
+@contextmanager
+def _settled(model: nn.Module) -> Iterator[None]:
+    norms = [part for part in model.modules() if isinstance(part, _BatchNorm) and part.training]
     for norm in norms:
         norm.eval()
     try:

@@ -1,4 +1,4 @@
-"""Rollouts that read every frame once: what later frames need of it, its keys and values, is kept."""
+"""Rollouts that read every frame once: what later frames need of it, its keys and values, is kept and shared."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from torch import Tensor
 
 from worldflux import ConditionPayload, State, Trajectory
 
-from .window import frames_of, newest_of
+from .window import before, newest_of
 
 
 class CachedRollout:
     """Imagines with the predictor's memory for as long as no frame leaves the window, then step by step.
 
+    Frames before the newest that neighbouring rows have in common, as candidates of a plan do, are read once for all.
     ``plain`` imagines step by step: it is asked where the dynamics model has no memory (``remembered``, ``next``).
     """
 
@@ -30,7 +31,7 @@ class CachedRollout:
     ) -> Trajectory:
         """States ``H + 1`` under actions ``[H, B, A]``."""
         remembered, following = (getattr(model.dynamics_model, name, None) for name in ("remembered", "next"))
-        if not callable(remembered) or not callable(following) or len(action_sequence) < 2:
+        if not callable(remembered) or not callable(following):
             trajectory: Trajectory = self._plain.rollout_open_loop(
                 model, initial_state, action_sequence, conditions, deterministic
             )
@@ -45,8 +46,8 @@ class CachedRollout:
                 continue
             read = model.read(action, model.condition(state, action, conditions))
             if memory is None:
-                predicted, memory = remembered(frames_of(state, read, vectors))
-            else:
-                predicted = following(newest_of(state, read, vectors), memory)
+                past, rows = before(state, vectors).distinct()
+                memory = remembered(past).of(rows)
+            predicted = following(newest_of(state, read, vectors), memory)
             states.append(model.arrived(state, read, predicted))
         return Trajectory(states, action_sequence, state_spec=model.io_contract().state_spec)

@@ -30,6 +30,21 @@ class Memory:
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
 
+    def of(self, rows: Tensor) -> Memory:
+        """The memory of ``rows [R]``, of which one may be there several times."""
+        kept = [[value[rows] for value in values] for values in (self.keys, self.values)]
+        return Memory(self.count[rows], self.real[rows], *kept)
+
+    def joined(self, block: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a block, to which those of more tokens ``[B, heads, L, d]`` are added."""
+        if block == len(self.keys):
+            self.keys.append(key)
+            self.values.append(value)
+        else:
+            self.keys[block] = torch.cat([self.keys[block], key], 2)
+            self.values[block] = torch.cat([self.values[block], value], 2)
+        return self.keys[block], self.values[block]
+
 
 class Predictor(nn.Module):
     """A transformer in which the tokens of a frame (action, pose, camera, patches) see each other and earlier frames.
@@ -71,18 +86,19 @@ class Predictor(nn.Module):
 
     # --- with a memory ----------------------------------------------------------------------------------------------
 
-    def remembered(self, frames: Frames) -> tuple[Tensor, Memory]:
-        """What follows the last of the frames ``[B, N, D]``, and what later frames will read of these."""
-        begun, count = frames.begun[:, -1:], frames.begun.shape[1]
-        real = torch.arange(count, device=begun.device) >= begun
-        memory = Memory(count - begun[:, 0], self._of_tokens(real))
+    def remembered(self, frames: Frames) -> Memory:
+        """What later frames will read of frames ``[B, T, N, D]``, of which there may be none."""
+        real = torch.arange(frames.begun.shape[1], device=frames.begun.device) >= frames.begun
+        memory = Memory(real.sum(1), self._of_tokens(real))
+        if not real.numel():
+            return memory
         x, rotation, mask = self.embed(frames), self.rotation(frames.place), self.seen(frames.seen)
-        for block in self._blocks():
+        for index, block in enumerate(self._blocks()):
             query, key, value = block.attn.project(block.norm1(x), rotation)
-            memory.keys.append(key)
-            memory.values.append(value)
-            x = self._passed(block, x, block.attn.attend(query, key, value, mask))
-        return self.read_out(x)[:, -1], memory
+            memory.joined(index, key, value)
+            if index + 1 < len(self.predictor_blocks):  # no more is read of the last
+                x = self._passed(block, x, block.attn.attend(query, key, value, mask))
+        return memory
 
     def next(self, frame: Frames, memory: Memory) -> Tensor:
         """What follows one more frame ``[B, 1, N, D]``, which the memory then holds, ``[B, N, D]``."""
@@ -92,9 +108,7 @@ class Predictor(nn.Module):
         mask = None if bool(memory.real.all()) else memory.real[:, None, None]
         for index, block in enumerate(self._blocks()):
             query, key, value = block.attn.project(block.norm1(x), rotation)
-            memory.keys[index] = torch.cat([memory.keys[index], key], 2)
-            memory.values[index] = torch.cat([memory.values[index], value], 2)
-            x = self._passed(block, x, block.attn.attend(query, memory.keys[index], memory.values[index], mask))
+            x = self._passed(block, x, block.attn.attend(query, *memory.joined(index, key, value), mask))
         return self.read_out(x)[:, 0]
 
     def _blocks(self) -> list[Block]:

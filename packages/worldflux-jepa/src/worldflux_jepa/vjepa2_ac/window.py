@@ -55,6 +55,18 @@ class Frames:
         kept = self.latents[:, : self.latents.shape[1] - latent.shape[1]]
         return Frames(torch.cat([kept, latent], 1), self.actions, self.vectors, self.begun)
 
+    def distinct(self) -> tuple[Frames, Tensor]:
+        """The rows without those equal to the one before them, ``[R, T, ...]``, and which of these each is, ``[B]``.
+
+        Candidates of a plan are equal. Where gradients are to reach what rows hold, each stays by itself.
+        """
+        held = (self.latents, self.actions, *self.vectors.values(), self.begun)
+        new = torch.ones(len(self.begun), dtype=torch.bool, device=self.begun.device)
+        if not (torch.is_grad_enabled() and any(value.requires_grad for value in held)):
+            new[1:] = torch.stack([(value[1:] != value[:-1]).flatten(1).any(1) for value in held]).any(0)
+        vectors = {name: value[new] for name, value in self.vectors.items()}
+        return Frames(self.latents[new], self.actions[new], vectors, self.begun[new]), new.cumsum(0) - 1
+
 
 def begun(is_first: Tensor | None, like: Tensor) -> Tensor:
     """At which row the episode of each row ``like [B, T]`` began, ``[B, T]`` int64; at the first, if unknown."""
@@ -105,17 +117,25 @@ def followed(
 
 def frames_of(state: State, action: Tensor, vectors: tuple[str, ...]) -> Frames:
     """The frames of a state, the newest last, in which ``action [B, A]`` is done; what no row has is left out."""
-    before = state["past"].shape[1]
-    longest = int(state["length"].max()) if state["length"].numel() else 0
-
-    def all_of(past: str, now: Tensor) -> Tensor:
-        return torch.cat([state[past][:, before - longest :], now.unsqueeze(1).to(state[past])], 1)
-
+    past, newest = before(state, vectors), newest_of(state, action, vectors)
+    longest = past.begun.shape[1]
     return Frames(
-        all_of("past", state["latent"]),
-        all_of("past_actions", action),
-        {name: all_of(f"past_{name}", state[name]) for name in vectors},
+        torch.cat([past.latents, newest.latents.to(past.latents)], 1),
+        torch.cat([past.actions, newest.actions.to(past.actions)], 1),
+        {name: torch.cat([value, newest.vectors[name].to(value)], 1) for name, value in past.vectors.items()},
         (longest - state["length"]).unsqueeze(1).expand(-1, longest + 1),
+    )
+
+
+def before(state: State, vectors: tuple[str, ...]) -> Frames:
+    """The frames of a state before the newest, ``[B, T, ...]``; what no row has is left out."""
+    longest = int(state["length"].max()) if state["length"].numel() else 0
+    since = state["past"].shape[1] - longest
+    return Frames(
+        state["past"][:, since:],
+        state["past_actions"][:, since:],
+        {name: state[f"past_{name}"][:, since:] for name in vectors},
+        (longest - state["length"]).unsqueeze(1).expand(-1, longest),
     )
 
 
