@@ -27,7 +27,7 @@ def test_a_dataset_holds_the_true_state_of_every_row(tmp_path: Path) -> None:
     assert np.array_equal(rows["obs/image"], pictures)
 
 
-@pytest.mark.parametrize("policy", ["scripted", "random", "persistent", "mixed", "oracle"])
+@pytest.mark.parametrize("policy", ["scripted", "straight", "random", "persistent", "mixed", "varied", "oracle"])
 def test_an_episode_does_not_depend_on_how_many_are_recorded_at_once(tmp_path: Path, policy: str) -> None:
     for num in (1, 3):
         asked = OPTIONS | {"obs": "state"}
@@ -44,15 +44,16 @@ def test_an_episode_does_not_depend_on_how_many_are_recorded_at_once(tmp_path: P
     assert sum(np.array_equal(first["obs/state"], three.episode(i)["obs/state"]) for i in range(3)) == 1
 
 
-def test_half_of_the_mixed_episodes_go_through_the_door(tmp_path: Path) -> None:
+def test_half_of_the_mixed_and_varied_episodes_go_through_the_door(tmp_path: Path) -> None:
     asked = {"obs": "state", "goal": "other_room", "limit": 60}
     shares = {}
-    for policy in ("mixed", "persistent", "scripted"):
+    for policy in ("mixed", "varied", "persistent", "scripted"):
         out = tmp_path / policy
         collect(out, env="study:two-room", policy=f"study:{policy}", episodes=40, num_envs=40, env_options=asked)
         x = np.stack([open_dataset(out).episode(i)["info/agent"][:, 0] for i in range(40)])
         shares[policy] = ((x.min(1) < 0.4) & (x.max(1) > 0.6)).mean()
     assert shares["persistent"] < 0.3 < shares["mixed"] < 0.8 < 0.95 < shares["scripted"] + 0.01
+    assert 0.3 < shares["varied"] < 0.8
 
 
 def test_a_policy_that_is_not_there_or_cannot_act_here_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -111,6 +111,14 @@ def test_a_run_whose_actions_are_several_steps_plans_in_them(place):
     assert found["card"]["frame_skip"] == 2 and found["success"]["value"] >= 0.9
 
 
+def test_how_much_earlier_states_count_is_a_number(place):
+    words = [str(place / "run"), "--goal", "env", *WORDS, *FEW]
+    found = told(CliRunner().invoke(plan_app, [*words, "--over", "0.5", "--json"]))["goals"]
+    assert found["card"]["objective"]["over"] == 0.5 and found["success"]["value"] >= 0.9
+    refused = CliRunner().invoke(plan_app, [*words, "--over", "half"])
+    assert refused.exit_code != 0 and "'last', 'sum', or a number from 0 to 1" in str(refused.exception)
+
+
 def test_an_evaluation_has_the_success_where_the_environment_has_goals(place):
     words = ["--episodes", "4", "--horizon", "4", "--context", "2", "--sequences", "8"]
     words += ["--planner", "cem", "--plan-horizon", "4"]

@@ -10,7 +10,7 @@ from worldflux.core.payloads import ConditionPayload
 from worldflux.core.spec import ConditionSpec, vector
 from worldflux.core.state import State
 from worldflux.core.trajectory import Trajectory
-from worldflux.planners import CEMPlanner, GoalObjective, GradientPlanner, Problem, RewardObjective
+from worldflux.planners import CEMPlanner, GoalObjective, GradientPlanner, Problem, RewardObjective, StateGoal
 
 PLANNER = CEMPlanner(horizon=6, num_samples=200, num_elites=20, iterations=8)
 
@@ -74,6 +74,20 @@ def test_summed_energy_makes_haste(worlds):
         paths[over] = model.rollout(state, payload).to_tensor("x")
     assert (paths["sum"][2] - 0.5).abs().max() < 0.15  # two steps at full speed
     assert (paths["last"][2] - 0.5).abs().max() > 0.15
+
+
+def test_a_number_says_what_a_state_counts_of_what_the_next_one_counts(worlds):
+    model = worlds.PointMass()
+    state, goal = model.encode({"obs": torch.zeros(1, 2)}), model.encode({"obs": torch.full((1, 2), 0.5)})
+    ahead = model.rollout(state, torch.tensor([[[1.0, 0.0]], [[0.0, -1.0]], [[1.0, 1.0]]]))
+    for objective in (
+        lambda over: GoalObjective(goal, key="x", over=over),
+        lambda over: StateGoal(goal["x"][0], lambda given: given["x"], over=over),
+    ):
+        first, second, third = (objective("last").energy_of(one) for one in ahead.states[1:])
+        score = {over: objective(over).score(model, ahead, {}) for over in ("last", "sum", 0.0, 0.5, 1.0)}
+        assert torch.allclose(-score[0.5], 0.25 * first + 0.5 * second + third)
+        assert torch.equal(score[0.0], score["last"]) and torch.equal(score[1.0], score["sum"])
 
 
 def test_a_function_is_an_objective(worlds):
@@ -158,7 +172,9 @@ def test_bad_objectives_are_named(worlds):
         (lambda: GoalObjective(state), "say which one to compare with key="),
         (lambda: GoalObjective(state, key="xs"), "Did you mean 'x'"),
         (lambda: GoalObjective(state, key="x", energy="l3"), "energy must be one of"),
-        (lambda: GoalObjective(state, key="x", over="first"), "over must be one of"),
+        (lambda: GoalObjective(state, key="x", over="first"), "over must be 'last', 'sum', or a number from 0 to 1"),
+        (lambda: GoalObjective(state, key="x", over=1.5), "over must be .*, got 1.5"),
+        (lambda: StateGoal(torch.zeros(2), len, over=True), "over must be .*, got True"),
         (lambda: Problem.of(worlds.PointMass(), state, RewardObjective), "is a class"),
         (lambda: Problem.of(worlds.PointMass(), state, "reward"), "an objective is RewardObjective"),
     ):

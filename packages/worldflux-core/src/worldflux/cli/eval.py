@@ -21,7 +21,7 @@ from .environment import (
     RenderSizeOption,
     named,
 )
-from .goal_options import BudgetOption, EnergyOption, ExecuteOption, KeyOption, OverOption
+from .goal_options import BudgetOption, EnergyOption, ExecuteOption, KeyOption, OverOption, over_of
 from .judged import horizon_table, horizon_told, interval, kept
 from .light import Command
 from .measure import about, earned, returns_told
@@ -98,7 +98,7 @@ def evaluate(
         raise ConfigurationError("--out is for one run: each of several keeps its numbers in its own directory")
     acting = {"episodes": episodes, "seed": seed, "explore": explore, "policy": policy, "planner": chosen}
     judging = {"context": context, "horizon": horizon, "sequences": sequences, "seed": seed, "frame_skip": frame_skip}
-    towards = {"energy": energy, "over": over, "key": key, "budget": budget, "execute": execute}
+    towards = {"energy": energy, "over": over_of(over), "key": key, "budget": budget, "execute": execute}
     towards |= {"episodes": episodes, "seed": seed, "planner": planner, "plan_horizon": plan_horizon}
     with apart(), computing(threads), named(env, env_set) as told:
         told |= {"image_size": image_size, "render_size": render_size, "frame_stack": frame_stack}

@@ -13,7 +13,7 @@ from .assignments import assignments
 from .compute import ThreadsOption, computing
 from .data_options import DataSetOption
 from .environment import EnvOption, EnvSetOption, FrameStackOption, ImageSizeOption, RenderSizeOption, named
-from .goal_options import BudgetOption, EnergyOption, KeyOption, OverOption
+from .goal_options import BudgetOption, EnergyOption, KeyOption, OverOption, over_of
 from .light import Command
 from .measure import about as about_run, measure
 from .opening import load_run, open_recorded
@@ -88,7 +88,14 @@ def plan(
         options["horizon"] = plan_horizon
     seen = {"image_size": image_size, "render_size": render_size, "frame_stack": frame_stack}
     if goal is not None:
-        asked = {"budget": budget, "execute": execute or 2, "seed": seed, "energy": energy, "over": over, "key": key}
+        asked = {
+            "budget": budget,
+            "execute": execute or 2,
+            "seed": seed,
+            "energy": energy,
+            "over": over_of(over),
+            "key": key,
+        }
         with apart(), computing(threads), named(env, env_set) as told:
             recorded = open_recorded(data, data_set)
             loaded = load_run(run, recorded, {**told, **seen})

@@ -16,6 +16,7 @@ from worldflux.core.state import State
 from worldflux.core.trajectory import Trajectory
 
 from .offers import OffersValue
+from .over import Over, added_up, check_over
 
 Score = Callable[[WorldModel, Trajectory], Tensor]
 
@@ -111,7 +112,8 @@ class GoalObjective:
     ``goal`` is a state (``model.encode(goal_observation)``) of one row, or of one row per environment. ``key`` names
     the latent that is compared (needed if states hold several). ``energy`` is ``"l1"`` or ``"l2"`` (means over the
     latent's entries), or a function ``(latent [B, ...], goal [B, ...]) -> [B]``. ``over="last"`` compares the last
-    state; ``"sum"`` adds all states, which makes haste.
+    state, which may come late and by any way; ``"sum"`` adds all states, which makes haste, and shuns detours; a number
+    from 0 to 1 adds all, each counting that much of what the next one counts.
 
     Sources: Assran et al. 2025 (V-JEPA 2) §4: l1 of the last state; Zhou et al. 2024 (DINO-WM) §3.3: l2.
     """
@@ -119,16 +121,16 @@ class GoalObjective:
     goal: State
     key: str | None = None
     energy: Literal["l1", "l2"] | Callable[[Tensor, Tensor], Tensor] = "l1"
-    over: Literal["last", "sum"] = "last"
+    over: Over = "last"
 
     def __post_init__(self) -> None:
         if not isinstance(self.goal, State):
             raise ConfigurationError(
                 f"the goal must be a State, got a {type(self.goal).__name__}: use model.encode(goal_observation)"
             )
-        for name, value, known in (("energy", self.energy, ("l1", "l2")), ("over", self.over, ("last", "sum"))):
-            if not (name == "energy" and callable(value)) and value not in known:
-                raise ConfigurationError(f"{name} must be one of {list(known)}, got {value!r}")
+        if not callable(self.energy) and self.energy not in ("l1", "l2"):
+            raise ConfigurationError(f"energy must be one of ['l1', 'l2'], got {self.energy!r}")
+        check_over(self.over)
         if self.key is None and len(self.goal.tensors) > 1:
             raise ConfigurationError(
                 f"the goal has the latents {sorted(self.goal.tensors)}: say which one to compare with key="
@@ -157,13 +159,13 @@ class GoalObjective:
         """Minus the energy ``[B]``."""
         key = self.key or next(iter(self.goal.tensors))
         size, goal = trajectory.batch_size, self.goal[key]
-        latents = trajectory.to_tensor(key)[1 if self.over == "sum" else -1 :]
+        latents = trajectory.to_tensor(key)[-1 if self.over == "last" else 1 :]
         if latents.shape[2:] != goal.shape[1:]:
             raise ShapeMismatchError(
                 f"goal {key!r}: encode it with this model", expected=tuple(latents.shape[2:]), got=tuple(goal.shape[1:])
             )
         goal = goal.to(latents).repeat_interleave(size // goal.shape[0], 0)
-        return -torch.stack([self._energy(latent, goal) for latent in latents]).sum(0)
+        return -added_up([self._energy(latent, goal) for latent in latents], self.over)
 
     def energy_of(self, state: State) -> Tensor:
         """The energy ``[B]`` of states of as many rows as the goal has, or of any number where that has one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,24 +13,25 @@ from worldflux.core.model import WorldModel
 from worldflux.core.state import State
 from worldflux.core.trajectory import Trajectory
 
+from .over import Over, added_up, check_over
+
 
 @dataclass(frozen=True)
 class StateGoal:
     """Nearness of probed states to a ``wanted`` one: minus the Euclidean distance, in the state's own units.
 
     ``wanted [S]``, or ``[E, S]`` with one for each environment; ``probe`` reads ``[B, S]`` out of states, as
-    ``worldflux.evals.fit_probe`` returns it. ``over="last"`` compares the last state, ``"sum"`` adds all of them.
+    ``worldflux.evals.fit_probe`` returns it. ``over`` as in ``GoalObjective``.
     """
 
     wanted: Tensor
     probe: Callable[[State], Tensor]
-    over: Literal["last", "sum"] = "last"
+    over: Over = "last"
 
     def __post_init__(self) -> None:
         if not isinstance(self.wanted, Tensor) or self.wanted.ndim not in (1, 2):
             raise ConfigurationError(f"the wanted state is {self.wanted!r}, expected a Tensor [S], or [E, S]")
-        if self.over not in ("last", "sum"):
-            raise ConfigurationError(f"over must be one of ['last', 'sum'], got {self.over!r}")
+        check_over(self.over)
 
     def check(self, model: WorldModel) -> None:
         """Accept any model: the probe was fitted on it."""
@@ -53,8 +53,8 @@ class StateGoal:
 
     def score(self, model: WorldModel, trajectory: Trajectory, noise: dict[str, Tensor]) -> Tensor:
         """Minus the distance ``[B]``."""
-        states = trajectory.states[1 if self.over == "sum" else -1 :]
-        return -torch.stack([self.energy_of(state) for state in states]).sum(0)
+        states = trajectory.states[-1 if self.over == "last" else 1 :]
+        return -added_up([self.energy_of(state) for state in states], self.over)
 
     def energy_of(self, state: State) -> Tensor:
         """The distance ``[B]`` of states of B rows, a multiple of the wanted states'."""

@@ -94,6 +94,19 @@ def test_no_policy_passes_a_wall(policy):
     assert crossed > 0
 
 
+def test_who_goes_straight_stands_at_walls_that_a_script_goes_around():
+    stands = {}
+    for policy in ("scripted", "straight"):
+        env = make_env("study:two-room", num_envs=64, env_options={"obs": "state", "goal": "other_room"})
+        at_wall = 0.0
+        for _, after in run(env, policy, 60):
+            half = env.looks["wall_thickness"] / 2 + env.looks["agent_size"]
+            far = np.abs(after[:, 1] - after[:, 3]) > 0.1
+            at_wall += float((far & (np.abs(np.abs(after[:, 0] - after[:, 2]) - half) < 1e-3)).mean()) / 60
+        stands[policy] = at_wall
+    assert stands["straight"] > 0.2 > 5 * stands["scripted"]
+
+
 def test_a_wall_is_not_jumped_over_by_a_fast_agent():
     env = make_env(
         "study:two-room", env_options={"speed": 0.05, "wall_thickness": 0.03, "agent_size": 0.02, "obs": "state"}

@@ -13,10 +13,11 @@ from worldflux.core.errors import ConfigurationError, did_you_mean
 from .draws import Draws
 from .env import StudyEnv
 from .options import PREFIX
+from .task import reach
 
-POLICIES = ("oracle", "scripted", "random", "persistent", "mixed")
+POLICIES = ("oracle", "scripted", "straight", "random", "persistent", "mixed", "varied")
 NOISE = 0.4  # deviation of what is added to a script's actions
-LEG = 60  # steps after which a script takes up another target, reached or not
+LEG, PUSH = 60, 24  # steps after which a script takes up another target, reached or not: on its way, straight at it
 HOLD = 8  # steps for which a persistent walk keeps its direction
 TRIES = 20
 
@@ -27,8 +28,10 @@ class StudyPolicy:
     - ``oracle``: the shortest way to the goal, and nothing at it.
     - ``scripted``: noisily along the oracle's way to the goal, then to one other target after another; in two rooms
       each in the other room.
+    - ``straight``: noisily straight at the same targets, whatever stands in the way: who learns from it sees what
+      walls do, everywhere along them.
     - ``random``: uniform actions. ``persistent``: a direction and a speed kept for eight steps.
-    - ``mixed``: by chance half of the episodes scripted, the others persistent.
+    - ``mixed``: by chance half of the episodes scripted, the others persistent; ``varied``: the others by half straight.
 
     Raises:
         ConfigurationError: there is no such policy, or ``env`` is no environment for study.
@@ -56,8 +59,12 @@ class StudyPolicy:
         walk = _persistent(draws, env.time)
         if self._name == "persistent":
             return _tensor(walk), carry
-        going, after = self._scripted(draws, {name: part.numpy() for name, part in carry.items()}, is_first.numpy())
-        walks = draws.uniform("mixed", 0) < 0.5 if self._name == "mixed" else np.zeros(env.num_envs, bool)
+        walking = {"mixed": 0.5, "varied": 0.25}.get(self._name, 0.0)
+        straying = {"varied": 0.5, "straight": 1.0}.get(self._name, 0.0)
+        which = draws.uniform("mixed", 0)
+        walks, straight = which < walking, which < straying
+        held = {name: part.numpy() for name, part in carry.items()}
+        going, after = self._scripted(draws, held, is_first.numpy(), straight)
         return _tensor(np.where(walks[:, None], walk, going)), after
 
     def latents(self, carry: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -65,17 +72,18 @@ class StudyPolicy:
         return {}
 
     def _scripted(
-        self, draws: Draws, carry: dict[str, np.ndarray], first: np.ndarray
+        self, draws: Draws, carry: dict[str, np.ndarray], first: np.ndarray, straight: np.ndarray
     ) -> tuple[np.ndarray, dict[str, Tensor]]:
         env, states = self._env, self._env.states()
         target = np.where(first[:, None], env.goal_states(), carry["target"])
         legs, since = np.where(first, 0, carry["legs"]), np.where(first, env.time, carry["since"])
         there = env.task.gap(states, target) < env.options.radius
-        over = (there | (env.time - since >= LEG)) & ~first
+        over = (there | (env.time - since >= np.where(straight, PUSH, LEG))) & ~first
         legs, since = legs + over, np.where(over, env.time, since)
         if over.any():
             target = np.where(over[:, None], self._another(draws, states, legs), target)
-        noisy = env.oracle(target) + NOISE * draws.bumps("script", env.time, 2)
+        ahead = reach(target[:, :2] - states[:, :2], env.looks["speed"])
+        noisy = np.where(straight[:, None], ahead, env.oracle(target)) + NOISE * draws.bumps("script", env.time, 2)
         after = {"target": target, "legs": legs, "since": since}
         return np.clip(noisy, -1, 1), {name: torch.from_numpy(np.array(part)) for name, part in after.items()}
 

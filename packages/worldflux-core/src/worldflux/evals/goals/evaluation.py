@@ -19,6 +19,7 @@ from worldflux.data.matching import check_actions
 from worldflux.envs import GoalEnv, Goals, PersistentPolicy, RandomPolicy, Step, make_env
 from worldflux.envs.identity import already_made
 from worldflux.planners import GoalObjective, Planner, PlannerPolicy, StateGoal
+from worldflux.planners.over import Over
 from worldflux.words.counts import counted
 
 from ..unroll import judging
@@ -69,7 +70,7 @@ def evaluate_goals(
     *,
     planner: Planner,
     energy: Literal["l1", "l2"] | Callable[[Tensor, Tensor], Tensor] = "l1",
-    over: Literal["last", "sum"] = "last",
+    over: Over = "last",
     key: str | None = None,
     aim: Aim | None = None,
     episodes: int | None = None,
