@@ -31,7 +31,8 @@ class StudyPolicy:
     - ``straight``: noisily straight at the same targets, whatever stands in the way: who learns from it sees what
       walls do, everywhere along them.
     - ``random``: uniform actions. ``persistent``: a direction and a speed kept for eight steps.
-    - ``mixed``: by chance half of the episodes scripted, the others persistent; ``varied``: the others by half straight.
+    - ``mixed``: by chance half of the episodes scripted, the others persistent.
+    - ``varied``: by chance half of the episodes scripted, a quarter straight, the others persistent.
 
     Raises:
         ConfigurationError: there is no such policy, or ``env`` is no environment for study.
