@@ -68,6 +68,7 @@ class VJEPA2Config(WorldModelConfig):
     learning_rate: Positive = 5.25e-4
     weight_decay: NonNegative = 0.04
     warmup_steps: Amount = 12_000
+    scheduler: Literal["none", "constant", "linear", "cosine"] = "constant"
     batch_size: Count = 24
 
     def __post_init__(self) -> None:
