@@ -17,7 +17,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from record import record
@@ -26,7 +26,8 @@ import worldflux
 from worldflux.envs import make_env
 from worldflux.evals import GoalEvaluation, evaluate_goals, evaluate_horizon
 from worldflux.experiment import Run, collect
-from worldflux.planners import CEMPlanner, GoalObjective, InverseDynamicsPlanner, Planner
+from worldflux.planners import CEMPlanner, GoalObjective, ICEMPlanner, InverseDynamicsPlanner, Planner
+from worldflux.planners.over import Over
 
 ENVS = 25  # that are recorded in at once
 EPISODES = 50  # of an evaluation
@@ -48,8 +49,8 @@ class Case:
     model: str
     updates: int
     seconds: float  # of learning, at most
-    planner: CEMPlanner
-    over: Literal["last", "sum"]
+    planner: Planner
+    over: Over
     execute: int
     rate: float  # of goals reached, at least
     frame_skip: int = 1
@@ -88,14 +89,14 @@ CASES = {
         what="Share of goals in the other of two rooms that jepa:tiny plans to, through a door that stays, 50 episodes",
         env="study:two-room",
         env_options={"goal": "other_room"},
-        policy="study:mixed",
+        policy="study:varied",
         episodes=600,
         model="jepa:tiny",
         updates=4_000,
         seconds=600,
-        planner=CEMPlanner(horizon=6, num_samples=300, num_elites=30, iterations=8),
-        over="last",
-        execute=2,
+        planner=ICEMPlanner(horizon=8, num_samples=500, num_elites=40, iterations=7, init_std=1.0),
+        over=0.5,
+        execute=1,
         rate=0.9,
         frame_skip=4,
         budget=80,
