@@ -108,9 +108,16 @@ CASES["random-walls"] = replace(
     what="Share of goals in the other of two rooms that jepa:tiny plans to, wall and door anywhere, 50 episodes",
     env_options={"goal": "other_room", "wall": "random", "door": "random"},
     episodes=1_200,
-    updates=4_500,
+    updates=5_000,
     rate=0.4,
     over_floor=2.0,
+    model_options={
+        "regulariser": "vicreg",
+        "cov_weight": 4.0,
+        "std_over_time": 1.0,
+        "margin_over_time": 0.25,
+        "time_similarity": 0.5,
+    },
 )
 
 
