@@ -5,7 +5,8 @@
     python benchmarks/jepa_goals.py random-walls --seed 0 [--without-inverse]
 
 Episodes of who learns nothing are recorded, a tenth of them is held out, a model learns from the others, and plans to
-goals of new episodes; random actions are given the same ones. The seed decides all of it. ``seconds`` and
+goals of new episodes; random actions are given the same ones, and so are plans without a search, the least search, and
+plans by the gradient in as much time as the search takes. The seed decides all of it. ``seconds`` and
 ``cpu_seconds`` count the learning alone.
 """
 
@@ -26,7 +27,14 @@ import worldflux
 from worldflux.envs import make_env
 from worldflux.evals import GoalEvaluation, evaluate_goals, evaluate_horizon
 from worldflux.experiment import Run, collect
-from worldflux.planners import CEMPlanner, GoalObjective, ICEMPlanner, InverseDynamicsPlanner, Planner
+from worldflux.planners import (
+    CEMPlanner,
+    GoalObjective,
+    GradientPlanner,
+    ICEMPlanner,
+    InverseDynamicsPlanner,
+    Planner,
+)
 from worldflux.planners.over import Over
 
 ENVS = 25  # that are recorded in at once
@@ -34,6 +42,8 @@ EPISODES = 50  # of an evaluation
 CONTEXT, HORIZON, SEQUENCES = 2, 8, 256  # of what is judged on held-out episodes
 STEPS_AHEAD = (1, 8)
 PLANS = 20  # whose time is taken
+TRIED = 4  # iterations of a climb by the gradient, to know what one takes
+LEAST = CEMPlanner(num_samples=8, num_elites=2, iterations=1)  # the search that comes nearest to a plan without one
 FLOOR = "the better of uniform and persistent random actions, on the same episodes"
 
 
@@ -57,6 +67,7 @@ class Case:
     budget: int | None = None
     over_floor: float = 1.0  # times as often as who keeps a direction
     amortised: InverseDynamicsPlanner | None = None
+    gradient: GradientPlanner | None = None  # is given as many iterations as the search has time for
     model_options: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -83,6 +94,7 @@ CASES = {
         execute=2,
         rate=0.95,
         amortised=InverseDynamicsPlanner(horizon=4),
+        gradient=GradientPlanner(horizon=10, num_samples=8, learning_rate=0.3),
         model_options={"amortised": True, "amortised_steps": 4},
     ),
     "two-room": Case(
@@ -210,7 +222,20 @@ def reached(case: Case, run: Run) -> dict[str, Any]:
             "times_cheaper": round(search / instead, 1),
             "times_cheaper_with_encoding": round(said["replan_ms"] / asked["replan_ms"], 1),
         }
+        result["least_search"] = beside(case, run, replace(LEAST, horizon=case.planner.horizon))
+    if case.gradient is not None:
+        few = searched(case, run, replace(case.gradient, iterations=TRIED))
+        planner = replace(case.gradient, iterations=max(1, round(TRIED * search / few)))
+        result["gradient"] = {"iterations": planner.iterations, **beside(case, run, planner)}
     return result
+
+
+def beside(case: Case, run: Run, planner: Planner) -> dict[str, Any]:
+    """What another planner reaches of the same goals, and the time that it takes."""
+    return {
+        "success": towards_goals(case, run, planner).to_dict()["success"],
+        "search_ms": searched(case, run, planner),
+    }
 
 
 def towards_goals(case: Case, run: Run, planner: Planner) -> GoalEvaluation:
