@@ -15,8 +15,9 @@ Over = Literal["last", "sum"] | float
 
 def check_over(over: Over) -> None:
     """Raise ConfigurationError unless ``over`` is ``"last"``, ``"sum"`` or a number from 0 to 1."""
-    number = isinstance(over, (int, float)) and not isinstance(over, bool)
-    if over not in ("last", "sum") and not (number and 0 <= over <= 1):
+    known = isinstance(over, str) and over in ("last", "sum")
+    share = isinstance(over, (int, float)) and not isinstance(over, bool) and 0 <= over <= 1
+    if not known and not share:
         raise ConfigurationError(
             "over must be 'last', 'sum', or a number from 0 to 1 (what a state counts, where the next one counts 1), "
             f"got {over!r}"
