@@ -60,7 +60,7 @@ class Encoder(nn.Module):
 class Pixels(nn.Module):
     """Bytes or floats in [0, 255] to ``(x / 255 - mean) / std`` by channel.
 
-    They are laid out channels last, which convolutions on processors take two thirds of the time for.
+    They are laid out channels last, which convolutions on processors are faster with.
     """
 
     scale: Tensor
